@@ -1,0 +1,60 @@
+//! Times the SVD solvers: `svd/{device}/{algorithm}/{shape}`.
+//!
+//! The shapes are those of `t2_linalg::cases`, each once: what is timed here is proved right by the tests there.
+
+use std::collections::BTreeSet;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use burn::prelude::*;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use t2_linalg::cases::{FINITE, LARGE};
+use t2_linalg::{HostSvd, SvdSolver};
+
+/// Where the matrices are. A new device is a line.
+const DEVICES: &[(&str, fn() -> Device)] = &[("flex", Device::flex)];
+
+/// What decomposes them. A new algorithm is a line.
+const ALGORITHMS: &[(&str, &dyn SvdSolver)] = &[("faer", &HostSvd { parallel_from: 2048 })];
+
+const SEED: u64 = 2501;
+
+fn svd(criterion: &mut Criterion) {
+    for (device_name, device) in DEVICES {
+        let device = device();
+        let mut group = criterion.benchmark_group(format!("svd/{device_name}"));
+        let mut timed = BTreeSet::new();
+        for case in FINITE.iter().chain(LARGE).filter(|case| timed.insert(case.shape())) {
+            let a = case.tensor(SEED, &device);
+            group.throughput(Throughput::Elements((case.batch * case.m * case.n) as u64));
+            for (algorithm, solver) in ALGORITHMS {
+                group.bench_with_input(BenchmarkId::new(*algorithm, case.shape()), &a, |bencher, a| {
+                    bencher.iter_custom(|iterations| time(*solver, a, &device, iterations));
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+/// The wall time of `iterations` decompositions, with nothing of the device's queue left over from before or after.
+fn time(solver: &dyn SvdSolver, a: &Tensor<3>, device: &Device, iterations: u64) -> Duration {
+    device.sync().expect("a device that made the matrices can be waited for");
+    let start = Instant::now();
+    for _ in 0..iterations {
+        black_box(solver.svd(a.clone()).expect("every finite case has a decomposition"));
+    }
+    device.sync().expect("a device that made the matrices can be waited for");
+    start.elapsed()
+}
+
+criterion_group! {
+    name = benches;
+    // About a minute in all; criterion's own settings would take five.
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = svd
+}
+criterion_main!(benches);

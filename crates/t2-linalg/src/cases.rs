@@ -1,0 +1,186 @@
+//! The matrices every solver is tested on, and timed on: a table, to which a new case is one line.
+//!
+//! Shapes are small and the values the same on every machine; whatever is random comes from the seed passed in.
+
+use burn::prelude::*;
+use burn::tensor::{DType, TensorData};
+
+/// A named batch of matrices.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// What is special about it, in `snake_case`.
+    pub name: &'static str,
+    /// Matrices in the batch.
+    pub batch: usize,
+    /// Rows of each.
+    pub m: usize,
+    /// Columns of each.
+    pub n: usize,
+    /// Writes one matrix, row-major `[m, n]`, into the slice, which holds zeros.
+    pub fill: fn(&mut [f32], [usize; 2], &mut Random),
+}
+
+impl Case {
+    const fn new(name: &'static str, [batch, m, n]: [usize; 3], fill: fn(&mut [f32], [usize; 2], &mut Random)) -> Self {
+        Self { name, batch, m, n, fill }
+    }
+
+    /// The values, row-major `[batch, m, n]`.
+    pub fn values(&self, seed: u64) -> Vec<f32> {
+        let mut random = Random(seed);
+        let mut values = vec![0.0; self.batch * self.m * self.n];
+        for matrix in values.chunks_mut(self.m * self.n) {
+            (self.fill)(matrix, [self.m, self.n], &mut random);
+        }
+        values
+    }
+
+    /// The batch as an f32 tensor, `[batch, m, n]`.
+    pub fn tensor(&self, seed: u64, device: &Device) -> Tensor<3> {
+        Tensor::from_data(TensorData::new(self.values(seed), [self.batch, self.m, self.n]), (device, DType::F32))
+    }
+
+    /// The shape as benches name it: `64x48`, or `5x64x48` for a batch of five.
+    pub fn shape(&self) -> String {
+        let Self { batch, m, n, .. } = self;
+        if *batch == 1 { format!("{m}x{n}") } else { format!("{batch}x{m}x{n}") }
+    }
+}
+
+/// Batches that have a decomposition.
+pub const FINITE: &[Case] = &[
+    Case::new("square", [5, 48, 48], gaussian),
+    Case::new("tall", [3, 96, 32], gaussian),
+    Case::new("wide", [3, 32, 96], gaussian),
+    Case::new("very_tall", [2, 257, 3], gaussian),
+    Case::new("odd_33", [3, 33, 33], gaussian),
+    Case::new("odd_65x127", [2, 65, 127], gaussian),
+    Case::new("odd_127x65", [2, 127, 65], gaussian),
+    Case::new("power_law", [2, 96, 64], |a, dims, random| with_spectrum(a, dims, random, |i, _| (i + 1.0).powf(-0.5))),
+    Case::new("graded_to_1e-6", [2, 64, 64], |a, dims, random| {
+        with_spectrum(a, dims, random, |i, k| 10_f64.powf(-6.0 * i / (k - 1.0)));
+    }),
+    Case::new("clustered", [2, 64, 64], |a, dims, random| {
+        with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 } else { 1e-3 });
+    }),
+    Case::new("all_equal", [2, 64, 64], |a, dims, random| with_spectrum(a, dims, random, |_, _| 1.0)),
+    Case::new("rank_8", [2, 64, 48], |a, dims, random| {
+        with_spectrum(a, dims, random, |i, _| if i < 8.0 { 1.0 } else { 0.0 });
+    }),
+    Case::new("zero", [2, 40, 24], |_, _, _| {}),
+    Case::new("identity", [1, 40, 40], |a, [_, n], _| a.iter_mut().step_by(n + 1).for_each(|value| *value = 1.0)),
+    Case::new("hilbert", [1, 40, 40], |a, [_, n], _| each(a, n, |i, j| 1.0 / (i + j + 1.0))),
+    Case::new("kahan", [1, 64, 64], kahan),
+    Case::new("one_column", [2, 37, 1], gaussian),
+    Case::new("one_row", [2, 1, 37], gaussian),
+    Case::new("one_value", [3, 1, 1], gaussian),
+    Case::new("duplicated_columns", [2, 48, 32], |a, [m, n], random| {
+        gaussian(a, [m, n], random);
+        a.chunks_mut(n).for_each(|row| row.copy_within(..n / 2, n / 2));
+    }),
+    Case::new("scale_1e-30", [2, 48, 48], |a, dims, random| scaled(a, dims, random, 1e-30)),
+    Case::new("scale_1e30", [2, 48, 48], |a, dims, random| scaled(a, dims, random, 1e30)),
+    Case::new("mixed_scales", [4, 33, 33], |a, dims, random| {
+        let exponent = 60.0 * random.uniform() - 30.0;
+        scaled(a, dims, random, 10_f64.powf(exponent) as f32);
+    }),
+];
+
+/// Batches too large for the reference: shapes of real weight matrices, for benches and one test.
+pub const LARGE: &[Case] = &[
+    Case::new("square_256", [1, 256, 256], gaussian),
+    Case::new("batch_of_256", [8, 256, 256], gaussian),
+    Case::new("square_1024", [1, 1024, 1024], gaussian),
+    Case::new("tall_1536x576", [1, 1536, 576], gaussian),
+];
+
+/// Batches that have none: every solver must answer with [`SvdError::NotFinite`](crate::SvdError::NotFinite).
+pub const NOT_FINITE: &[Case] = &[
+    Case::new("nan", [1, 24, 24], |a, dims, random| spoiled(a, dims, random, f32::NAN)),
+    Case::new("infinity", [2, 24, 16], |a, dims, random| spoiled(a, dims, random, f32::INFINITY)),
+    Case::new("negative_infinity", [2, 16, 24], |a, dims, random| spoiled(a, dims, random, f32::NEG_INFINITY)),
+];
+
+/// Where the matrices of [`NOT_FINITE`] are spoiled, as row and column.
+pub const SPOILED_AT: [usize; 2] = [7, 11];
+
+/// A small generator (`SplitMix64`, Steele, Lea and Flood 2014), so that a case is the same wherever it runs.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// Uniform in `(0, 1)`.
+    pub fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 * 2_f64.powi(-53) + 2_f64.powi(-54)
+    }
+
+    /// Normal with mean zero and variance one (Box and Muller 1958).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.uniform().ln()).sqrt();
+        radius * (core::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+fn gaussian(a: &mut [f32], _: [usize; 2], random: &mut Random) {
+    a.iter_mut().for_each(|value| *value = random.normal() as f32);
+}
+
+fn scaled(a: &mut [f32], dims: [usize; 2], random: &mut Random, scale: f32) {
+    gaussian(a, dims, random);
+    a.iter_mut().for_each(|value| *value *= scale);
+}
+
+fn spoiled(a: &mut [f32], [m, n]: [usize; 2], random: &mut Random, value: f32) {
+    gaussian(a, [m, n], random);
+    let [row, column] = SPOILED_AT;
+    a[row * n + column] = value;
+}
+
+/// Kahan's triangle (1966), whose small singular values hide from QR: `diag(1, σ, σ², …)` times ones on the diagonal
+/// and `−cos θ` above it, with `σ = sin θ` and `θ = 1.2`.
+fn kahan(a: &mut [f32], [_, n]: [usize; 2], _: &mut Random) {
+    let (sine, cosine) = 1.2_f64.sin_cos();
+    each(a, n, |i, j| {
+        let above = if j > i { -cosine } else { 0.0 };
+        sine.powf(i) * if i == j { 1.0 } else { above }
+    });
+}
+
+/// Writes `entry(row, column)` everywhere.
+fn each(a: &mut [f32], n: usize, entry: impl Fn(f64, f64) -> f64) {
+    for (i, row) in a.chunks_mut(n).enumerate() {
+        row.iter_mut().enumerate().for_each(|(j, value)| *value = entry(i as f64, j as f64) as f32);
+    }
+}
+
+/// A dense matrix with the singular values `sigma(i, k)`, `i < k = min(m, n)`, rounded to f32 at the end.
+fn with_spectrum(a: &mut [f32], [m, n]: [usize; 2], random: &mut Random, sigma: impl Fn(f64, f64) -> f64) {
+    let k = m.min(n);
+    let mut rows = vec![vec![0.0_f64; n]; m];
+    (0..k).for_each(|i| rows[i][i] = sigma(i as f64, k as f64));
+    // Reflections on both sides keep the singular values; the second of each pair leaves no structure.
+    for _ in 0..2 {
+        let mirror: Vec<f64> = (0..n).map(|_| random.normal()).collect();
+        rows.iter_mut().for_each(|row| reflect(row, &mirror));
+    }
+    for _ in 0..2 {
+        let mirror: Vec<f64> = (0..m).map(|_| random.normal()).collect();
+        for j in 0..n {
+            let mut column: Vec<f64> = rows.iter().map(|row| row[j]).collect();
+            reflect(&mut column, &mirror);
+            rows.iter_mut().zip(column).for_each(|(row, value)| row[j] = value);
+        }
+    }
+    a.iter_mut().zip(rows.concat()).for_each(|(value, exact)| *value = exact as f32);
+}
+
+/// Householder: `x − 2 h (h·x) / (h·h)`.
+fn reflect(x: &mut [f64], mirror: &[f64]) {
+    let dot = |y: &[f64]| y.iter().zip(mirror).map(|(y, h)| y * h).sum::<f64>();
+    let factor = 2.0 * dot(x) / dot(mirror);
+    x.iter_mut().zip(mirror).for_each(|(x, h)| *x -= factor * h);
+}

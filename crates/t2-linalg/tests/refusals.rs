@@ -1,0 +1,110 @@
+//! What is not decomposed, and what is not called a decomposition.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+use burn::prelude::*;
+use burn::tensor::DType;
+use t2_linalg::cases::{self, Case};
+use t2_linalg::quality::{Quality, THRESHOLD};
+use t2_linalg::{HostSvd, JacobiSvd, Svd, SvdError, SvdSolver};
+
+const SOLVERS: &[&dyn SvdSolver] = &[&HostSvd { parallel_from: 2048 }, &JacobiSvd { max_sweeps: 60 }];
+
+const SEED: u64 = 6252;
+
+#[test]
+fn a_value_that_is_not_finite_is_named() {
+    for solver in SOLVERS {
+        for case in cases::NOT_FINITE {
+            let good = Case { batch: 3, fill: cases::FINITE[0].fill, ..*case };
+            let a = Tensor::cat(vec![good.tensor(SEED, &Device::flex()), case.tensor(SEED, &Device::flex())], 0);
+            let error = solver.svd(a).unwrap_err();
+            let SvdError::NotFinite { index, row, column, value } = error else { panic!("{}: {error}", case.name) };
+            assert_eq!((index, [row, column]), (3, cases::SPOILED_AT), "{}", case.name);
+            assert!(!value.is_finite());
+        }
+    }
+}
+
+#[test]
+fn singular_values_beyond_f32_are_an_error() {
+    let a =
+        Tensor::<3>::full([2, 4, 4], 3e38, &Device::flex()) * Tensor::from_data([[[1e-38]], [[1.0]]], &Device::flex());
+    for solver in SOLVERS {
+        let error = solver.svd(a.clone()).unwrap_err();
+        assert!(matches!(error, SvdError::Overflow { index: 1, sigma } if sigma > 1e39), "{error}");
+    }
+}
+
+#[test]
+fn a_spent_budget_is_an_error_that_names_it() {
+    let a = cases::FINITE[0].tensor(SEED, &Device::flex());
+    let error = JacobiSvd { max_sweeps: 1 }.svd(a).unwrap_err();
+    assert!(error.to_string().starts_with("matrix 0 of the batch did not converge in 1 sweeps"), "{error}");
+}
+
+#[test]
+fn empty_matrices_have_empty_factors() {
+    for solver in SOLVERS {
+        for [batch, m, n] in [[0, 4, 3], [2, 0, 3], [2, 4, 0], [0, 0, 0]] {
+            let svd = solver.svd(Tensor::zeros([batch, m, n], &Device::flex())).unwrap();
+            let k = m.min(n);
+            assert_eq!((svd.u.dims(), svd.s.dims(), svd.vt.dims()), ([batch, m, k], [batch, k], [batch, k, n]));
+        }
+    }
+}
+
+#[test]
+fn the_ratios_reject_a_damaged_factor() {
+    let (a, svd) = decomposed();
+    let small = |tensor: &Tensor<3>| tensor.clone() + Tensor::zeros_like(tensor).slice_fill([0..1, 0..1, 0..1], 1e-3);
+    check_rejected("u", &a, &Svd { u: small(&svd.u), ..svd.clone() }, |quality| quality.u_orthogonality);
+    check_rejected("vt", &a, &Svd { vt: small(&svd.vt), ..svd.clone() }, |quality| quality.vt_orthogonality);
+    check_rejected("s", &a, &Svd { s: svd.s.clone() * 1.001, ..svd.clone() }, |quality| quality.residual);
+    check_rejected("sign of s", &a, &Svd { s: -svd.s.clone(), u: -svd.u.clone(), ..svd.clone() }, in_thresholds);
+    let ascending = Svd { u: svd.u.clone().flip([2]), s: svd.s.clone().flip([1]), vt: svd.vt.clone().flip([1]) };
+    check_rejected("order", &a, &ascending, in_thresholds);
+    check_rejected("nan", &a, &Svd { s: svd.s.clone() * f32::NAN, ..svd.clone() }, |quality| quality.residual);
+    check_rejected("another matrix", &(a.clone() * 1.001), &svd, |quality| quality.residual);
+}
+
+/// Both the ratio that is meant for the damage and the judgement over all must notice it.
+#[track_caller]
+fn check_rejected(damage: &str, a: &Tensor<3>, svd: &Svd, ratio: impl Fn(&Quality) -> f64) {
+    let quality = Quality::of(a, svd).unwrap()[0];
+    let noticed = ratio(&quality) > THRESHOLD || ratio(&quality).is_nan();
+    assert!(noticed, "{damage} went unnoticed by its ratio: {quality:?}");
+    assert!(!quality.is_within(THRESHOLD), "{damage} was accepted: {quality:?}");
+}
+
+/// Damage to the order is out of any threshold.
+fn in_thresholds(quality: &Quality) -> f64 {
+    quality.disorder * f64::INFINITY
+}
+
+#[test]
+fn a_sound_decomposition_is_accepted() {
+    let (a, svd) = decomposed();
+    assert!(Quality::of(&a, &svd).unwrap()[0].is_within(THRESHOLD));
+}
+
+#[test]
+#[should_panic(expected = "not the factors of [1, 48, 48]")]
+fn factors_of_another_shape_are_a_mistake_of_the_caller() {
+    let (a, svd) = decomposed();
+    let _ = Quality::of(&a, &Svd { s: svd.s.clone().narrow(1, 0, 3), ..svd });
+}
+
+fn decomposed() -> (Tensor<3>, Svd) {
+    let a = cases::FINITE[0].tensor(SEED, &Device::flex()).narrow(0, 0, 1);
+    let svd = HostSvd::default().svd(a.clone()).unwrap();
+    (a, svd)
+}
+
+#[test]
+fn lower_precision_input_is_decomposed_in_f32() {
+    let a = cases::FINITE[0].tensor(SEED, &Device::flex()).cast(DType::BF16);
+    let svd = HostSvd::default().svd(a.clone()).unwrap();
+    assert_eq!(svd.s.dtype(), DType::F32);
+    assert!(Quality::of(&a, &svd).unwrap()[0].is_within(THRESHOLD));
+}

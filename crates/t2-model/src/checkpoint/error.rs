@@ -1,0 +1,91 @@
+//! Why a checkpoint could not be read or written.
+
+use std::path::PathBuf;
+
+use crate::files::WriteError;
+
+/// Why a checkpoint could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The folder lacks a file.
+    #[error("{dir} has no {file}; MODEL is a folder with config.json and its weights as safetensors")]
+    NotFound {
+        /// What is missing.
+        file: &'static str,
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// A file exists and cannot be read.
+    #[error("cannot read {path}: {source}; complete the download or check the permissions")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is cut off or of another format.
+    #[error("{path} is broken ({reason}); download or copy it again")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The family is not one of [`ARCHITECTURES`](crate::architecture::ARCHITECTURES).
+    #[error("config.json names the architecture {found}; known are: {known}")]
+    UnknownArchitecture {
+        /// What the file says.
+        found: String,
+        /// Every family that loads.
+        known: String,
+    },
+    /// A key of `config.json` has a value that the decoder cannot run.
+    #[error("config.json: `{key}` is {found}, expected {expected}")]
+    BadConfig {
+        /// The key.
+        key: &'static str,
+        /// Its value, or `missing`.
+        found: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// A tensor is not stored.
+    #[error("{dir} has no tensor `{name}`, which its config.json asks for; download the folder again")]
+    MissingTensor {
+        /// Hugging Face name.
+        name: String,
+        /// The checkpoint.
+        dir: PathBuf,
+    },
+    /// A tensor has another shape than the config says.
+    #[error("tensor `{name}` is {found:?}, expected {expected:?}; config.json and the weights are of different models")]
+    WrongShape {
+        /// Hugging Face name.
+        name: String,
+        /// Stored shape.
+        found: Vec<usize>,
+        /// Shape that follows from `config.json`.
+        expected: Vec<usize>,
+    },
+    /// A tensor is not a plain float.
+    #[error("tensor `{name}` is stored as {found}, expected F32, F16 or BF16; use a checkpoint that is not quantized")]
+    WrongDtype {
+        /// Hugging Face name.
+        name: String,
+        /// Stored type.
+        found: String,
+    },
+}
+
+/// Why a checkpoint could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// The disk refuses.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The weights do not fit the file format.
+    #[error("cannot encode the weights: {0}")]
+    Encode(#[from] safetensors::SafeTensorError),
+}

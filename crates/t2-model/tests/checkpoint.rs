@@ -1,0 +1,250 @@
+//! Reading and writing of checkpoint folders, and what happens with broken ones.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it measured")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::prelude::*;
+use burn::tensor::DType;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Value, json};
+use t2_model::checkpoint::{self, Checkpoint, GenerationConfig, LoadError};
+use t2_model::decoder::CausalLm;
+use t2_model::mix::Mix;
+use tempfile::TempDir;
+
+const GOLDEN: [&str; 9] =
+    ["tied", "untied", "sharded", "bf16", "llama3_old", "llama3_new", "linear", "biases", "head_only"];
+const EMBED: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn load(dir: &Path) -> Result<Checkpoint, LoadError> {
+    checkpoint::load(dir, None, &Device::flex())
+}
+
+/// A copy of a golden checkpoint to break.
+fn copy(name: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}
+
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn edit_weights(dir: &Path, edit: impl FnOnce(&mut Tensors)) {
+    let mut tensors = Tensors::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("model") && name.ends_with(".safetensors") {
+            let bytes = std::fs::read(&path).unwrap();
+            for (name, view) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+                tensors.insert(name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()));
+            }
+        }
+    }
+    edit(&mut tensors);
+    let views = tensors
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    std::fs::write(dir.join(WEIGHTS), safetensors::serialize(views, None::<HashMap<_, _>>).unwrap()).unwrap();
+}
+
+fn edit_json(dir: &Path, file: &str, edit: impl FnOnce(&mut Value)) {
+    let path = dir.join(file);
+    let mut json = std::fs::read(&path).map_or(json!({}), |text| serde_json::from_slice(&text).unwrap());
+    edit(&mut json);
+    std::fs::write(path, json.to_string()).unwrap();
+}
+
+fn truncate(path: PathBuf, len: u64) {
+    std::fs::File::options().write(true).open(path).unwrap().set_len(len).unwrap();
+}
+
+/// Break a copy of the checkpoint `name` and expect an error that says all of `parts`.
+#[track_caller]
+fn check(name: &str, break_it: impl FnOnce(&Path), parts: &[&str]) {
+    let dir = copy(name);
+    break_it(dir.path());
+    let error = load(dir.path()).unwrap_err().to_string();
+    println!("{error}");
+    assert!(parts.iter().all(|part| error.contains(part)), "{error} lacks one of {parts:?}");
+}
+
+#[test]
+fn missing_files_are_named() {
+    let remove = |file: &'static str| move |dir: &Path| std::fs::remove_file(dir.join(file)).unwrap();
+    check("tied", remove("config.json"), &["config.json", "folder"]);
+    check("tied", remove(WEIGHTS), &[WEIGHTS, INDEX]);
+    check("sharded", remove("model-00003-of-00004.safetensors"), &["model-00003-of-00004.safetensors", "cannot read"]);
+    let error = load(Path::new("no/such/folder")).unwrap_err().to_string();
+    assert!(error.contains("no/such/folder") && error.contains("config.json"), "{error}");
+}
+
+#[test]
+fn broken_json_is_named() {
+    let write =
+        |file: &'static str, text: &'static str| move |dir: &Path| std::fs::write(dir.join(file), text).unwrap();
+    check("tied", write("config.json", "{\"hidden_size\": "), &["config.json", "EOF", "download"]);
+    check("tied", write("config.json", ""), &["config.json", "EOF"]);
+    check(
+        "tied",
+        write("generation_config.json", "{\"eos_token_id\": \"<s>\"}"),
+        &["generation_config.json", "token id"],
+    );
+    check("tied", write("config.json", "[]"), &["architecture nothing", "LlamaForCausalLM"]);
+    check("sharded", write(INDEX, "{}"), &[INDEX, "weight_map"]);
+    check("sharded", write(INDEX, "{\"weight_map\": {\"a\": \"../../secret\"}}"), &[INDEX, "../../secret"]);
+}
+
+#[test]
+fn what_config_json_cannot_say_is_refused() {
+    let set =
+        |key: &'static str, value: Value| move |dir: &Path| edit_json(dir, "config.json", |json| json[key] = value);
+    check("tied", set("architectures", json!(["Qwen3ForCausalLM"])), &["Qwen3ForCausalLM", "LlamaForCausalLM"]);
+    check("tied", set("hidden_act", json!("gelu")), &["hidden_act", "gelu", "silu"]);
+    check(
+        "linear",
+        set("rope_scaling", json!({ "type": "dynamic", "factor": 2.0 })),
+        &["rope_type", "dynamic", "llama3"],
+    );
+    check("tied", set("num_hidden_layers", json!(2_000_000_000)), &["model.layers.2.input_layernorm.weight"]);
+    check("tied", set("vocab_size", json!(65)), &[EMBED, "[64, 32]", "[65, 32]"]);
+    check("tied", set("num_key_value_heads", json!(2)), &["k_proj.weight", "[32, 32]", "[16, 32]"]);
+}
+
+#[test]
+fn missing_and_odd_tensors_are_named() {
+    let edit = |f: fn(&mut Tensors)| move |dir: &Path| edit_weights(dir, f);
+    let up = "model.layers.1.mlp.up_proj.weight";
+    check("tied", edit(|t| drop(t.remove("model.layers.1.mlp.up_proj.weight"))), &[up, "no tensor"]);
+    check("biases", edit(|t| drop(t.remove("model.layers.0.self_attn.q_proj.bias"))), &["q_proj.bias"]);
+    check("untied", edit(|t| drop(t.remove(HEAD))), &[HEAD]);
+    check("tied", edit(|t| drop(t.remove(EMBED))), &[EMBED]);
+    check(
+        "tied",
+        edit(|t| t.get_mut("model.layers.1.mlp.up_proj.weight").unwrap().1.reverse()),
+        &[up, "[32, 48]", "[48, 32]"],
+    );
+    check(
+        "tied",
+        edit(|t| t.get_mut("model.norm.weight").unwrap().0 = Dtype::I32),
+        &["model.norm.weight", "I32", "BF16"],
+    );
+}
+
+#[test]
+fn truncated_weights_are_an_error_at_any_length() {
+    let size = std::fs::metadata(golden("bf16").join(WEIGHTS)).unwrap().len();
+    for len in [0, 1, 7, 8, 100, 2000, size / 2, size - 1] {
+        check("bf16", |dir| truncate(dir.join(WEIGHTS), len), &[WEIGHTS, &format!("{len} bytes"), "download"]);
+    }
+    check("sharded", |dir| truncate(dir.join("model-00002-of-00004.safetensors"), 5000), &["model-00002-of-00004"]);
+}
+
+#[test]
+fn no_header_makes_the_reader_panic() {
+    let original = std::fs::read(golden("llama3_new").join(WEIGHTS)).unwrap();
+    let header = 8 + u64::from_le_bytes(original[..8].try_into().unwrap()) as usize;
+    let dir = copy("llama3_new");
+    for at in (0..header).step_by(5) {
+        let mut bytes = original.clone();
+        bytes[at] ^= 1 << (at % 7);
+        std::fs::write(dir.path().join(WEIGHTS), bytes).unwrap();
+        let _ = load(dir.path());
+    }
+}
+
+#[test]
+fn the_list_of_parameters_is_that_of_the_decoder() {
+    for name in GOLDEN {
+        let config = checkpoint::read_config(&golden(name)).unwrap();
+        assert_eq!(config.num_params(), config.init(&Device::flex()).num_params(), "{name}");
+    }
+}
+
+#[test]
+fn the_hash_is_of_the_weights_alone() {
+    let hash = |dir: &Path| checkpoint::hash(dir).unwrap();
+    let merged = copy("sharded");
+    edit_weights(merged.path(), |_| ());
+    assert_eq!(hash(&golden("sharded")), hash(merged.path()), "however they are split");
+    let renamed = copy("head_only");
+    edit_weights(renamed.path(), |tensors| {
+        let embed = tensors.remove(HEAD).unwrap();
+        tensors.insert(EMBED.into(), embed);
+    });
+    assert_eq!(hash(&golden("head_only")), hash(renamed.path()), "whatever a tied head is called");
+    edit_weights(merged.path(), |tensors| tensors.get_mut("model.norm.weight").unwrap().2[0] ^= 1);
+    assert_ne!(hash(&golden("sharded")), hash(merged.path()), "one bit");
+    let loaded = checkpoint::load(&golden("bf16"), Some(DType::F16), &Device::flex()).unwrap();
+    assert_eq!(loaded.hash, hash(&golden("bf16")), "whatever they are converted to");
+}
+
+#[test]
+fn weights_are_converted_on_request() {
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let loaded = checkpoint::load(&golden("bf16"), Some(dtype), &Device::flex()).unwrap();
+        assert_eq!((loaded.dtype, loaded.stored_dtype), (dtype, DType::BF16));
+        assert_eq!(loaded.model.blocks[1].mlp.up.weight.dtype(), dtype);
+    }
+}
+
+#[test]
+fn weights_can_be_trained_on_a_device_that_can() {
+    let loaded = checkpoint::load(&golden("tied"), None, &Device::flex().autodiff()).unwrap();
+    assert!(loaded.model.blocks[0].attn.q.weight.is_require_grad());
+}
+
+#[test]
+fn what_is_saved_is_what_is_loaded() {
+    let tokens = || Tensor::<2, Int>::from_data([[1, 5, 9, 63, 2]], &Device::flex());
+    for name in GOLDEN {
+        let first = load(&golden(name)).unwrap();
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        checkpoint::save(&first.model, &first.generation, dirs[0].path()).unwrap();
+        let second = load(dirs[0].path()).unwrap();
+        checkpoint::save(&second.model, &second.generation, dirs[1].path()).unwrap();
+        assert_eq!(first.model.config(), second.model.config(), "{name}");
+        assert_eq!(first.generation, second.generation, "{name}");
+        let logits = [&first, &second].map(|c| c.model.forward(tokens(), None, Mix::Base).into_data());
+        assert_eq!(logits[0], logits[1], "{name}");
+        for file in ["config.json", "generation_config.json", WEIGHTS] {
+            let [a, b] = [&dirs[0], &dirs[1]].map(|dir| std::fs::read(dir.path().join(file)).unwrap());
+            assert!(a == b, "{name}: {file} is the same bytes");
+        }
+    }
+}
+
+#[test]
+fn special_tokens_come_from_either_file() {
+    let dir = copy("tied");
+    let read = || checkpoint::summarize(dir.path()).unwrap().generation;
+    assert_eq!(read(), GenerationConfig { eos: vec![2], bos: Some(1), ..Default::default() });
+    let sampling = json!({ "eos_token_id": [7, 9], "temperature": 0.6, "top_p": 0.9, "top_k": 50, "do_sample": true });
+    edit_json(dir.path(), "generation_config.json", |json| *json = sampling);
+    let expected = GenerationConfig {
+        eos: vec![7, 9],
+        bos: Some(1),
+        pad: None,
+        temperature: Some(0.6),
+        top_p: Some(0.9),
+        top_k: Some(50),
+        do_sample: Some(true),
+    };
+    assert_eq!(read(), expected);
+    let model = load(dir.path()).unwrap().model;
+    checkpoint::save(&model, &expected, dir.path()).unwrap();
+    assert_eq!(read(), expected);
+}

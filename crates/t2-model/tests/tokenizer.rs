@@ -1,0 +1,181 @@
+//! Tokenizers and chat templates, bundled and real.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it measured")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use t2_model::chat::Message;
+use t2_model::tokenizer::{Tokenizer, TokenizerError};
+use tempfile::TempDir;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+const TEXTS: [&str; 5] = [
+    "",
+    " two  spaces\n\tand a tab ",
+    "naïve café — 東京 🦀🦀 👩‍👩‍👧",
+    "1 + 22 = 23; x['a'] <- \"b\"\r\n",
+    "ends in \u{fffd}",
+];
+
+/// A tokenizer that knows single bytes, and puts token 256 in front.
+fn byte_level() -> Value {
+    let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+    alphabet.sort_unstable();
+    let mut vocab: Map<String, Value> =
+        alphabet.iter().enumerate().map(|(id, byte)| (byte.to_string(), id.into())).collect();
+    vocab.insert("<s>".into(), 256.into());
+    json!({
+        "version": "1.0",
+        "truncation": { "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0 },
+        "padding": null,
+        "added_tokens": [{
+            "id": 256, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [256], "tokens": ["<s>"] } },
+        },
+        "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
+        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+    })
+}
+
+fn folder(files: &[(&str, String)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn load(dir: &Path) -> Tokenizer {
+    Tokenizer::load(dir).unwrap().unwrap()
+}
+
+/// Decoding `ids` one by one gives what decoding them at once gives: that text.
+#[track_caller]
+fn check_decode(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let mut stream = tokenizer.stream();
+    let mut pieces = String::new();
+    for &id in ids {
+        let piece = stream.push(id).unwrap();
+        assert!(!piece.ends_with('\u{fffd}'), "{piece:?} is a whole character");
+        pieces += &piece;
+    }
+    pieces += &stream.finish().unwrap();
+    assert_eq!(tokenizer.decode(ids).unwrap(), pieces);
+    pieces
+}
+
+#[test]
+fn text_comes_back_at_once_and_in_pieces() {
+    let dir = folder(&[("tokenizer.json", byte_level().to_string())]);
+    let tokenizer = load(dir.path());
+    for text in TEXTS {
+        assert_eq!(check_decode(&tokenizer, &tokenizer.encode_fragment(text).unwrap()), text);
+    }
+}
+
+#[test]
+fn special_tokens_are_added_once_and_never_shown() {
+    let files = [
+        ("tokenizer.json", byte_level().to_string()),
+        ("chat_template.jinja", "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}".to_owned()),
+        ("special_tokens_map.json", json!({ "bos_token": { "content": "<s>" } }).to_string()),
+    ];
+    let dir = folder(&files);
+    let tokenizer = load(dir.path());
+    assert_eq!((tokenizer.token_id("<s>"), tokenizer.vocab()), (Some(256), 257));
+    let text = "longer than the truncation in the file";
+    let ids = tokenizer.encode(text).unwrap();
+    assert_eq!((ids[0], ids.len()), (256, text.len() + 1));
+    assert_eq!(tokenizer.encode_chat(&[Message::user(text)]).unwrap(), ids);
+    assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+}
+
+#[test]
+fn without_a_template_the_last_question_is_the_prompt() {
+    let dir = folder(&[("tokenizer.json", byte_level().to_string())]);
+    let tokenizer = load(dir.path());
+    assert!(!tokenizer.has_chat_template());
+    let chat = [Message::user("a"), Message::assistant("b"), Message::user("c"), Message::assistant("d")];
+    assert_eq!(tokenizer.encode_chat(&chat).unwrap(), tokenizer.encode("c").unwrap());
+    let none = tokenizer.encode_chat(&[Message::assistant("b")]);
+    assert!(matches!(none, Err(TokenizerError::NoQuestion)), "{none:?}");
+}
+
+#[test]
+fn broken_files_are_named() {
+    assert!(Tokenizer::load(tempfile::tempdir().unwrap().path()).unwrap().is_none());
+    let good = || byte_level().to_string();
+    let cases = [
+        (vec![("tokenizer.json", good()[..500].to_owned())], "tokenizer.json"),
+        (vec![("tokenizer.json", good()), ("tokenizer_config.json", "{".to_owned())], "tokenizer_config.json"),
+    ];
+    for (files, name) in cases {
+        let error = Tokenizer::load(folder(&files).path()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("download"), "{error}");
+    }
+    let dir = folder(&[("tokenizer.json", good()), ("chat_template.jinja", "{% nonsense %}".to_owned())]);
+    let error = load(dir.path()).encode_chat(&[]).unwrap_err().to_string();
+    assert!(error.contains("nonsense"), "{error}");
+}
+
+/// The folder of real files that this repository does not hold; `None`, said aloud, when it is not given.
+#[expect(clippy::disallowed_methods, reason = "a test asks for its data through the environment")]
+fn data() -> Option<PathBuf> {
+    let dir = std::env::var_os("T2_DATA").map(PathBuf::from);
+    if dir.is_none() {
+        println!("skipped: set T2_DATA to the folder with the real tokenizers and chat templates");
+    }
+    dir
+}
+
+#[test]
+fn real_tokenizers_give_text_back() {
+    let Some(data) = data() else { return };
+    for (name, lossless) in [("tok_smollm2", true), ("tok_llama2_32k_minueza", true), ("model_tinystories_656k", false)]
+    {
+        let tokenizer = load(&data.join(name));
+        for text in TEXTS {
+            let ids = tokenizer.encode_fragment(text).unwrap();
+            assert!(tokenizer.encode(text).unwrap().ends_with(&ids));
+            let decoded = check_decode(&tokenizer, &ids);
+            assert!(decoded == text || !lossless, "{name}: {decoded:?} is not {text:?}");
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Chats {
+    messages: Vec<Vec<Message>>,
+    special: Value,
+    rendered: BTreeMap<PathBuf, Vec<String>>,
+}
+
+#[test]
+fn real_templates_render_as_in_transformers() {
+    let Some(data) = data() else { return };
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chats.json");
+    let chats: Chats = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    for (path, expected) in &chats.rendered {
+        let template = std::fs::read_to_string(data.join(path)).unwrap();
+        let config = json!({ "chat_template": template, "bos_token": chats.special["bos_token"], "eos_token": "</s>" });
+        let mut tokenizer = byte_level();
+        // So that decoding shows what the template wrote.
+        tokenizer["added_tokens"][0]["special"] = false.into();
+        let dir = folder(&[("tokenizer.json", tokenizer.to_string()), ("tokenizer_config.json", config.to_string())]);
+        let tokenizer = load(dir.path());
+        for (messages, expected) in chats.messages.iter().zip(expected) {
+            let ids = tokenizer.encode_chat(messages).unwrap();
+            assert_eq!(&tokenizer.decode(&ids).unwrap(), expected, "{}", path.display());
+        }
+    }
+}

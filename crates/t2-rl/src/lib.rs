@@ -1,0 +1,7 @@
+//! placeholder
+
+pub mod corpus;
+pub mod pretrain;
+pub mod sandbox;
+pub mod task;
+pub mod tasks;

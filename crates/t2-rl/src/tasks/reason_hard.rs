@@ -1,0 +1,83 @@
+//! More facts, closer distractors and new sentence shapes, after ARC-Challenge.
+//!
+//! ```text
+//! One of these is right about the dog. Which one? The cat is red. The dog is blue. The bird is green. The cow is pink.
+//! A) green
+//! B) blue
+//! C) pink
+//! D) red
+//! ```
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::tasks::problem::{Generated, Problem, Wording, as_is};
+use crate::tasks::reason::{Choices, Facts, Sought, rewards};
+use crate::tasks::words::{fill, pick};
+
+/// The task `tiny-reason-hard`.
+pub const TINY_REASON_HARD: Generated = Generated {
+    name: "tiny-reason-hard",
+    about: "multiple-choice questions about 4 to 5 facts in shapes the model has never seen, after ARC-Challenge",
+    problem,
+    ask: as_is,
+    rewards,
+};
+
+/// `{c}` is the half of a fact that is given; the other half is sought.
+const FORMAL: &[&str] = &[
+    "Read this: {facts}\nWhich of these goes with {c}?",
+    "One of these is right for {c}. Which one? {facts}",
+    "What do you know of {c}? {facts}",
+    "Find the one that goes with {c}. {facts}",
+    "Here is what we know. {facts}\nNow choose what is right for {c}.",
+];
+const CASUAL: &[&str] = &[
+    "ok read this, {facts}\nso which of these goes with {c}?",
+    "one of these is right for {c}, which one? {facts}",
+    "so what do u know of {c}? {facts}",
+    "find the one that goes with {c} pls, {facts}",
+    "so here is what we know, {facts}\nnow choose what is right for {c}",
+];
+
+/// Draws one problem of `tiny-reason-hard`.
+pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
+    let count = rng.random_range(4..=5);
+    let (facts, sought) = (Facts::draw(rng, count), Sought::draw(rng));
+    let wording = Wording::draw(rng);
+    let target = rng.random_range(0..count);
+    let clue = clue(&facts, sought, target);
+    let question = match wording {
+        Wording::Formal => fill(pick(rng, FORMAL), &[("facts", &facts.sentences().join(" ")), ("c", &clue)]),
+        Wording::Casual => {
+            let told = facts.sentences().join(", ").replace('.', "");
+            fill(pick(rng, CASUAL), &[("facts", &told), ("c", &clue)]).to_lowercase()
+        }
+    };
+    let told = facts.pairs.iter().map(|pair| sought.of(*pair));
+    let choices = Choices::of(rng, sought.of(facts.pairs[target]), told, 4);
+    choices.problem(rng, wording, question, facts.sentence(target))
+}
+
+/// The given half of a fact, with the article that the fact gives it: `the dog`.
+fn clue(facts: &Facts, sought: Sought, target: usize) -> String {
+    let (subject, value) = facts.pairs[target];
+    let (given, slot) = match sought {
+        Sought::Value => (subject, "{s}"),
+        Sought::Subject => (value, "{v}"),
+    };
+    let before = facts.relation.fact.split(slot).next().unwrap_or("").trim_end().to_lowercase();
+    let article = ["the", "a"].into_iter().find(|article| before.split(' ').next_back() == Some(article));
+    article.map_or_else(|| given.into(), |article| format!("{article} {given}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tasks::problem::tests::check_family;
+
+    #[test]
+    fn keeps_the_promises_of_a_family() {
+        check_family(&TINY_REASON_HARD);
+    }
+}

@@ -1,0 +1,130 @@
+//! Two invariants of `docs/architecture.md` that no lint can express:
+//!
+//! - a backend is named only where kernels are written (t2-linalg) and where a device is chosen (t2-cli);
+//! - a library takes its device from the caller and never calls `Device::default()`.
+//!
+//! Comments, string literals and tests may say what they like, except `feature = "wgpu"`, which names a backend.
+
+use super::rust_text::{before_tests, code_only, words};
+use super::sources::{Source, sources};
+use super::{Args, Verdict};
+
+/// Words that name a backend.
+const BACKENDS: &[&str] = &["wgpu", "cuda", "flex", "cubecl", "rocm", "vulkan"];
+
+/// The files in which a backend may be named: these, and every `kernel.rs` of t2-linalg.
+const BACKEND_FILES: &[&str] = &["crates/t2-cli/src/device.rs"];
+
+/// The one crate that is no library.
+const BINARY: &str = "crates/t2-cli/";
+
+/// The seams hold in every file of `crates/*/src`.
+pub(super) fn check(_: &Args) -> anyhow::Result<Verdict> {
+    let sources = sources()?;
+    let in_crates = sources.iter().filter(|source| source.is_rust() && is_crate_code(&source.path));
+    Ok(Verdict::of(in_crates.flat_map(violations).collect()))
+}
+
+/// `crates/t2-model/src/svf.rs` is; `crates/t2-model/tests/svf.rs` and `crates/t2-model/src/svf/tests.rs` are not.
+fn is_crate_code(path: &str) -> bool {
+    let parts: Vec<_> = path.split('/').collect();
+    matches!(parts[..], ["crates", _, "src", ..]) && !path.contains("/tests/") && !path.ends_with("/tests.rs")
+}
+
+fn may_name_backend(path: &str) -> bool {
+    let is_kernel = path.starts_with("crates/t2-linalg/src/") && path.ends_with("/kernel.rs");
+    is_kernel || BACKEND_FILES.contains(&path)
+}
+
+fn violations(source: &Source) -> Vec<String> {
+    let code = code_only(&source.text);
+    let code = before_tests(&code);
+    let mut found = Vec::new();
+    if !may_name_backend(&source.path) {
+        found.extend(backends(source, code));
+        found.extend(backend_features(source, code));
+    }
+    if !source.path.starts_with(BINARY) {
+        found.extend(default_devices(source, code));
+    }
+    found
+}
+
+fn backends(source: &Source, code: &str) -> Vec<String> {
+    let named = words(code).filter(|(_, word)| BACKENDS.contains(&word.as_str()));
+    named.map(|(line, word)| backend_violation(&source.path, line, &word)).collect()
+}
+
+/// `feature = "wgpu"` in code: the string is blank there, so it is read from the source.
+fn backend_features(source: &Source, code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, (code, line)) in code.lines().zip(source.text.lines()).enumerate() {
+        if !code.contains("feature =") {
+            continue;
+        }
+        for backend in BACKENDS {
+            if line.contains(&format!("feature = \"{backend}")) {
+                found.push(backend_violation(&source.path, number + 1, backend));
+            }
+        }
+    }
+    found
+}
+
+fn backend_violation(path: &str, line: usize, backend: &str) -> String {
+    format!("{path}:{line}: names the backend {backend}; only {} and kernel.rs of t2-linalg may", BACKEND_FILES[0])
+}
+
+fn default_devices(source: &Source, code: &str) -> Vec<String> {
+    let numbered = code.lines().enumerate().filter(|(_, line)| line.contains("Device::default("));
+    let message = "a library takes its device from the caller, not from Device::default()";
+    numbered.map(|(number, _)| format!("{}:{}: {message}", source.path, number + 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, text: &str, expected: &[usize]) {
+        assert!(is_crate_code(path), "{path}");
+        let source = Source { path: path.to_owned(), text: text.to_owned() };
+        let found = violations(&source);
+        let prefixes: Vec<_> = expected.iter().map(|line| format!("{path}:{line}: ")).collect();
+        assert_eq!(found.len(), prefixes.len(), "{found:?}");
+        assert!(found.iter().zip(&prefixes).all(|(found, prefix)| found.starts_with(prefix)), "{found:?}");
+    }
+
+    #[test]
+    fn a_backend_is_named_in_two_places_only() {
+        let code = "//! Devices.\nuse burn::backend::Wgpu;\nfn f(x: CudaDevice) {}\n";
+        check("crates/t2-cli/src/device.rs", code, &[]);
+        check("crates/t2-linalg/src/jacobi/kernel.rs", code, &[]);
+        check("crates/t2-linalg/src/jacobi.rs", code, &[2, 3]);
+        check("crates/t2-model/src/jacobi/kernel.rs", code, &[2, 3]);
+        check("crates/t2-cli/src/main.rs", code, &[2, 3]);
+    }
+
+    #[test]
+    fn a_feature_of_a_backend_names_it() {
+        check("crates/t2-model/src/svf.rs", "//! x\n#[cfg(feature = \"wgpu\")]\nfn f() {}\n", &[2]);
+        check("crates/t2-model/src/svf.rs", "//! x\n// #[cfg(feature = \"wgpu\")]\nfn f() {}\n", &[]);
+        check("crates/t2-model/src/svf.rs", "//! x\n#[cfg(feature = \"server\")]\nfn f() {}\n", &[]);
+    }
+
+    #[test]
+    fn comments_strings_and_tests_are_free() {
+        check("crates/t2-model/src/svf.rs", "//! flex\nfn f() { g(\"cuda\") } // wgpu\n", &[]);
+        check("crates/t2-model/src/svf.rs", "//! x\nfn flexible() {}\n#[cfg(test)]\nmod tests { use Flex; }\n", &[]);
+        assert!(!is_crate_code("crates/t2-model/tests/svf.rs"));
+        assert!(!is_crate_code("crates/t2-model/src/svf/tests.rs"));
+        assert!(!is_crate_code("xtask/src/main.rs"));
+    }
+
+    #[test]
+    fn a_library_takes_its_device_from_the_caller() {
+        let code = "//! x\nfn f() { Device::default(); }\n";
+        check("crates/t2-model/src/svf.rs", code, &[2]);
+        check("crates/t2-cli/src/main.rs", code, &[]);
+    }
+}
