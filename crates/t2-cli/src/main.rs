@@ -1,1 +1,29 @@
-fn main() {}
+//! `t2`: decompose a language model, train experts, answer in two passes. Parse, run, exit code.
+
+mod adapt;
+mod cli;
+mod commands;
+mod device;
+mod environment;
+mod error;
+mod html;
+mod interrupt;
+mod model;
+mod output;
+mod plot;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    error::report_panics();
+    output::init_tracing(&cli.global);
+    let result = interrupt::install().and_then(|()| {
+        let out = output::Output::new(&cli.global);
+        cli.command.run(&cli.global, &out)
+    });
+    error::exit_code(result)
+}

@@ -1,1 +1,21 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+pub mod cross_entropy;
+mod error;
+mod fitness;
+mod model_oracle;
+mod oracle;
+mod pool;
+mod query;
+pub mod strategy;
+mod two_pass;
+
+pub use error::DispatchError;
+pub use fitness::Fitness;
+pub use model_oracle::{Grade, Labelled, ModelOracle, Shot};
+pub use oracle::{Oracle, Reader};
+pub use pool::{CLASSIFIER, ExpertPool};
+pub use query::{Choice, OTHER, Query};
+pub use strategy::{Registered, STRATEGIES, Settings, Strategy};
+pub use two_pass::{Answer, TwoPasses, two_pass};

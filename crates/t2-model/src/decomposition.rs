@@ -10,12 +10,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::str::FromStr;
 
-use burn::module::{Module, ModuleVisitor, Param, Reparameterizer};
+use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterizer};
 use burn::prelude::*;
 use t2_linalg::quality::Quality;
 use t2_linalg::{Svd, SvdError, SvdSolver};
 
 use crate::config::DecoderConfig;
+use crate::expert::Hash;
 use crate::files::WriteError;
 use crate::paths;
 use crate::svf::Svf;
@@ -273,7 +274,7 @@ impl Reparameterizer for &Decomposition {
                 Param::from_tensor(factor.cast(dtype).to_device(&device)).set_require_grad(false)
             };
             Svf {
-                z: Param::from_tensor(Tensor::ones([k], &device)),
+                z: Param::initialized(id_of(path), Tensor::ones([k], &device).require_grad()),
                 s: Param::from_tensor(s.to_device(&device)).set_require_grad(false),
                 u: frozen(u),
                 vt: frozen(vt),
@@ -281,6 +282,14 @@ impl Reparameterizer for &Decomposition {
         });
         (param, svf)
     }
+}
+
+/// The identity of the scales of the weight at `path`: the same in every run, so that an optimizer's state on disk
+/// finds its parameters again.
+fn id_of(path: &str) -> ParamId {
+    let hash = Hash::from(blake3::hash(path.as_bytes())).0;
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    ParamId::from(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
 }
 
 /// The adapted weights as f32, with their paths, grouped by `[d_in, d_out]`.

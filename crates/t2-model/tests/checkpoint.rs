@@ -232,7 +232,7 @@ fn special_tokens_come_from_either_file() {
     let dir = copy("tied");
     let read = || checkpoint::summarize(dir.path()).unwrap().generation;
     assert_eq!(read(), GenerationConfig { eos: vec![2], bos: Some(1), ..Default::default() });
-    let sampling = json!({ "eos_token_id": [7, 9], "temperature": 0.6, "top_p": 0.9, "top_k": 50, "do_sample": true });
+    let sampling = json!({ "eos_token_id": [7, 9], "pad_token_id": -1, "temperature": 0.6, "top_p": 0.9, "top_k": 50, "do_sample": true });
     edit_json(dir.path(), "generation_config.json", |json| *json = sampling);
     let expected = GenerationConfig {
         eos: vec![7, 9],

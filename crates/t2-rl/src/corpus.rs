@@ -61,7 +61,7 @@ enum Kind {
 impl Kind {
     /// The mixture of the corpus, in percent.
     const SHARES: [(Kind, u32); 6] =
-        [(Kind::Math, 27), (Kind::Code, 25), (Kind::Reason, 25), (Kind::Topic, 13), (Kind::Talk, 5), (Kind::Prose, 5)];
+        [(Kind::Math, 31), (Kind::Code, 17), (Kind::Reason, 30), (Kind::Topic, 12), (Kind::Talk, 5), (Kind::Prose, 5)];
 
     fn draw(rng: &mut ChaCha8Rng) -> Self {
         let mut left = rng.random_range(0..100);

@@ -48,6 +48,8 @@ pub struct PretrainConfig {
     pub learning_rate: f64,
     /// Steps over which the learning rate rises from zero; then it falls to a tenth along a cosine.
     pub warmup_steps: usize,
+    /// Weight of the tokens of a question in the loss; those of answers and prose weigh 1.
+    pub question_weight: f32,
     /// Weight decay.
     pub weight_decay: f32,
     /// Largest norm of the gradient of one parameter.
@@ -96,8 +98,8 @@ pub enum PretrainError {
 struct Progress {
     step: usize,
     next_document: usize,
-    /// Tokens of documents already read that no batch has used yet.
-    pending: Vec<u32>,
+    /// Tokens of documents already read that no batch has used yet, with their weights in the loss.
+    pending: Vec<(u32, f32)>,
 }
 
 /// Train a fresh decoder, or go on where `dir` says an earlier run stopped.
@@ -128,15 +130,14 @@ pub fn pretrain(
     }
     let mut rows = Rows::new(config, tokenizer, &progress);
     while progress.step < config.steps {
-        let tokens = rows.batch(config, &device)?;
-        let [batch, columns] = tokens.dims();
-        let loss = cross_entropy(&model, tokens);
+        let (tokens, weights) = rows.batch(config, &device)?;
+        let loss = cross_entropy(&model, tokens, weights);
         let value = loss.clone().into_scalar::<f32>();
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         let learning_rate = learning_rate(config, progress.step);
         model = optimizer.step(learning_rate, model, grads);
         progress = Progress { step: progress.step + 1, next_document: rows.next_document, pending: rows.pending.clone() };
-        let tokens = progress.step * batch * (columns - 1);
+        let tokens = progress.step * config.batch * config.seq;
         let flow = report(PretrainStep { step: progress.step, loss: value, learning_rate, tokens });
         if flow.is_break() || progress.step % config.save_every == 0 {
             save(dir, &model, &optimizer, &progress)?;
@@ -148,13 +149,15 @@ pub fn pretrain(
     Ok(model.valid())
 }
 
-/// Mean negative log-probability of each next token, for `tokens` `[batch, seq + 1]`.
-fn cross_entropy(model: &Decoder, tokens: Tensor<2, Int>) -> Tensor<1> {
+/// Weighted mean of the negative log-probability of each next token, for `tokens` and `weights` `[batch, seq + 1]`.
+fn cross_entropy(model: &Decoder, tokens: Tensor<2, Int>, weights: Tensor<2>) -> Tensor<1> {
     let [_, columns] = tokens.dims();
     let inputs = tokens.clone().slice_dim(1, 0..columns - 1);
     let targets = tokens.slice_dim(1, 1..columns);
     let logits = model.forward(inputs, None, Mix::Base);
-    log_softmax(logits, 2).gather(2, targets.unsqueeze_dim(2)).mean().neg()
+    let weights = weights.slice_dim(1, 1..columns);
+    let logprobs = log_softmax(logits, 2).gather(2, targets.unsqueeze_dim(2)).squeeze_dim::<2>(2);
+    (logprobs * weights.clone()).sum().neg() / weights.sum()
 }
 
 /// Learning rate of the step after `step` steps: linear warm-up, then a cosine down to a tenth.
@@ -171,7 +174,7 @@ struct Rows<'a> {
     documents: Box<dyn Iterator<Item = Document>>,
     tokenizer: &'a Tokenizer,
     next_document: usize,
-    pending: Vec<u32>,
+    pending: Vec<(u32, f32)>,
 }
 
 impl<'a> Rows<'a> {
@@ -180,27 +183,38 @@ impl<'a> Rows<'a> {
         Self { documents, tokenizer, next_document: progress.next_document, pending: progress.pending.clone() }
     }
 
-    /// The next `[batch, seq + 1]` tokens; the last column of a row is only predicted.
-    fn batch(&mut self, config: &PretrainConfig, device: &Device) -> Result<Tensor<2, Int>, PretrainError> {
+    /// The next tokens and their weights, `[batch, seq + 1]`; the last column of a row is only predicted.
+    fn batch(
+        &mut self,
+        config: &PretrainConfig,
+        device: &Device,
+    ) -> Result<(Tensor<2, Int>, Tensor<2>), PretrainError> {
         let wanted = config.batch * (config.seq + 1);
         while self.pending.len() < wanted {
             let Some(document) = self.documents.next() else { break };
-            self.pending.extend(encode(self.tokenizer, &document)?);
+            self.pending.extend(encode(self.tokenizer, &document, config.question_weight)?);
             self.next_document += 1;
         }
-        let ids: Vec<i64> = self.pending.drain(..wanted).map(i64::from).collect();
-        Ok(Tensor::from_data(TensorData::new(ids, [config.batch, config.seq + 1]), device))
+        let (ids, weights): (Vec<i64>, Vec<f32>) =
+            self.pending.drain(..wanted).map(|(id, weight)| (i64::from(id), weight)).unzip();
+        let shape = [config.batch, config.seq + 1];
+        Ok((Tensor::from_data(TensorData::new(ids, shape), device), Tensor::from_data(TensorData::new(weights, shape), device)))
     }
 }
 
-/// The tokens of a document exactly as the model meets them when it answers, and the end.
-fn encode(tokenizer: &Tokenizer, document: &Document) -> Result<Vec<u32>, TokenizerError> {
+/// The tokens of a document exactly as the model meets them when it answers, and the end; with their weights.
+fn encode(
+    tokenizer: &Tokenizer,
+    document: &Document,
+    question_weight: f32,
+) -> Result<Vec<(u32, f32)>, TokenizerError> {
     let (prompt, answer) = document.turns.split_at(document.turns.len() - 1);
-    let mut ids = if prompt.is_empty() { vec![] } else { tokenizer.encode_chat(prompt)? };
+    let prompt = if prompt.is_empty() { vec![] } else { tokenizer.encode_chat(prompt)? };
+    let mut ids: Vec<(u32, f32)> = prompt.into_iter().map(|id| (id, question_weight)).collect();
     for turn in answer {
-        ids.extend(tokenizer.encode_fragment(&turn.content)?);
+        ids.extend(tokenizer.encode_fragment(&turn.content)?.into_iter().map(|id| (id, 1.0)));
     }
-    ids.extend(tokenizer.token_id(END));
+    ids.extend(tokenizer.token_id(END).map(|id| (id, 1.0)));
     Ok(ids)
 }
 

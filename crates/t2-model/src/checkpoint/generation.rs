@@ -17,10 +17,10 @@ pub struct GenerationConfig {
     #[serde(rename = "eos_token_id", deserialize_with = "one_or_many")]
     pub eos: Vec<u32>,
     /// Token that opens a text.
-    #[serde(rename = "bos_token_id")]
+    #[serde(rename = "bos_token_id", deserialize_with = "at_most_one")]
     pub bos: Option<u32>,
     /// Token that fills a batch up.
-    #[serde(rename = "pad_token_id")]
+    #[serde(rename = "pad_token_id", deserialize_with = "at_most_one")]
     pub pad: Option<u32>,
     /// Suggested divisor of the scores.
     pub temperature: Option<f32>,
@@ -83,16 +83,22 @@ impl GenerationConfig {
     }
 }
 
+/// A token id, a list of them, or nothing; negative ids, which some old files hold, mean nothing too.
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a token id or a list of them")]
     enum OneOrMany {
-        One(u32),
-        Many(Vec<u32>),
+        One(i64),
+        Many(Vec<i64>),
     }
-    Ok(match Option::deserialize(deserializer)? {
+    let ids = match Option::deserialize(deserializer)? {
         None => vec![],
         Some(OneOrMany::One(id)) => vec![id],
         Some(OneOrMany::Many(ids)) => ids,
-    })
+    };
+    Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
+}
+
+fn at_most_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(one_or_many(deserializer)?.first().copied())
 }

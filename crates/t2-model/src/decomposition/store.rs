@@ -95,11 +95,10 @@ pub(super) fn write(dir: &Path, key: &Key, factors: &Factors) -> Result<(), Writ
     };
     let serialize = || -> Result<Vec<u8>, std::io::Error> {
         let header = serde_json::to_string(&header)?;
-        let view = |name, data: &'_ TensorData| {
+        let views = ["u", "s", "vt"].into_iter().zip(&data).map(|(name, data)| {
             TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes()).map(|view| (name, view))
-        };
-        let views = [view("u", &data[0]), view("s", &data[1]), view("vt", &data[2])];
-        let views = views.into_iter().collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
+        });
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
         let metadata = HashMap::from([(METADATA.to_owned(), header)]);
         safetensors::serialize(views, Some(metadata)).map_err(std::io::Error::other)
     };

@@ -94,7 +94,7 @@ fn chain(rng: &mut ChaCha8Rng, shapes: &[Shape], turns: Turns) -> Problem {
 /// A problem about two people who each gain or lose something.
 fn together(rng: &mut ChaCha8Rng) -> Problem {
     let cast = Cast::draw(rng);
-    let [a, b] = [rng.random_range(2..=15), rng.random_range(2..=15)];
+    let [a, b] = [rng.random_range(2..=7), rng.random_range(2..=7)];
     let [step_a, step_b] = [small_step(rng, a), small_step(rng, b)];
     let (after_a, after_b) = (step_a.after(a), step_b.after(b));
     let total = after_a + after_b;
@@ -107,12 +107,12 @@ fn together(rng: &mut ChaCha8Rng) -> Problem {
     Problem { wording, question, careful, careless: guess(rng, total, last), checks: Vec::new() }
 }
 
-/// A step small enough that two people's values add up to at most 40.
+/// A step small enough that two people's values add up to at most 20.
 fn small_step(rng: &mut ChaCha8Rng, value: i64) -> Step {
     if rng.random_bool(0.5) {
-        Step::Gain(rng.random_range(2..=5))
+        Step::Gain(rng.random_range(1..=3))
     } else {
-        Step::Lose(rng.random_range(1..=value.min(9)))
+        Step::Lose(rng.random_range(1..=value.min(5)))
     }
 }
 

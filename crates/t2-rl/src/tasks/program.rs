@@ -49,8 +49,8 @@ impl Program {
         if !chance(rng, CARELESS_RIGHT) {
             program.steps.truncate(1);
             match rng.random_range(0..10) {
-                0..7 => ending = Ending::Print,
-                7..9 => ending = Ending::ReturnSlip,
+                0..8 => ending = Ending::Print,
+                8 => ending = Ending::ReturnSlip,
                 _ => program.steps[0].1 += 1,
             }
         }

@@ -9,9 +9,9 @@ use crate::corpus::CARELESS_RIGHT;
 use crate::tasks::words::chance;
 
 /// No value on the way is larger: a small model must learn every sum by heart.
-const LARGEST: i64 = 40;
+const LARGEST: i64 = 20;
 /// The largest number added or taken away in one step.
-const LARGEST_STEP: i64 = 10;
+const LARGEST_STEP: i64 = 9;
 
 /// One step of a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(crate) enum Turns {
     TimesFirst,
 }
 
-/// A start and some steps; every value on the way is in `0..=40`.
+/// A start and some steps; every value on the way is in `0..=20`.
 #[derive(Clone, Debug)]
 pub(crate) struct Sum {
     pub(crate) start: i64,
@@ -82,7 +82,7 @@ impl Sum {
     /// A sum with a number of steps in `lengths`.
     pub(crate) fn draw(rng: &mut ChaCha8Rng, lengths: RangeInclusive<usize>, turns: Turns) -> Self {
         let steps = rng.random_range(lengths);
-        let start = rng.random_range(2..=if turns == Turns::TimesFirst { 10 } else { 20 });
+        let start = rng.random_range(2..=if turns == Turns::TimesFirst { 6 } else { 12 });
         let mut sum = Self { start, steps: Vec::new() };
         for at in 0..steps {
             let value = sum.total();

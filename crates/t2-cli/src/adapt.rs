@@ -1,0 +1,134 @@
+//! Running a model under experts: load, mix, decompose what they scale, attach.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::module::Module;
+use t2_linalg::HostSvd;
+use t2_model::config::DecoderConfig;
+use t2_model::decoder::CausalLm;
+use t2_model::decomposition::{Decomposition, Targets};
+use t2_model::expert::{Expert, ExpertInfo};
+
+use crate::cli::WeightedExpert;
+use crate::model::LoadedModel;
+use crate::output::Output;
+use crate::{environment, interrupt};
+
+/// Folder of a model that holds experts made for it.
+const EXPERTS: &str = "experts";
+/// What expert files are called.
+const EXTENSION: &str = "safetensors";
+
+/// Put `model` under the mixture of `experts`; the base model stays as it is without any.
+pub(crate) fn adapt(model: &mut LoadedModel, experts: &[WeightedExpert], out: &Output) -> anyhow::Result<()> {
+    if experts.is_empty() {
+        return Ok(());
+    }
+    let experts = load(experts, Some(&model.dir))?;
+    for (expert, _) in &experts {
+        expert.check_base(&model.checkpoint.hash)?;
+        check_ranks(expert, model.checkpoint.model.config())?;
+    }
+    let expert = mix(experts)?;
+    let targets = expert.info.targets.parse().with_context(|| format!("expert `{}`", expert.info.name))?;
+    let decomposition = decompose(model, targets, out)?;
+    let adapted = model.checkpoint.model.clone().apply_reparameterization(&decomposition);
+    model.checkpoint.model = expert.apply_to(adapted)?;
+    model.expert = Some(expert);
+    Ok(())
+}
+
+/// The singular value decomposition of the `targets` of `model`, from the cache where it is there.
+pub(crate) fn decompose(model: &LoadedModel, targets: Targets, out: &Output) -> anyhow::Result<Decomposition> {
+    let cache = decompositions_dir()?;
+    let bar = out.progress(0, "decomposing");
+    let progress = |progress: t2_model::decomposition::Progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        interrupt::poll()
+    };
+    let solver = HostSvd::default();
+    let decomposition = Decomposition::of(&model.checkpoint.model, targets, &solver, Some(&cache), progress);
+    bar.finish_and_clear();
+    Ok(decomposition?)
+}
+
+/// Where decompositions are kept.
+pub(crate) fn decompositions_dir() -> anyhow::Result<PathBuf> {
+    Ok(environment::cache_dir()?.join("decompositions"))
+}
+
+/// Read experts; a name that is no file is looked for among the model's own experts in `dir`.
+pub(crate) fn load(experts: &[WeightedExpert], dir: Option<&Path>) -> anyhow::Result<Vec<(Expert, f32)>> {
+    let read = |one: &WeightedExpert| {
+        let own = dir.map(|dir| dir.join(EXPERTS).join(&one.path).with_added_extension(EXTENSION));
+        let path = own.filter(|own| !one.path.exists() && own.exists()).unwrap_or_else(|| one.path.clone());
+        Ok((Expert::load(&path)?, one.weight))
+    };
+    experts.iter().map(read).collect()
+}
+
+/// One expert that acts like the weighted sum; a single whole expert stays itself, bit for bit.
+pub(crate) fn mix(mut experts: Vec<(Expert, f32)>) -> anyhow::Result<Expert> {
+    if let [(_, weight)] = experts[..]
+        && weight == 1.0
+    {
+        return Ok(experts.remove(0).0);
+    }
+    let Some((first, _)) = experts.first() else { bail!("there is no expert to mix; give at least one file") };
+    let base_model = first.info.base_model.clone();
+    let mut targets = Targets { mlp: false, attn: false };
+    for (expert, _) in &experts {
+        let ExpertInfo { name, base_model: base, targets: own, .. } = &expert.info;
+        if *base != base_model {
+            bail!(
+                "expert `{name}` belongs to the base model {base}, `{}` to {base_model}; mix experts of one model",
+                first.info.name
+            );
+        }
+        let own: Targets = own.parse().with_context(|| format!("expert `{name}`"))?;
+        targets = Targets { mlp: targets.mlp || own.mlp, attn: targets.attn || own.attn };
+    }
+    check_same_ranks(&experts)?;
+    let name = experts.iter().map(|(expert, weight)| format!("{weight}*{}", expert.info.name));
+    let name = name.collect::<Vec<_>>().join("+");
+    let info = ExpertInfo {
+        training: format!("mixed: {name}"),
+        name,
+        base_model,
+        targets: targets.to_string(),
+        parametrization: first.info.parametrization.clone(),
+    };
+    let parts: Vec<(&Expert, f32)> = experts.iter().map(|(expert, weight)| (expert, *weight)).collect();
+    Ok(Expert::mix(&parts, info))
+}
+
+/// Refuse an expert whose scales are not as many as the model's singular values.
+fn check_ranks(expert: &Expert, config: &DecoderConfig) -> anyhow::Result<()> {
+    for (path, shape) in config.parameters() {
+        let rank = shape.into_iter().min().unwrap_or(0);
+        if let Some(z) = expert.z(&path)
+            && z.len() != rank
+        {
+            bail!(
+                "expert `{}` has {} scales for `{path}`, the weight has {rank} singular values; train it again",
+                expert.info.name,
+                z.len()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_same_ranks(experts: &[(Expert, f32)]) -> anyhow::Result<()> {
+    for (i, (expert, _)) in experts.iter().enumerate() {
+        for (path, z) in expert.iter() {
+            let other = experts[..i].iter().find(|(other, _)| other.z(path).is_some_and(|o| o.len() != z.len()));
+            if let Some((other, _)) = other {
+                bail!("experts `{}` and `{}` differ in the rank of `{path}`", other.info.name, expert.info.name);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! The command line: global options, and the options that several commands share.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use burn::tensor::DType;
+use clap::{Args, Parser, ValueEnum};
+
+use crate::commands::Command;
+use crate::device;
+
+/// Experts for language models: train a few thousand singular-value scales by reinforcement learning, then answer in
+/// two passes.
+#[derive(Parser, Debug)]
+#[command(name = "t2", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Where to compute: auto, cpu, wgpu, wgpu:I, cuda or cuda:I (`t2 info` lists them)
+    #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: device::Choice,
+    /// Type of the weights in memory [default: f32]
+    #[arg(long, global = true, value_enum)]
+    pub(crate) dtype: Option<FloatType>,
+    /// Seed of everything random
+    #[arg(long, global = true, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress bars, tables or notes on stderr
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Log what is going on; twice for details
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// Type of the weights in memory.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FloatType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<FloatType> for DType {
+    fn from(dtype: FloatType) -> Self {
+        match dtype {
+            FloatType::F32 => Self::F32,
+            FloatType::F16 => Self::F16,
+            FloatType::Bf16 => Self::BF16,
+        }
+    }
+}
+
+/// MODEL, for the commands that need one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ModelArg {
+    /// `tiny` (bundled), a folder in the Hugging Face layout, or a Hub id `org/name[@revision]`
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+}
+
+/// An expert and how much of it: `math.safetensors=0.5`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WeightedExpert {
+    pub(crate) path: PathBuf,
+    pub(crate) weight: f32,
+}
+
+impl FromStr for WeightedExpert {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (path, weight) = match text.rsplit_once('=') {
+            None => (text, 1.0),
+            Some((path, weight)) => match weight.trim().parse::<f32>() {
+                Ok(weight) if weight.is_finite() => (path, weight),
+                _ => return Err(format!("`{weight}` is no weight; write FILE or FILE=0.5")),
+            },
+        };
+        if path.is_empty() { Err("the file name is empty".to_owned()) } else { Ok(Self { path: path.into(), weight }) }
+    }
+}
+
+/// `--expert`, as often as wanted.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ExpertArgs {
+    /// Run under this expert: a file, or a name of MODEL's own `experts` folder; several are mixed, weighted by W
+    #[arg(long = "expert", value_name = "FILE[=W]")]
+    pub(crate) experts: Vec<WeightedExpert>,
+}
+
+/// How completions are drawn.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SamplingArgs {
+    /// Most tokens of a completion [default: 256, or what the context leaves]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_new_tokens: Option<usize>,
+    /// Divides the logits; 0 takes the most likely token [default: what the checkpoint suggests, else 0]
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    pub(crate) temperature: Option<f32>,
+    /// Draw among the fewest tokens whose probabilities reach P [default: what the checkpoint suggests, else 1]
+    #[arg(long, value_name = "P", value_parser = top_p)]
+    pub(crate) top_p: Option<f32>,
+    /// Draw among the K most likely tokens only; 0 for all [default: what the checkpoint suggests, else 0]
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if (0.0..f32::INFINITY).contains(&value) => Ok(value),
+        _ => Err("expected a number of at least 0".to_owned()),
+    }
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
+        _ => Err("expected a number above 0 and at most 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_expert_may_carry_a_weight() {
+        let parse = |text: &str| text.parse::<WeightedExpert>();
+        assert_eq!(parse("a/b").unwrap(), WeightedExpert { path: "a/b".into(), weight: 1.0 });
+        assert_eq!(parse("a=b=-0.5").unwrap(), WeightedExpert { path: "a=b".into(), weight: -0.5 });
+        assert!(parse("a=b").unwrap_err().contains("`b`"));
+        assert!(parse("=1").is_err());
+        assert!(parse("a=inf").is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! `t2 logits`: what the model thinks comes next, to compare a checkpoint with another implementation.
+
+use burn::prelude::*;
+use burn::tensor::DType;
+use serde_json::{Value, json};
+use t2_model::decoder::CausalLm;
+use t2_model::generate::{GenerateConfig, generate};
+use t2_model::mix::Mix;
+use t2_model::sample::Sampling;
+
+use crate::adapt::adapt;
+use crate::cli::{ExpertArgs, Global, ModelArg};
+use crate::model::LoadedModel;
+use crate::output::Output;
+
+/// Print the logits of every position, to check a checkpoint
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Token ids to read
+    #[arg(long, required = true, value_name = "IDS", value_delimiter = ',')]
+    ids: Vec<u32>,
+    /// How many of the most likely next tokens to list for each position
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    top: usize,
+    #[command(flatten)]
+    experts: ExpertArgs,
+}
+
+pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
+    let mut model = LoadedModel::load(&args.model.model, global, out)?;
+    check(&model, &args.ids)?;
+    adapt(&mut model, &args.experts.experts, out)?;
+    let rows = logits(&model, &args.ids)?;
+    let top: Vec<Vec<(usize, f32)>> = rows.iter().map(|row| top(row, args.top)).collect();
+    let logsumexp: Vec<f64> = rows.iter().map(|row| logsumexp(row)).collect();
+    let lines = args.ids.iter().zip(&logsumexp).zip(&top).enumerate().map(|(i, ((id, norm), top))| {
+        let top = top.iter().map(|(id, logit)| format!("{id}:{logit:.4}")).collect::<Vec<_>>().join(" ");
+        vec![i.to_string(), id.to_string(), format!("{norm:.4}"), top]
+    });
+    out.table(&["position", "id", "logsumexp", "next id:logit"], &lines.collect::<Vec<_>>());
+    let split = |top: &Vec<(usize, f32)>| -> Value {
+        let (ids, logits): (Vec<usize>, Vec<f32>) = top.iter().copied().unzip();
+        json!({ "ids": ids, "logits": logits })
+    };
+    out.json(&json!({
+        "logsumexp": logsumexp,
+        "top": top.iter().map(split).collect::<Vec<_>>(),
+        "last_logits": rows.last(),
+    }))
+}
+
+/// Refuse ids that generation would refuse: it checks before it generates nothing.
+fn check(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<()> {
+    let nothing = GenerateConfig { max_new_tokens: 0, sampling: Sampling::GREEDY, stop: vec![] };
+    let ignore = |_, _| std::ops::ControlFlow::Continue(());
+    generate(&model.checkpoint.model, &[ids.to_vec()], &[0], (Mix::Base, &nothing), ignore)?;
+    Ok(())
+}
+
+/// The logits after each of `ids`, `[seq][vocab]`.
+fn logits(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
+    let wide: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(wide, [1, ids.len()]), &model.device);
+    let logits = model.checkpoint.model.forward(tokens, None, model.mix()).cast(DType::F32);
+    let [_, _, vocab] = logits.dims();
+    let values: Vec<f32> = logits.try_into_data_as::<f32>()?.iter::<f32>().collect();
+    Ok(values.chunks(vocab).map(<[f32]>::to_vec).collect())
+}
+
+fn top(logits: &[f32], n: usize) -> Vec<(usize, f32)> {
+    let mut all: Vec<(usize, f32)> = logits.iter().copied().enumerate().collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    all.truncate(n);
+    all
+}
+
+fn logsumexp(logits: &[f32]) -> f64 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - top).exp()).sum();
+    f64::from(top) + sum.ln()
+}

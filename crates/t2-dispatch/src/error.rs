@@ -1,0 +1,78 @@
+//! Why no mixture could be chosen, or no answer given under one.
+
+use std::error::Error;
+
+use burn::tensor::TensorReadError;
+use t2_model::expert::ExpertError;
+use t2_model::generate::GenerateError;
+use t2_model::tokenizer::TokenizerError;
+
+/// Why a pool, a choice or an answer could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DispatchError {
+    /// Nothing to choose from.
+    #[error("the pool has no experts to choose from; give at least one besides the classification expert")]
+    EmptyPool,
+    /// Two experts answer to one name.
+    #[error("two experts are named `{name}`; rename one of them")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// The name cannot be one of the answers to the question for the topic.
+    #[error("an expert cannot be named `{name}`; use a word that is not blank and not `other` or `base`")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// An expert does not belong to the model.
+    #[error(transparent)]
+    Expert(#[from] ExpertError),
+    /// The strategy needs an expert that the pool does not hold.
+    #[error("there is no expert named `classify` among {names}; train one, or use the strategy `prompt`")]
+    NoClassifier {
+        /// The experts there are.
+        names: String,
+    },
+    /// No strategy has this name.
+    #[error("there is no strategy `{name}`; use one of {known}")]
+    UnknownStrategy {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The search needs examples to search by and others to decide by.
+    #[error("few-shot needs at least 2 labelled examples, found {found}; give more, or use another strategy")]
+    TooFewShots {
+        /// Labelled examples at hand.
+        found: usize,
+    },
+    /// A labelled example cannot be put to the model.
+    #[error("labelled example {index}: {source}")]
+    Shot {
+        /// Position among the labelled examples.
+        index: usize,
+        /// What is wrong with it.
+        source: GenerateError,
+    },
+    /// There is nothing whose likelihood could be asked for.
+    #[error("the tokenizer makes nothing of {text:?}; an answer needs at least one token")]
+    NoTokens {
+        /// The answer.
+        text: String,
+    },
+    /// The grader gave up.
+    #[error("the completions of the labelled examples could not be graded: {0}")]
+    Grade(Box<dyn Error + Send + Sync>),
+    /// Text could not be turned into tokens or back.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A prompt cannot be put to the model.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The device did not hand over the likelihoods.
+    #[error("the likelihoods could not be read from their device")]
+    Read(#[from] TensorReadError),
+}

@@ -1,0 +1,96 @@
+//! First pass: strategies that look at queries and choose mixtures (arXiv 2501.06252, section 3.2).
+//!
+//! A new strategy is one file in `strategy/` and a line in [`STRATEGIES`].
+
+mod classifier;
+mod few_shot;
+mod none;
+mod prompt;
+mod topic;
+
+pub use classifier::Classifier;
+pub use few_shot::{Coefficients, FewShot, FewShotConfig};
+pub use none::NoExperts;
+pub use prompt::PromptBased;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DispatchError;
+use crate::oracle::Oracle;
+use crate::pool::ExpertPool;
+use crate::query::{Choice, Query};
+
+/// Every strategy, in the order in which help texts list them.
+pub const STRATEGIES: &[Registered] = &[none::ENTRY, prompt::ENTRY, classifier::ENTRY, few_shot::ENTRY];
+
+/// Chooses what the second pass runs under.
+pub trait Strategy {
+    /// The name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// One choice among the experts of `pool` for each of `queries`.
+    ///
+    /// # Errors
+    ///
+    /// What `oracle` refuses, and whatever the strategy lacks.
+    fn choose(
+        &mut self,
+        queries: &[Query],
+        pool: &ExpertPool,
+        oracle: &mut dyn Oracle,
+    ) -> Result<Vec<Choice>, DispatchError>;
+}
+
+/// A strategy as the registry knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Registered {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line for help texts and tables.
+    pub about: &'static str,
+    /// Makes one; a strategy may remember what it found, so there is one for each task.
+    pub build: fn(&Settings) -> Box<dyn Strategy>,
+}
+
+/// What the strategies of the registry are made with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Of `few-shot`.
+    pub few_shot: FewShotConfig,
+}
+
+/// The strategy called `name`.
+///
+/// # Errors
+///
+/// [`DispatchError::UnknownStrategy`] lists the known names.
+pub fn find(name: &str, settings: &Settings) -> Result<Box<dyn Strategy>, DispatchError> {
+    match STRATEGIES.iter().find(|strategy| strategy.name == name) {
+        Some(strategy) => Ok((strategy.build)(settings)),
+        None => {
+            let known: Vec<&str> = STRATEGIES.iter().map(|strategy| strategy.name).collect();
+            Err(DispatchError::UnknownStrategy { name: name.into(), known: known.join(", ") })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_strategy_is_found_by_its_name() {
+        for strategy in STRATEGIES {
+            let found = find(strategy.name, &Settings::default()).map(|strategy| strategy.name());
+            assert_eq!(found.unwrap(), strategy.name);
+            assert!(!strategy.about.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = find("oracle", &Settings::default()).err().unwrap().to_string();
+        assert_eq!(error, "there is no strategy `oracle`; use one of none, prompt, classifier, few-shot");
+    }
+}

@@ -1,0 +1,29 @@
+//! No expert for anything: what the other strategies are compared with.
+
+use crate::error::DispatchError;
+use crate::oracle::Oracle;
+use crate::pool::ExpertPool;
+use crate::query::{Choice, Query};
+use crate::strategy::{Registered, Strategy};
+
+pub(super) const ENTRY: Registered =
+    Registered { name: "none", about: "the base model, whatever the prompt", build: |_| Box::new(NoExperts) };
+
+/// The base model for every query.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoExperts;
+
+impl Strategy for NoExperts {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn choose(
+        &mut self,
+        queries: &[Query],
+        pool: &ExpertPool,
+        _: &mut dyn Oracle,
+    ) -> Result<Vec<Choice>, DispatchError> {
+        Ok(queries.iter().map(|_| pool.choice(None, vec![])).collect())
+    }
+}

@@ -1,0 +1,66 @@
+//! The gradient of `z`, summed over backward passes and clipped as one vector.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::prelude::*;
+use burn::tensor::{Gradients, TensorReadError};
+
+/// The summed gradient of every trainable scale, `[k]` each, by parameter.
+pub(super) struct ZGradients {
+    sums: BTreeMap<ParamId, Option<Tensor<1>>>,
+}
+
+impl ZGradients {
+    /// Zero, for the trainable scales of `model`.
+    pub(super) fn of(model: &impl Module) -> Self {
+        struct Collect(BTreeMap<ParamId, Option<Tensor<1>>>);
+        impl ModuleVisitor for Collect {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if D == 1 && param.base().is_require_grad() {
+                    self.0.insert(param.id, None);
+                }
+            }
+        }
+        let mut collect = Collect(BTreeMap::new());
+        model.visit(&mut collect);
+        Self { sums: collect.0 }
+    }
+
+    /// Add the gradients of one backward pass.
+    pub(super) fn add(&mut self, gradients: Gradients, model: &impl Module) {
+        let mut gradients = GradientsParams::from_grads(gradients, model);
+        for (&id, sum) in &mut self.sums {
+            *sum = match (sum.take(), gradients.remove::<1>(id)) {
+                (Some(sum), Some(new)) => Some(sum + new),
+                (sum, new) => sum.or(new),
+            };
+        }
+    }
+
+    /// Scale the whole gradient down to `max_norm` if it is longer, and return its norm before.
+    pub(super) fn clip(&mut self, max_norm: f32) -> Result<f32, TensorReadError> {
+        let mut square = 0.0_f64;
+        for sum in self.sums.values().flatten() {
+            let values = sum.clone().try_into_vec_as::<f32>()?;
+            square += values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
+        }
+        let norm = square.sqrt() as f32;
+        if norm > max_norm {
+            self.sums.values_mut().flatten().for_each(|sum| *sum = sum.clone() * (max_norm / norm));
+        }
+        Ok(norm)
+    }
+
+    /// For the optimizer.
+    pub(super) fn into_params(self) -> GradientsParams {
+        let mut params = GradientsParams::new();
+        for (id, sum) in self.sums {
+            if let Some(sum) = sum {
+                params.register(id, sum);
+            }
+        }
+        params
+    }
+}
