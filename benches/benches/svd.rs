@@ -11,8 +11,11 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use t2_linalg::cases::{Case, FINITE, LARGE};
 use t2_linalg::{HostSvd, SvdSolver};
 
+/// Makes a device; there is no constant one.
+type NewDevice = fn() -> Device;
+
 /// Where the matrices are. A new device is a line.
-const DEVICES: &[(&str, fn() -> Device)] = &[("flex", Device::flex)];
+const DEVICES: &[(&str, NewDevice)] = &[("flex", Device::flex)];
 
 /// What decomposes them. A new algorithm is a line.
 const ALGORITHMS: &[(&str, &dyn SvdSolver)] = &[("faer", &HostSvd { parallel_from: 2048 })];

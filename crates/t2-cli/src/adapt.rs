@@ -13,12 +13,8 @@ use t2_model::expert::{Expert, ExpertInfo};
 use crate::cli::WeightedExpert;
 use crate::model::LoadedModel;
 use crate::output::Output;
+use crate::pool::{EXPERTS, EXTENSION};
 use crate::{environment, interrupt};
-
-/// Folder of a model that holds experts made for it.
-const EXPERTS: &str = "experts";
-/// What expert files are called.
-const EXTENSION: &str = "safetensors";
 
 /// Put `model` under the mixture of `experts`; the base model stays as it is without any.
 pub(crate) fn adapt(model: &mut LoadedModel, experts: &[WeightedExpert], out: &Output) -> anyhow::Result<()> {
@@ -41,7 +37,17 @@ pub(crate) fn adapt(model: &mut LoadedModel, experts: &[WeightedExpert], out: &O
 
 /// The singular value decomposition of the `targets` of `model`, from the cache where it is there.
 pub(crate) fn decompose(model: &LoadedModel, targets: Targets, out: &Output) -> anyhow::Result<Decomposition> {
-    let cache = decompositions_dir()?;
+    decompose_into(model, targets, None, out)
+}
+
+/// The same, with the factors in `dir` if one is given.
+pub(crate) fn decompose_into(
+    model: &LoadedModel,
+    targets: Targets,
+    dir: Option<&Path>,
+    out: &Output,
+) -> anyhow::Result<Decomposition> {
+    let cache = dir.map_or_else(decompositions_dir, |dir| Ok(dir.to_owned()))?;
     let bar = out.progress(0, "decomposing");
     let progress = |progress: t2_model::decomposition::Progress| {
         bar.set_length(progress.total as u64);
@@ -105,7 +111,7 @@ pub(crate) fn mix(mut experts: Vec<(Expert, f32)>) -> anyhow::Result<Expert> {
 }
 
 /// Refuse an expert whose scales are not as many as the model's singular values.
-fn check_ranks(expert: &Expert, config: &DecoderConfig) -> anyhow::Result<()> {
+pub(crate) fn check_ranks(expert: &Expert, config: &DecoderConfig) -> anyhow::Result<()> {
     for (path, shape) in config.parameters() {
         let rank = shape.into_iter().min().unwrap_or(0);
         if let Some(z) = expert.z(&path)

@@ -22,6 +22,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where to compute: auto, cpu, wgpu, wgpu:I, cuda or cuda:I (`t2 info` lists them)
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]

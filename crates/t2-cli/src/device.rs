@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::bail;
-use burn::tensor::{DType, Device};
 #[cfg(feature = "wgpu")]
 use burn::tensor::DeviceKind;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 use burn::tensor::DeviceType;
+use burn::tensor::{DType, Device};
 use serde::Serialize;
 
 /// What `--device` asks for.
@@ -207,6 +207,9 @@ mod tests {
     #[test]
     fn a_backend_that_is_not_built_in_says_how_to_get_it() {
         let error = open(Choice::Gpu(Backend::Cuda, None)).unwrap_err().to_string();
-        assert!(error.contains("without cuda") && error.contains("cpu") && error.contains("--features cuda"), "{error}");
+        assert!(
+            error.contains("without cuda") && error.contains("cpu") && error.contains("--features cuda"),
+            "{error}"
+        );
     }
 }

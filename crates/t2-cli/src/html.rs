@@ -29,7 +29,6 @@ impl Page {
     }
 
     /// Text whose line breaks and spaces count, such as a prompt or an answer.
-    #[expect(dead_code, reason = "the demo shows answers with it")]
     pub(crate) fn verbatim(&mut self, text: &str) {
         self.push(&format!("<pre>{}</pre>", escape(text)));
     }

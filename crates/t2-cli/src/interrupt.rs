@@ -21,12 +21,6 @@ pub(crate) fn install() -> anyhow::Result<()> {
     .context("cannot listen for Ctrl-C")
 }
 
-/// Set by the first Ctrl-C; for libraries that poll a flag.
-#[expect(dead_code, reason = "training polls it")]
-pub(crate) fn flag() -> &'static AtomicBool {
-    &REQUESTED
-}
-
 /// True after the first Ctrl-C.
 pub(crate) fn requested() -> bool {
     REQUESTED.load(SeqCst)

@@ -6,12 +6,15 @@ mod commands;
 mod device;
 mod environment;
 mod error;
+mod grading;
 mod html;
 mod interrupt;
 mod model;
 mod output;
 mod plot;
+mod pool;
 mod source;
+mod training;
 
 use std::process::ExitCode;
 

@@ -109,11 +109,12 @@ fn format_table(header: &[&str], rows: &[Vec<String>], bold: bool) -> String {
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let right: Vec<bool> = (0..header.len()).map(|column| rows.iter().any(|row| is_number(row.get(column)))).collect();
+    let is_right = |column: usize| rows.iter().filter_map(|row| row.get(column)).all(|cell| is_number(cell));
+    let right: Vec<bool> = (0..header.len()).map(is_right).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells.zip(widths.iter().zip(&right)).map(|(cell, (&width, &right))| {
-            if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
+        let padded = cells
+            .zip(widths.iter().zip(&right))
+            .map(|(cell, (&width, &right))| if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") });
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let head = line(&mut header.iter().copied());
@@ -122,8 +123,9 @@ fn format_table(header: &[&str], rows: &[Vec<String>], bold: bool) -> String {
     std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
 }
 
-fn is_number(cell: Option<&String>) -> bool {
-    cell.is_some_and(|cell| cell.trim_end_matches(['%', 's']).replace([',', '±', ' '], "").parse::<f64>().is_ok())
+/// True for the likes of `1,234`, `41.5 ± 0.3 %` and an empty cell, which takes no side.
+fn is_number(cell: &str) -> bool {
+    cell.is_empty() || cell.trim_end_matches(['%', 's']).replace([',', '±', ' '], "").parse::<f64>().is_ok()
 }
 
 #[cfg(test)]
@@ -135,5 +137,7 @@ mod tests {
         let rows = [vec!["math".to_owned(), "41.5 %".to_owned()], vec!["ö".to_owned(), "100 %".to_owned()]];
         let table = format_table(&["task", "right"], &rows, false);
         assert_eq!(table, "task   right\nmath  41.5 %\nö      100 %");
+        let mixed = [vec!["1".to_owned()], vec!["one".to_owned()]];
+        assert_eq!(format_table(&["value"], &mixed, false), "value\n1\none");
     }
 }

@@ -10,6 +10,8 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 40.0;
+/// Letters of a title that fit.
+const TITLE_LETTERS: usize = 50;
 /// Height of a line of the legend.
 const LEGEND_LINE: f64 = 18.0;
 /// Colours of the page's style, used in turn.
@@ -74,7 +76,7 @@ pub(crate) fn bar_chart(title: &str, y_label: &str, bars: &[Bar]) -> String {
         let inset = (slot - width * group.len() as f64) / 2.0;
         for (b, bar) in group.iter().enumerate().filter(|(_, bar)| bar.value.is_finite()) {
             let color = names.iter().position(|name| *name == bar.series).unwrap_or(0);
-            svg.bar(start + inset + width * b as f64, width * 0.9, &y, bar, color);
+            svg.bar([start + inset + width * b as f64, width * 0.9], &y, bar, color);
         }
         let letters = (slot / 6.5).max(3.0) as usize;
         svg.text(start + slot / 2.0, HEIGHT - BOTTOM + 16.0, "middle", &shorten(&group[0].label, letters));
@@ -99,7 +101,14 @@ impl Axis {
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         // A single value gets some room.
-        let room = if high - low > f64::EPSILON * high.abs().max(low.abs()) { 0.0 } else { low.abs().max(1.0) / 2.0 };
+        let size = high.abs().max(low.abs());
+        let room = if high - low > f64::EPSILON * size {
+            0.0
+        } else if size > 0.0 {
+            size / 2.0
+        } else {
+            0.5
+        };
         let (low, high) = (low - room, high + room);
         Self { low, high, step: round_step((high - low) / TICKS), from, to }
     }
@@ -137,7 +146,13 @@ fn number(value: f64) -> String {
     } else if !(1e-3..1e6).contains(&size) {
         format!("{value:.1e}")
     } else {
-        let decimals = if size < 0.1 { 4 } else if size < 10.0 { 2 } else { usize::from(size < 100.0) };
+        let decimals = if size < 0.1 {
+            4
+        } else if size < 10.0 {
+            2
+        } else {
+            usize::from(size < 100.0)
+        };
         let text = format!("{value:.decimals$}");
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
     }
@@ -179,8 +194,9 @@ struct Svg {
 
 impl Svg {
     fn new(title: &str) -> Self {
+        let shown = escape(&shorten(title, TITLE_LETTERS));
         let title = escape(title);
-        let body = format!("<title>{title}</title><text class=\"title\" x=\"{LEFT}\" y=\"14\">{title}</text>");
+        let body = format!("<title>{title}</title><text class=\"title\" x=\"{LEFT}\" y=\"14\">{shown}</text>");
         Self { title, body }
     }
 
@@ -211,11 +227,10 @@ impl Svg {
 
     fn dot(&mut self, x: f64, y: f64, color: usize) {
         let color = color % COLORS;
-        let _ =
-            write!(self.body, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" style=\"fill:var(--c{color})\"/>");
+        let _ = write!(self.body, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" style=\"fill:var(--c{color})\"/>");
     }
 
-    fn bar(&mut self, x: f64, width: f64, y: &Axis, bar: &Bar, color: usize) {
+    fn bar(&mut self, [x, width]: [f64; 2], y: &Axis, bar: &Bar, color: usize) {
         let (zero, end) = (y.place(0.0), y.place(bar.value));
         let (top, height, color) = (zero.min(end), (zero - end).abs(), color % COLORS);
         let name = escape(&format!("{} {}: {}", bar.label, bar.series, number(bar.value)));
@@ -270,6 +285,7 @@ mod tests {
     fn gridlines_are_round_numbers_around_the_data() {
         check_ticks(0.0, 1.0, &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
         check_ticks(-0.9, 0.3, &[-1.0, -0.5, 0.0, 0.5]);
+        check_ticks(0.002, 0.002, &[0.001, 0.0015, 0.002, 0.0025, 0.003]);
         check_ticks(3.0, 3.0, &[1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 

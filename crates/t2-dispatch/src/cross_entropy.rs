@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fitness::Fitness;
 
-/// Settings of the search; the defaults are those of Transformer² but for `iterations`, 50 there.
+/// Settings of the search. Population, elite share and bounds are those of Transformer², which takes 50 iterations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrossEntropy {
@@ -104,7 +104,7 @@ pub fn maximise<E>(
 
 /// The `count` best of `candidates`, best first. The sort is stable: of equal ones the earlier stays in front.
 fn top(mut candidates: Vec<Candidate>, count: usize) -> Vec<Candidate> {
-    candidates.sort_by(|a, b| b.fitness.cmp(&a.fitness));
+    candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.fitness));
     candidates.truncate(count);
     candidates
 }

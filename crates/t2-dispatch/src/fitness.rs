@@ -49,7 +49,8 @@ mod tests {
     #[track_caller]
     fn check(worse: (f32, f32), better: (f32, f32)) {
         let [worse, better] = [worse, better].map(|(reward, log_likelihood)| Fitness { reward, log_likelihood });
-        assert!(worse < better && better > worse, "{worse:?} should be below {better:?}");
+        assert_eq!(worse.cmp(&better), Ordering::Less, "{worse:?} should be below {better:?}");
+        assert_eq!(better.cmp(&worse), Ordering::Greater, "{better:?} should be above {worse:?}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Targets {
 
     /// Number of trainable scales: the ranks of the adapted matrices, added up.
     pub fn num_scales(&self, config: &DecoderConfig) -> usize {
-        let adapted = config.parameters().into_iter().filter(|(path, _)| self.matches(path));
+        let adapted = config.parameters().filter(|(path, _)| self.matches(path));
         adapted.filter_map(|(_, shape)| shape.into_iter().min()).sum()
     }
 }
@@ -114,10 +114,10 @@ pub struct Report {
 #[non_exhaustive]
 pub enum DecomposeError {
     /// The solver failed.
-    #[error("cannot decompose `{first}` and its batch: {source}")]
+    #[error("cannot decompose `{path}`: {source}")]
     Svd {
-        /// First weight of the batch.
-        first: String,
+        /// The weight, or the first of its batch when the solver names none.
+        path: String,
         /// What the solver said.
         source: SvdError,
     },
@@ -217,8 +217,10 @@ impl Decomposition {
                 Stored::Missing => missing.push((path, weight, key)),
             }
         }
-        let Some((first, ..)) = missing.first() else { return Ok(()) };
-        let failed = |source| DecomposeError::Svd { first: (*first).clone(), source };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| DecomposeError::Svd { path: missing[culprit(&source)].0.clone(), source };
         let a = Tensor::stack::<3>(missing.iter().map(|(_, weight, _)| (*weight).clone()).collect(), 0);
         let svd = solver.svd(a.clone()).map_err(failed)?;
         let quality = Quality::of(&a, &svd).map_err(failed)?;
@@ -241,6 +243,17 @@ impl Decomposition {
     /// Paths of the decomposed weights, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.factors.keys().map(String::as_str)
+    }
+}
+
+/// The matrix of the batch that `error` is about.
+fn culprit(error: &SvdError) -> usize {
+    match *error {
+        SvdError::NotFinite { index, .. }
+        | SvdError::NoConvergence { index, .. }
+        | SvdError::HostGaveUp { index, .. }
+        | SvdError::Overflow { index, .. } => index,
+        _ => 0,
     }
 }
 
@@ -270,11 +283,12 @@ impl Reparameterizer for &Decomposition {
             let device = param.lazy_device();
             let dtype = param.base().dtype();
             let [k] = s.dims();
-            let frozen = |factor: Tensor<2>| {
-                Param::from_tensor(factor.cast(dtype).to_device(&device)).set_require_grad(false)
-            };
+            let z = Tensor::ones([k], &device);
+            let z = if device.is_autodiff() { z.require_grad() } else { z };
+            let frozen =
+                |factor: Tensor<2>| Param::from_tensor(factor.cast(dtype).to_device(&device)).set_require_grad(false);
             Svf {
-                z: Param::initialized(id_of(path), Tensor::ones([k], &device).require_grad()),
+                z: Param::initialized(id_of(path), z),
                 s: Param::from_tensor(s.to_device(&device)).set_require_grad(false),
                 u: frozen(u),
                 vt: frozen(vt),

@@ -15,7 +15,7 @@ use crate::paths;
 /// Name of the one metadata entry, a JSON document.
 const METADATA: &str = "t2_expert";
 /// Suffix of the scales of a weight in an adapted model.
-const Z_SUFFIX: &str = ".svf.z";
+pub(crate) const Z_SUFFIX: &str = ".svf.z";
 
 /// A 32-byte BLAKE3 hash; shown as hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,6 +119,21 @@ pub enum ExpertError {
         /// The expert's targets.
         targets: String,
     },
+    /// The expert has more or fewer scales for a weight than the weight has singular values.
+    #[error(
+        "expert `{name}` has {found} scales for `{target}`, which has {expected} singular values; \
+         use the model it was trained on"
+    )]
+    OtherRank {
+        /// The expert.
+        name: String,
+        /// Parameter path.
+        target: String,
+        /// Scales of the expert.
+        found: usize,
+        /// Singular values of the weight.
+        expected: usize,
+    },
 }
 
 impl Expert {
@@ -138,18 +153,15 @@ impl Expert {
     ///
     /// # Errors
     ///
-    /// [`ExpertError::UnknownTarget`] when the expert scales a weight the model has not decomposed.
+    /// [`ExpertError::UnknownTarget`] when the expert scales a weight the model has not decomposed, and
+    /// [`ExpertError::OtherRank`] when it has another number of singular values.
     pub fn apply_to<M: Module>(&self, model: M) -> Result<M, ExpertError> {
         let own = Self::from_model(&model, ExpertInfo::default());
-        self.check_targets(own.z.keys())?;
+        self.check_targets(|path| own.z(path).map(<[f32]>::len))?;
         Ok(model.map(&mut WriteScales { path: paths::Path::default(), z: &self.z }))
     }
 
-    /// `1 + Σ_e α_e (z_e - 1)` over the union of the experts' weights.
-    ///
-    /// # Panics
-    ///
-    /// When there are not as many coefficients as experts.
+    /// `1 + Σ_e α_e (z_e - 1)` over the union of the experts' weights; experts of one base model.
     pub fn mix(experts: &[(&Self, f32)], info: ExpertInfo) -> Self {
         let mut z: BTreeMap<String, Vec<f32>> = BTreeMap::new();
         for (expert, alpha) in experts {
@@ -181,7 +193,8 @@ impl Expert {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.info.base_model.as_bytes());
         for (path, z) in &self.z {
-            hasher.update(path.as_bytes()).update(&[0]).update(bytemuck::cast_slice(z));
+            hasher.update(path.as_bytes()).update(&[0]).update(&(z.len() as u64).to_le_bytes());
+            hasher.update(bytemuck::cast_slice(z));
         }
         hasher.finalize().into()
     }
@@ -200,18 +213,18 @@ impl Expert {
         Err(ExpertError::OtherBase { name: self.info.name.clone(), expected, found })
     }
 
-    pub(crate) fn check_targets<'a>(&self, mut known: impl Iterator<Item = &'a String>) -> Result<(), ExpertError> {
-        let mut next = known.next();
-        for target in self.z.keys() {
-            while next.is_some_and(|path| path < target) {
-                next = known.next();
-            }
-            if next != Some(target) {
-                return Err(ExpertError::UnknownTarget {
-                    name: self.info.name.clone(),
-                    target: target.clone(),
-                    targets: self.info.targets.clone(),
-                });
+    /// Refuse a model where `rank`, the number of singular values of a decomposed weight, does not fit the scales.
+    pub(crate) fn check_targets(&self, rank: impl Fn(&str) -> Option<usize>) -> Result<(), ExpertError> {
+        for (target, z) in &self.z {
+            let (name, target, found) = (self.info.name.clone(), target.clone(), z.len());
+            match rank(&target) {
+                None => {
+                    return Err(ExpertError::UnknownTarget { name, target, targets: self.info.targets.clone() });
+                }
+                Some(expected) if expected != found => {
+                    return Err(ExpertError::OtherRank { name, target, found, expected });
+                }
+                Some(_) => {}
             }
         }
         Ok(())

@@ -1,7 +1,10 @@
 //! Files that exist whole or not at all.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 /// A file could not be written; nothing is left under its name.
 #[derive(Debug, thiserror::Error)]
@@ -10,11 +13,14 @@ pub struct WriteError {
     /// The file.
     pub path: PathBuf,
     /// What the system said.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
+/// Ends the names of files that are being written.
+const PARTIAL: &str = ".partial";
+
 /// Write `bytes` to a temporary neighbour of `path`, flush it to the disk, and rename it: a reader, a full disk or a
-/// kill at any moment finds the old file or the new one.
+/// kill at any moment finds the old file or the new one. What a killed writer left beside it is cleared away.
 ///
 /// # Errors
 ///
@@ -22,14 +28,45 @@ pub struct WriteError {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let write = || {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!(".{name}.");
         std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        clear_leftovers(dir, &prefix)?;
+        let mut file = neighbour(dir, &prefix)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };
     write().map_err(|source| WriteError { path: path.to_owned(), source })
+}
+
+/// A new file in `dir`, locked for as long as its writer lives.
+fn neighbour(dir: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).suffix(PARTIAL);
+    // What the umask allows, like any other file: temporary ones are private otherwise.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let file = builder.tempfile_in(dir)?;
+    // On a file system without locks what a killed writer leaves stays, and only costs space.
+    let _ = file.as_file().try_lock();
+    Ok(file)
+}
+
+/// Remove the neighbours that no living writer has locked.
+fn clear_leftovers(dir: &Path, prefix: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_left_over = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if name.starts_with(prefix) && name.ends_with(PARTIAL) && is_left_over() {
+            // Another writer may have been faster; a file that cannot be removed only costs space.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,6 +81,16 @@ mod tests {
         write_atomically(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_cleared_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let dead = neighbour(dir.path(), ".file.").unwrap().into_temp_path().keep().unwrap();
+        let alive = neighbour(dir.path(), ".file.").unwrap();
+        let other = neighbour(dir.path(), ".another.").unwrap().into_temp_path().keep().unwrap();
+        write_atomically(&dir.path().join("file"), b"bytes").unwrap();
+        assert!(!dead.exists() && alive.path().exists() && other.exists());
     }
 
     #[test]

@@ -120,13 +120,17 @@ pub fn generate(
             let id = config.sampling.draw(&logits, &mut batch.rngs[row]);
             done[row].ids.push(id);
             done[row].logprobs.push(log_softmax(&logits)[id as usize]);
-            if on_token(row, id).is_break() {
-                batch.live.iter().for_each(|&row| done[row].finish = FinishReason::Cancelled);
-                return Ok(done);
-            }
             batch.next[row] = id;
             if config.stop.contains(&id) {
                 done[row].finish = FinishReason::Stop;
+            }
+            if on_token(row, id).is_break() {
+                for &row in &batch.live {
+                    if done[row].finish != FinishReason::Stop {
+                        done[row].finish = FinishReason::Cancelled;
+                    }
+                }
+                return Ok(done);
             }
         }
         let stopped = |row: usize| done[row].finish == FinishReason::Stop;
@@ -179,9 +183,10 @@ impl<'a> Batch<'a> {
     fn start(model: &impl CausalLm, prompts: &[Vec<u32>], seeds: &[u64], mix: Mix<'a>, max_new_tokens: usize) -> Self {
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
-        let ids = prompts.iter().zip(&pad).flat_map(|(prompt, &pad)| {
-            std::iter::repeat_n(0, pad).chain(prompt.iter().map(|&id| i64::from(id)))
-        });
+        let ids = prompts
+            .iter()
+            .zip(&pad)
+            .flat_map(|(prompt, &pad)| std::iter::repeat_n(0, pad).chain(prompt.iter().map(|&id| i64::from(id))));
         let device = crate::decoder::device_of(model);
         let tokens = Tensor::from_data(TensorData::new(ids.collect(), [prompts.len(), longest]), &device);
         Self {

@@ -1,4 +1,5 @@
-//! Language models with SVF experts.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 
 pub mod architecture;
 pub mod bpe;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 
-use crate::expert::{Expert, ExpertError};
+use crate::expert::{Expert, ExpertError, Z_SUFFIX};
 use crate::paths::Path;
 
 /// Which weights a forward pass uses.
@@ -36,6 +36,10 @@ impl Mixture {
     }
 
     /// Coefficients by block, `[layers][experts]`.
+    ///
+    /// # Panics
+    ///
+    /// Without blocks.
     pub fn per_layer(alpha: Vec<Vec<f32>>) -> Self {
         assert!(!alpha.is_empty(), "a per-layer mixture needs one row per block, found none");
         Self { rows: alpha }
@@ -81,13 +85,17 @@ impl Bank {
     ///
     /// # Errors
     ///
-    /// [`ExpertError::UnknownTarget`] for an expert that scales a weight the model has not decomposed.
+    /// [`ExpertError::UnknownTarget`] for an expert that scales a weight the model has not decomposed, and
+    /// [`ExpertError::OtherRank`] for one that has another number of scales than the weight has singular values.
     pub fn new<M: Module>(model: &M, experts: &[&Expert]) -> Result<Self, ExpertError> {
         let adapted = adapted_params(model);
         for expert in experts {
-            expert.check_targets(adapted.keys())?;
+            expert.check_targets(|path| adapted.get(path).map(|&(_, k, _)| k))?;
         }
         let mut deviations = BTreeMap::new();
+        if experts.is_empty() {
+            return Ok(Self { deviations, experts: 0 });
+        }
         for (path, (id, k, device)) in adapted {
             let rows = experts.iter().flat_map(|expert| match expert.z(&path) {
                 Some(z) => z.iter().map(|z| z - 1.0).collect(),
@@ -162,6 +170,7 @@ impl RowMix {
 fn adapted_params<M: Module>(model: &M) -> BTreeMap<String, (ParamId, usize, Device)> {
     struct Collect {
         path: Path,
+        ids: BTreeMap<String, ParamId>,
         found: BTreeMap<String, (ParamId, usize, Device)>,
     }
     impl ModuleVisitor for Collect {
@@ -171,14 +180,17 @@ fn adapted_params<M: Module>(model: &M) -> BTreeMap<String, (ParamId, usize, Dev
         fn exit_module(&mut self, _: &str, _: &str) {
             self.path.exit();
         }
+        // A visitor meets a weight without its factors, and right after it the factors.
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(svf) = param.reparameterization::<crate::svf::Svf>() {
-                let [k] = svf.s.lazy_shape().dims();
-                self.found.insert(self.path.to_string(), (param.id, k, param.lazy_device()));
+            let path = self.path.to_string();
+            if let Some((weight, &id)) = path.strip_suffix(Z_SUFFIX).and_then(|w| self.ids.get_key_value(w)) {
+                let k = param.lazy_shape().num_elements();
+                self.found.insert(weight.clone(), (id, k, param.lazy_device().without_autodiff()));
             }
+            self.ids.insert(path, param.id);
         }
     }
-    let mut collect = Collect { path: Path::default(), found: BTreeMap::new() };
+    let mut collect = Collect { path: Path::default(), ids: BTreeMap::new(), found: BTreeMap::new() };
     model.visit(&mut collect);
     collect.found
 }

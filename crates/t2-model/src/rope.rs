@@ -65,12 +65,8 @@ fn rescale(w: f64, scaling: &RopeScaling) -> f64 {
 mod tests {
     use super::*;
 
-    const LLAMA3: RopeScaling = RopeScaling::Llama3 {
-        factor: 8.0,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_max_seq_len: 8192,
-    };
+    const LLAMA3: RopeScaling =
+        RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_seq_len: 8192 };
 
     #[track_caller]
     fn check(scaling: RopeScaling, index: usize, ratio: f64) {

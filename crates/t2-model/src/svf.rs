@@ -30,7 +30,7 @@ impl Svf {
 
     /// `((x U) ∘ σ) Vᵀ` for `x` `[batch, seq, d_in]` and `sigma` broadcast over `[batch, seq, k]`.
     ///
-    /// Backward computes `dL/dz_i = s_i Σ_t (u_i·g_t)(v_i·x_t)` without forming a `[d_in, d_out]` gradient.
+    /// Backward computes `dL/dz_i = s_i Σ_t (x_t·u_i)(g_t·v_i)` without forming a `[d_in, d_out]` gradient.
     fn project(&self, x: Tensor<3>, sigma: Tensor<3>) -> Tensor<3> {
         let xu = times(x, self.u.val());
         let dtype = xu.dtype();

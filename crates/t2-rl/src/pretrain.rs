@@ -136,7 +136,8 @@ pub fn pretrain(
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         let learning_rate = learning_rate(config, progress.step);
         model = optimizer.step(learning_rate, model, grads);
-        progress = Progress { step: progress.step + 1, next_document: rows.next_document, pending: rows.pending.clone() };
+        progress =
+            Progress { step: progress.step + 1, next_document: rows.next_document, pending: rows.pending.clone() };
         let tokens = progress.step * config.batch * config.seq;
         let flow = report(PretrainStep { step: progress.step, loss: value, learning_rate, tokens });
         if flow.is_break() || progress.step % config.save_every == 0 {
@@ -198,16 +199,15 @@ impl<'a> Rows<'a> {
         let (ids, weights): (Vec<i64>, Vec<f32>) =
             self.pending.drain(..wanted).map(|(id, weight)| (i64::from(id), weight)).unzip();
         let shape = [config.batch, config.seq + 1];
-        Ok((Tensor::from_data(TensorData::new(ids, shape), device), Tensor::from_data(TensorData::new(weights, shape), device)))
+        Ok((
+            Tensor::from_data(TensorData::new(ids, shape), device),
+            Tensor::from_data(TensorData::new(weights, shape), device),
+        ))
     }
 }
 
 /// The tokens of a document exactly as the model meets them when it answers, and the end; with their weights.
-fn encode(
-    tokenizer: &Tokenizer,
-    document: &Document,
-    question_weight: f32,
-) -> Result<Vec<(u32, f32)>, TokenizerError> {
+fn encode(tokenizer: &Tokenizer, document: &Document, question_weight: f32) -> Result<Vec<(u32, f32)>, TokenizerError> {
     let (prompt, answer) = document.turns.split_at(document.turns.len() - 1);
     let prompt = if prompt.is_empty() { vec![] } else { tokenizer.encode_chat(prompt)? };
     let mut ids: Vec<(u32, f32)> = prompt.into_iter().map(|id| (id, question_weight)).collect();

@@ -116,8 +116,11 @@ pub enum TrainError {
         /// What it may be.
         expected: &'static str,
     },
-    /// The folder holds a run with another configuration.
-    #[error("{path} holds a run with another configuration; choose another folder, or delete it to start over")]
+    /// The folder holds a run with another configuration, task or base model.
+    #[error(
+        "{path} holds a run with another configuration, task or base model; \
+         choose another folder, or delete it to start over"
+    )]
     OtherRun {
         /// The state file.
         path: PathBuf,
@@ -174,7 +177,7 @@ pub fn train<M: CausalLm>(
     let policy = Reinforce { kl_weight: config.kl_weight, kl_direction: config.kl_direction };
     let mut optimizer = AdamConfig::new().init();
     let mut step = 0;
-    if let Some(saved) = state::load(setting.dir, config)? {
+    if let Some(saved) = state::load(config, setting)? {
         model = saved.expert.apply_to(model)?;
         optimizer = saved.optimizer(setting.dir, optimizer)?;
         step = saved.step;
@@ -191,7 +194,7 @@ pub fn train<M: CausalLm>(
         let stop = report(&metrics).is_break();
         if stop || step % config.save_every == 0 || step == config.steps {
             let expert = Expert::from_model(&model, setting.info.clone());
-            state::save(setting.dir, config, (step, &expert), &optimizer)?;
+            state::save(config, setting, (step, &expert), &optimizer)?;
         }
         if stop {
             break;
@@ -249,7 +252,8 @@ fn one_step<M: CausalLm>(
         stop: setting.stop.to_vec(),
     };
     let rollouts = rollout(&model.valid(), setting.tokenizer, &prompts, &seeds, (Mix::Own, &generate))?;
-    let graded: Vec<(&Example, &str)> = problems.iter().copied().zip(rollouts.iter().map(|r| r.text.as_str())).collect();
+    let graded: Vec<(&Example, &str)> =
+        problems.iter().copied().zip(rollouts.iter().map(|r| r.text.as_str())).collect();
     let rewards = setting.task.rewards(&graded)?;
     let advantages: Vec<f32> = rewards.chunks(config.group).flat_map(|group| policy.advantages(group)).collect();
 

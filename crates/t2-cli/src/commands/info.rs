@@ -51,9 +51,7 @@ fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
         vec![found.name.clone(), found.about.clone(), use_of.to_owned()]
     });
     out.table(&["device", "product", "use"], &rows.collect::<Vec<_>>());
-    let entry = |found: &device::Found| {
-        json!({ "name": found.name, "about": found.about, "software": found.software, "auto": found.name == auto })
-    };
+    let entry = |found: &device::Found| json!({ "name": found.name, "about": found.about, "software": found.software, "auto": found.name == auto });
     Ok(found.iter().map(entry).collect())
 }
 

@@ -16,6 +16,8 @@ const METRICS: &str = "metrics.jsonl";
 const EVAL: &str = "eval.json";
 const PAGE: &str = "report.html";
 const STEP: &str = "step";
+/// Numbers below this are shown with an exponent.
+const SMALL: f64 = 1e-3;
 
 /// Plots of metrics we know, in this order; other numbers of the log follow under their own names.
 const KNOWN: [(&str, &str); 9] = [
@@ -27,7 +29,7 @@ const KNOWN: [(&str, &str); 9] = [
     ("completion_len", "Length of completions, tokens"),
     ("tokens_per_sec", "Tokens per second"),
     ("zero_variance_share", "Share of groups with equal rewards"),
-    ("logprob_gap", "Largest gap between sampled and re-scored log-probability"),
+    ("logprob_gap", "Gap of sampled and re-scored log-probability"),
 ];
 
 /// Draw a training run as one HTML page
@@ -109,7 +111,8 @@ fn add_metrics(page: &mut Page, steps: &[Map<String, Value>]) {
     let known = KNOWN.iter().filter_map(|(key, title)| Some((*title, curves.get(*key)?)));
     let others = curves.iter().filter(|(key, _)| KNOWN.iter().all(|(known, _)| known != key));
     let all = known.chain(others.map(|(key, curve)| (key.as_str(), curve)));
-    let figures: Vec<String> = all.map(|(title, curve)| plot::line_chart(title, STEP, &[("", curve.clone())])).collect();
+    let figures: Vec<String> =
+        all.map(|(title, curve)| plot::line_chart(title, STEP, &[("", curve.clone())])).collect();
     page.heading("Training");
     page.paragraph(&format!("{} steps.", steps.len()));
     page.figures(&figures);
@@ -166,7 +169,10 @@ impl EvalRow {
 fn cell(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => format!("{:.5}", number.as_f64().unwrap_or(f64::NAN)),
+        Value::Number(number) if number.is_f64() => match number.as_f64() {
+            Some(x) if x != 0.0 && x.abs() < SMALL => format!("{x:.3e}"),
+            x => format!("{:.5}", x.unwrap_or(f64::NAN)),
+        },
         other => other.to_string(),
     }
 }

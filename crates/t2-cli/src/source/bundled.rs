@@ -1,6 +1,6 @@
 //! The model that the binary carries, unpacked into the cache.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use t2_model::files;
@@ -14,15 +14,20 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/bundled.rs")
 const HASH_LEN: usize = 16;
 
 /// The folder of the bundled model.
-///
-/// Every file is compared with what the binary carries and written, whole or not at all, where it differs: a folder
-/// that was cut short or damaged repairs itself, and two versions of t2 use two folders.
 pub(crate) fn unpack() -> anyhow::Result<PathBuf> {
     if FILES.is_empty() {
         bail!("this t2 was built without the bundled model; build it in a checkout that has assets/tiny");
     }
-    let dir = environment::cache_dir()?.join(format!("tiny-{}", hash(FILES)));
-    for (name, bytes) in FILES {
+    unpack_into(&environment::cache_dir()?, FILES)
+}
+
+/// The folder below `cache` that holds `files`.
+///
+/// Every file is compared with what the binary carries and written, whole or not at all, where it differs: a folder
+/// that was cut short or damaged repairs itself, and two versions of t2 use two folders.
+fn unpack_into(cache: &Path, files: &[(&str, &[u8])]) -> anyhow::Result<PathBuf> {
+    let dir = cache.join(format!("tiny-{}", hash(files)));
+    for (name, bytes) in files {
         let path = dir.join(name);
         if std::fs::read(&path).ok().as_deref() != Some(bytes) {
             files::write_atomically(&path, bytes)?;
@@ -37,4 +42,29 @@ fn hash(files: &[(&str, &[u8])]) -> String {
         hasher.update(name.as_bytes()).update(&[0]).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
     }
     hasher.finalize().to_hex()[..HASH_LEN].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_folder_repairs_itself() {
+        let cache = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 2] = [("config.json", b"{}"), ("experts/math.safetensors", b"z")];
+        let dir = unpack_into(cache.path(), &files).unwrap();
+        std::fs::write(dir.join("config.json"), "{").unwrap();
+        std::fs::remove_file(dir.join("experts/math.safetensors")).unwrap();
+        assert_eq!(unpack_into(cache.path(), &files).unwrap(), dir);
+        for (name, bytes) in files {
+            assert_eq!(std::fs::read(dir.join(name)).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn another_version_has_another_folder() {
+        let cache = tempfile::tempdir().unwrap();
+        let unpack = |bytes: &[u8]| unpack_into(cache.path(), &[("config.json", bytes)]).unwrap();
+        assert_ne!(unpack(b"1"), unpack(b"2"));
+    }
 }

@@ -7,22 +7,22 @@ use t2_model::mix::Mixture;
 use crate::tiny::{BASE_MODEL, decoder};
 
 /// What a test says of a mixture on some examples: reward and log-likelihood.
-pub type Worth = fn(&Mixture, &[usize]) -> (f32, f32);
+pub(crate) type Worth = fn(&Mixture, &[usize]) -> (f32, f32);
 
-pub struct Scripted {
+pub(crate) struct Scripted {
     /// Log-likelihoods of the options, whatever the question.
-    pub likelihoods: Vec<f32>,
+    pub(crate) likelihoods: Vec<f32>,
     /// Number of labelled examples.
-    pub shots: usize,
-    pub worth: Worth,
+    pub(crate) shots: usize,
+    pub(crate) worth: Worth,
     /// Who was asked which questions with which options.
-    pub questions: Vec<(Reader, Vec<String>, String)>,
+    pub(crate) questions: Vec<(Reader, Vec<String>, String)>,
     /// Sizes of the populations valued, with the examples.
-    pub valued: Vec<(usize, Vec<usize>)>,
+    pub(crate) valued: Vec<(usize, Vec<usize>)>,
 }
 
 impl Scripted {
-    pub fn new(likelihoods: &[f32], shots: usize, worth: Worth) -> Self {
+    pub(crate) fn new(likelihoods: &[f32], shots: usize, worth: Worth) -> Self {
         Self { likelihoods: likelihoods.to_vec(), shots, worth, questions: vec![], valued: vec![] }
     }
 }
@@ -53,7 +53,7 @@ impl Oracle for Scripted {
 }
 
 /// Experts in name only, for strategies that never get to a model.
-pub fn pool(names: &[&str]) -> ExpertPool {
+pub(crate) fn pool(names: &[&str]) -> ExpertPool {
     let expert = |name: &&str| {
         let info = ExpertInfo { name: (*name).into(), base_model: BASE_MODEL.to_string(), ..ExpertInfo::default() };
         Expert::new([].into(), info)

@@ -16,18 +16,18 @@ use t2_model::sample::Sampling;
 use t2_model::tokenizer::Tokenizer;
 
 /// The base model of the experts.
-pub const BASE_MODEL: Hash = Hash([7; 32]);
+pub(crate) const BASE_MODEL: Hash = Hash([7; 32]);
 
 /// An adapted model, its tokenizer and its experts.
-pub struct Tiny {
-    pub model: Decoder,
-    pub tokenizer: Tokenizer,
-    pub pool: ExpertPool,
+pub(crate) struct Tiny {
+    pub(crate) model: Decoder,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) pool: ExpertPool,
 }
 
 impl Tiny {
     /// With one expert for each of `names`.
-    pub fn new(names: &[&str]) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn new(names: &[&str]) -> Result<Self, Box<dyn Error>> {
         let model = decoder();
         let keep_on = |_| ControlFlow::Continue(());
         let decomposition = Decomposition::of(&model, Targets::ALL, &HostSvd::default(), None, keep_on)?;
@@ -39,7 +39,7 @@ impl Tiny {
         Ok(Self { model, tokenizer: Tokenizer::new(tokenizer), pool })
     }
 
-    pub fn oracle(&self, max_rows: usize) -> ModelOracle<'_, Decoder> {
+    pub(crate) fn oracle(&self, max_rows: usize) -> ModelOracle<'_, Decoder> {
         ModelOracle {
             model: &self.model,
             tokenizer: &self.tokenizer,
@@ -52,7 +52,7 @@ impl Tiny {
 }
 
 /// A decoder with random weights.
-pub fn decoder() -> Decoder {
+pub(crate) fn decoder() -> Decoder {
     let config = DecoderConfig {
         vocab: 300,
         d_model: 32,
@@ -72,7 +72,7 @@ pub fn decoder() -> Decoder {
 }
 
 /// An expert whose scales swing widely about one, each `index` in its own rhythm.
-pub fn expert(model: &Decoder, name: &str, index: usize) -> Expert {
+pub(crate) fn expert(model: &Decoder, name: &str, index: usize) -> Expert {
     let info = ExpertInfo { name: name.into(), base_model: BASE_MODEL.to_string(), ..ExpertInfo::default() };
     let neutral = Expert::from_model(model, info.clone());
     let swing = |i: usize| 1.0 + 0.9 * ((i * (index + 1)) as f32 + index as f32).sin();

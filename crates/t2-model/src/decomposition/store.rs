@@ -1,6 +1,7 @@
 //! Factors on disk: one checked safetensors file for each decomposed weight.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
@@ -11,10 +12,12 @@ use super::Factors;
 use crate::expert::Hash;
 use crate::files::{WriteError, write_atomically};
 
-/// Name of the one metadata entry, a JSON document.
+/// Name of the one metadata entry: a checksum, a space, and a JSON document.
 const METADATA: &str = "t2_svd";
 /// Version of the layout and of the meaning of the factors; others are made again.
 const VERSION: u32 = 1;
+/// Names of the factors in a file.
+const NAMES: [&str; 3] = ["u", "s", "vt"];
 
 /// The hash of a weight: its shape and f32 values.
 pub(super) struct Key(Hash);
@@ -39,8 +42,6 @@ impl Key {
 struct Header {
     version: u32,
     weight: String,
-    /// Hash of `u`, `s` and `vt`, in this order.
-    factors: String,
     residual: f64,
     orthogonality: f64,
 }
@@ -61,14 +62,15 @@ pub(super) fn read(dir: &Path, key: &Key, device: &Device) -> Stored {
 
 fn parse(bytes: &[u8], key: &Key, device: &Device) -> Option<Factors> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
-    let header: Header = serde_json::from_str(metadata.metadata().as_ref()?.get(METADATA)?).ok()?;
+    let (sum, header) = metadata.metadata().as_ref()?.get(METADATA)?.split_once(' ')?;
     let tensors = SafeTensors::deserialize(bytes).ok()?;
-    let [u, s, vt] = ["u", "s", "vt"].map(|name| tensors.tensor(name).ok());
+    let [u, s, vt] = NAMES.map(|name| tensors.tensor(name).ok());
     let (u, s, vt) = (u?, s?, vt?);
-    let intact = header.version == VERSION
-        && header.weight == key.0.to_string()
-        && header.factors == hash([u.data(), s.data(), vt.data()]).to_string();
-    if !intact {
+    if sum != checksum(header, [&u, &s, &vt]).to_string() {
+        return None;
+    }
+    let header: Header = serde_json::from_str(header).ok()?;
+    if header.version != VERSION || header.weight != key.0.to_string() {
         return None;
     }
     let load = |view: &TensorView<'_>| {
@@ -85,31 +87,60 @@ fn parse(bytes: &[u8], key: &Key, device: &Device) -> Option<Factors> {
 
 pub(super) fn write(dir: &Path, key: &Key, factors: &Factors) -> Result<(), WriteError> {
     let path = key.file(dir);
-    let data = [factors.u.to_data(), factors.s.to_data(), factors.vt.to_data()];
-    let header = Header {
-        version: VERSION,
-        weight: key.0.to_string(),
-        factors: hash([0, 1, 2].map(|i| data[i].as_bytes())).to_string(),
-        residual: factors.residual,
-        orthogonality: factors.orthogonality,
-    };
-    let serialize = || -> Result<Vec<u8>, std::io::Error> {
-        let header = serde_json::to_string(&header)?;
-        let views = ["u", "s", "vt"].into_iter().zip(&data).map(|(name, data)| {
-            TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes()).map(|view| (name, view))
-        });
-        let views = views.collect::<Result<Vec<_>, _>>().map_err(std::io::Error::other)?;
-        let metadata = HashMap::from([(METADATA.to_owned(), header)]);
-        safetensors::serialize(views, Some(metadata)).map_err(std::io::Error::other)
-    };
-    let bytes = serialize().map_err(|source| WriteError { path: path.clone(), source })?;
+    let &Factors { residual, orthogonality, .. } = factors;
+    let header = Header { version: VERSION, weight: key.0.to_string(), residual, orthogonality };
+    let bytes = serialize(&header, factors).map_err(|source| WriteError { path: path.clone(), source })?;
     write_atomically(&path, &bytes)
 }
 
-fn hash(parts: [&[u8]; 3]) -> Hash {
+fn serialize(header: &Header, factors: &Factors) -> io::Result<Vec<u8>> {
+    let header = serde_json::to_string(header)?;
+    let data = [factors.u.to_data(), factors.s.to_data(), factors.vt.to_data()];
+    let [u, s, vt] = &data;
+    let views = [view(u)?, view(s)?, view(vt)?];
+    let sum = checksum(&header, views.each_ref());
+    let metadata = HashMap::from([(METADATA.to_owned(), format!("{sum} {header}"))]);
+    safetensors::serialize(NAMES.into_iter().zip(views), Some(metadata)).map_err(io::Error::other)
+}
+
+fn view(data: &TensorData) -> io::Result<TensorView<'_>> {
+    TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes()).map_err(io::Error::other)
+}
+
+/// Hash of everything a file says: the header, then shape and values of each factor.
+fn checksum(header: &str, factors: [&TensorView<'_>; 3]) -> Hash {
     let mut hasher = blake3::Hasher::new();
-    parts.iter().for_each(|part| {
-        hasher.update(part);
-    });
+    hasher.update(header.as_bytes());
+    for factor in factors {
+        factor.shape().iter().for_each(|dim| {
+            hasher.update(&(*dim as u64).to_le_bytes());
+        });
+        hasher.update(factor.data());
+    }
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_version_or_weight_is_not_taken() {
+        let device = Device::flex();
+        let factors = Factors {
+            u: Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], &device),
+            s: Tensor::from_floats([2.0, 1.0], &device),
+            vt: Tensor::from_floats([[1.0, 0.0], [0.0, 1.0]], &device),
+            residual: 1e-7,
+            orthogonality: 0.5,
+        };
+        let key = Key::of(&Tensor::ones([3, 2], &device));
+        let parsed = |version, weight: &Key| {
+            let header = Header { version, weight: weight.0.to_string(), residual: 1e-7, orthogonality: 0.5 };
+            parse(&serialize(&header, &factors).unwrap(), &key, &device)
+        };
+        assert_eq!(parsed(VERSION, &key).unwrap().s.to_data(), factors.s.to_data());
+        assert!(parsed(VERSION + 1, &key).is_none());
+        assert!(parsed(VERSION, &Key::of(&Tensor::ones([2, 3], &device))).is_none());
+    }
 }

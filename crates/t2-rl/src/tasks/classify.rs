@@ -15,8 +15,8 @@ use crate::task::{Example, TaskError};
 use crate::tasks::problem::{Generated, Problem, reward_each};
 use crate::tasks::{code, math, reason};
 
-/// The topics that have an expert; a prompt about anything else is `other`.
-pub const TOPICS: &[&str] = &["math", "code", "reason"];
+/// The topics that have an expert, sorted as a pool of experts is; a prompt about anything else is `other`.
+pub const TOPICS: &[&str] = &["code", "math", "reason"];
 
 /// The task `tiny-classify`.
 pub const TINY_CLASSIFY: Generated = Generated {

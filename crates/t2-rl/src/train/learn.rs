@@ -85,7 +85,7 @@ pub(super) fn backward<M: CausalLm>(
     Ok(Learned {
         tokens: rows.iter().map(|(r, _)| r.completion.ids.len()).sum::<usize>() as f32,
         entropy: entropies.sum().try_into_vec_as::<f32>()?[0],
-        kl: outputs.kl.map(|kl| kl.try_into_vec_as::<f32>()).transpose()?.map(|kl| kl[0]),
+        kl: outputs.kl.map(Tensor::try_into_vec_as::<f32>).transpose()?.map(|kl| kl[0]),
         logprob_gap: largest_gap(rows, &scored),
     })
 }

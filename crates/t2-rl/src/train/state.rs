@@ -5,22 +5,29 @@ use std::path::{Path, PathBuf};
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Bytes;
 use serde::{Deserialize, Serialize};
-use t2_model::expert::Expert;
+use t2_model::expert::{Expert, ExpertInfo};
 use t2_model::files::write_atomically;
 
-use super::{TrainConfig, TrainError};
+use super::{Setting, TrainConfig, TrainError};
 
 /// A run that was interrupted.
 pub(super) struct Saved {
     pub(super) step: usize,
     pub(super) expert: Expert,
+    /// What the optimizer keeps.
+    moments: Vec<u8>,
 }
 
 /// What `state.json` holds.
 #[derive(Serialize, Deserialize)]
 struct State {
     step: usize,
+    task: String,
     config: TrainConfig,
+    /// Hash of the expert's file.
+    expert: String,
+    /// Hash of the optimizer's file.
+    optimizer: String,
 }
 
 fn state_file(dir: &Path) -> PathBuf {
@@ -35,16 +42,31 @@ fn optimizer_file(dir: &Path, step: usize) -> PathBuf {
     dir.join(format!("optimizer-{step}.bpk"))
 }
 
-/// The run in `dir`, if there is one.
-pub(super) fn load(dir: &Path, config: &TrainConfig) -> Result<Option<Saved>, TrainError> {
-    let path = state_file(dir);
+/// The run in the folder of `setting`, if there is one.
+pub(super) fn load(config: &TrainConfig, setting: Setting<'_>) -> Result<Option<Saved>, TrainError> {
+    let path = state_file(setting.dir);
     let Some(state) = read(&path)? else { return Ok(None) };
-    // A longer run of the same kind goes on from a shorter one.
-    if (TrainConfig { steps: config.steps, ..state.config }) != *config || state.step > config.steps {
+    let State { step, .. } = state;
+    let expert_path = expert_file(setting.dir, step);
+    read_checked(&expert_path, &state.expert)?;
+    let moments = read_checked(&optimizer_file(setting.dir, step), &state.optimizer)?;
+    let expert = Expert::load(&expert_path)?;
+    // A longer run of the same kind goes on from a shorter one, and may say so in the expert's file.
+    let same_config = TrainConfig { steps: config.steps, ..state.config } == *config && step <= config.steps;
+    let same_expert = ExpertInfo { training: setting.info.training.clone(), ..expert.info.clone() } == *setting.info;
+    if !same_config || !same_expert || state.task != setting.task.name() {
         return Err(TrainError::OtherRun { path });
     }
-    let expert = Expert::load(&expert_file(dir, state.step))?;
-    Ok(Some(Saved { step: state.step, expert }))
+    Ok(Some(Saved { step, expert, moments }))
+}
+
+/// The bytes of a file with this hash.
+fn read_checked(path: &Path, hash: &str) -> Result<Vec<u8>, TrainError> {
+    let bytes = std::fs::read(path).map_err(|error| unusable(path, &error))?;
+    if blake3::hash(&bytes).to_string() != hash {
+        return Err(unusable(path, &"it is not the file that was written"));
+    }
+    Ok(bytes)
 }
 
 fn read(path: &Path) -> Result<Option<State>, TrainError> {
@@ -56,31 +78,38 @@ fn read(path: &Path) -> Result<Option<State>, TrainError> {
 }
 
 impl Saved {
-    /// `optimizer` with the moments of the run.
+    /// `optimizer` with the moments of the run in `dir`.
     pub(super) fn optimizer(&self, dir: &Path, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, TrainError> {
-        let path = optimizer_file(dir, self.step);
-        let bytes = std::fs::read(&path).map_err(|error| unusable(&path, &error))?;
-        optimizer.from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|error| unusable(&path, &error))
+        let bytes = Bytes::from_bytes_vec(self.moments.clone());
+        optimizer.from_bytes(bytes).map_err(|error| unusable(&optimizer_file(dir, self.step), &error))
     }
 }
 
 /// Keep a run after `step` steps: first the files named after the step, then the state that points at them, and only
 /// then do the older ones go. A kill at any moment leaves a whole checkpoint.
 pub(super) fn save(
-    dir: &Path,
     config: &TrainConfig,
+    setting: Setting<'_>,
     (step, expert): (usize, &Expert),
     optimizer: &ModuleOptimizer,
 ) -> Result<(), TrainError> {
-    let before = read(&state_file(dir))?.map(|state| state.step).filter(|&before| before != step);
-    let path = optimizer_file(dir, step);
+    let (path, state_path) = (optimizer_file(setting.dir, step), state_file(setting.dir));
+    let before = read(&state_path)?.map(|state| state.step).filter(|&before| before != step);
     let moments = optimizer.into_bytes().map_err(|error| unusable(&path, &error))?;
     write_atomically(&path, &moments)?;
-    expert.save(&expert_file(dir, step))?;
-    let state = State { step, config: config.clone() };
-    let text = serde_json::to_vec_pretty(&state).map_err(|error| unusable(&state_file(dir), &error))?;
-    write_atomically(&state_file(dir), &text)?;
-    for path in before.into_iter().flat_map(|step| [expert_file(dir, step), optimizer_file(dir, step)]) {
+    let expert_path = expert_file(setting.dir, step);
+    expert.save(&expert_path)?;
+    let written = std::fs::read(&expert_path).map_err(|error| unusable(&expert_path, &error))?;
+    let state = State {
+        step,
+        task: setting.task.name().to_owned(),
+        config: config.clone(),
+        expert: blake3::hash(&written).to_string(),
+        optimizer: blake3::hash(&moments).to_string(),
+    };
+    let text = serde_json::to_vec_pretty(&state).map_err(|error| unusable(&state_path, &error))?;
+    write_atomically(&state_path, &text)?;
+    for path in before.into_iter().flat_map(|step| [expert_file(setting.dir, step), optimizer_file(setting.dir, step)]) {
         // A file that cannot be removed only costs space.
         let _ = std::fs::remove_file(path);
     }

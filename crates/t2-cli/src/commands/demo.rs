@@ -1,0 +1,277 @@
+//! `t2 demo`: the whole story on the bundled model.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use burn::module::Module;
+use serde::Serialize;
+use serde_json::json;
+use t2_dispatch::{ExpertPool, Query, Settings, two_pass};
+use t2_model::decoder::Decoder;
+use t2_model::expert::Expert;
+use t2_model::mix::Mix;
+use t2_rl::evaluate::Accuracy;
+use t2_rl::metrics::StepMetrics;
+use t2_rl::sandbox;
+use t2_rl::task::{Split, TaskError};
+use t2_rl::train::TrainConfig;
+
+use crate::cli::Global;
+use crate::commands::generate::tokenizer;
+use crate::grading::{Dispatched, Grading, Problems, greedy, percent};
+use crate::interrupt;
+use crate::model::LoadedModel;
+use crate::output::Output;
+use crate::training::{Run, sparkline, train_expert};
+use crate::{adapt, pool};
+
+mod page;
+
+/// The families the experts were trained on, each named after its expert.
+const SEEN: [(&str, &str); 3] = [("math", "tiny-math"), ("code", "tiny-code"), ("reason", "tiny-reason")];
+/// Their siblings, which nothing was trained on.
+const UNSEEN: [&str; 3] = ["tiny-math-hard", "tiny-code-hard", "tiny-reason-hard"];
+/// How the first pass chooses.
+const STRATEGIES: [&str; 4] = ["none", "prompt", "classifier", "few-shot"];
+/// Steps of the expert trained before your eyes.
+const LIVE_STEPS: usize = 20;
+/// Most tokens of an answer.
+const MAX_NEW_TOKENS: usize = 80;
+/// The question of the answer shown in full.
+const QUESTION: &str = "so tom got 9 apples, then buys 4 more, loses 6, how many apples now?";
+
+/// Show the whole story on the bundled model, and write it as a page
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Held-out problems of each family
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    limit: usize,
+    /// Problems of each unseen family
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    unseen_limit: usize,
+    /// Where the page goes
+    #[arg(long, default_value = "out/demo.html", value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Accuracy of one expert, or of the base model, on one family.
+#[derive(Clone, Debug, Serialize)]
+struct Cell {
+    expert: String,
+    task: String,
+    #[serde(flatten)]
+    accuracy: Accuracy,
+}
+
+/// Everything the demo finds out.
+struct Story {
+    decomposed: String,
+    live: Vec<StepMetrics>,
+    cells: Vec<Cell>,
+    dispatched: Vec<Dispatched>,
+    answer: Sample,
+    seconds: f64,
+}
+
+/// One question answered in two passes.
+struct Sample {
+    base: String,
+    adapted: String,
+    mixture: String,
+}
+
+pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let model = LoadedModel::load("tiny", global, out)?;
+    let experts = pool::read(&model.dir.join(pool::EXPERTS))?;
+    let skip_code = match sandbox::passed(&[sandbox::Program { code: String::new(), checks: vec![] }]) {
+        Err(error @ TaskError::NoPython) => {
+            out.note(&format!("skipping the code families: {error}"));
+            true
+        }
+        other => other.map(|_| false)?,
+    };
+    let (adapted, pool) = pool::pool(&model, experts.clone(), out)?;
+    let decomposed = decomposition_line(&model, out)?;
+    let live = train_live(&model, global, out)?;
+    let generate = greedy(&model.checkpoint.generation.eos, MAX_NEW_TOKENS);
+    let grading = Grading { model: &adapted, tokenizer: tokenizer(&model)?, generate: &generate, out };
+    let seen: Vec<_> = SEEN.into_iter().filter(|(name, _)| !(skip_code && *name == "code")).collect();
+    let cells = seen_table(grading, &experts, &seen, args.limit)?;
+    show_cells(&cells, &seen, out);
+    let unseen = UNSEEN.into_iter().filter(|task| !(skip_code && task.contains("code")));
+    let dispatched = unseen_table(grading, &pool, unseen, args.unseen_limit)?;
+    show_dispatched(&dispatched, out);
+    let answer = answer(grading, &pool)?;
+    out.note(&format!("\n{QUESTION}\n  base:    {}\n  adapted: {}  ({})", answer.base, answer.adapted, answer.mixture));
+    let story = Story { decomposed, live, cells, dispatched, answer, seconds: start.elapsed().as_secs_f64() };
+    finish(&story, &args.out, out)
+}
+
+fn finish(story: &Story, path: &std::path::Path, out: &Output) -> anyhow::Result<()> {
+    let (first, second) = pass_seconds(&story.dispatched);
+    out.note(&format!("first pass: {:.0} % of the second, by strategy as above", 100.0 * first / second));
+    t2_model::files::write_atomically(path, page::write(story).as_bytes())?;
+    out.note(&format!("{:.0} s in all; the report:", story.seconds));
+    out.text(&format!("{}\n", path.display()))?;
+    let is_base = |cell: &&Cell| cell.expert == "base";
+    out.json(&json!({
+        "base": story.cells.iter().filter(is_base).collect::<Vec<_>>(),
+        "experts": story.cells.iter().filter(|cell| !is_base(cell)).collect::<Vec<_>>(),
+        "strategies": story.dispatched,
+        "live": story.live,
+        "seconds": story.seconds,
+        "report": path,
+    }))
+}
+
+/// Seconds of all first passes that choose by topic, and of the second passes that follow them.
+fn pass_seconds(dispatched: &[Dispatched]) -> (f64, f64) {
+    let by_topic = dispatched.iter().filter(|d| ["prompt", "classifier"].contains(&d.strategy.as_str()));
+    by_topic.fold((0.0, 0.0), |(first, second), d| (first + d.first_pass_secs, second + d.second_pass_secs))
+}
+
+fn decomposition_line(model: &LoadedModel, out: &Output) -> anyhow::Result<String> {
+    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let start = Instant::now();
+    let report = adapt::decompose_into(model, t2_model::decomposition::Targets::ALL, Some(dir.path()), out)?.report;
+    let line = format!(
+        "{} matrices decomposed in {:.2} s: W = U diag(s) Vᵀ to a relative {:.1e}",
+        report.matrices,
+        start.elapsed().as_secs_f64(),
+        report.max_residual
+    );
+    out.note(&line);
+    Ok(line)
+}
+
+/// Train a math expert for a few steps, from nothing.
+fn train_live(model: &LoadedModel, global: &Global, out: &Output) -> anyhow::Result<Vec<StepMetrics>> {
+    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let run = Run {
+        model: "tiny".into(),
+        task: "tiny-math".into(),
+        name: "live".into(),
+        targets: "mlp,attn".into(),
+        eval_limit: 0,
+        train: TrainConfig { steps: LIVE_STEPS, seed: global.seed, ..TrainConfig::default() },
+    };
+    let (expert, steps) = train_expert(model, &run, dir.path(), out)?;
+    anyhow::ensure!(!interrupt::requested(), "interrupted");
+    let rewards: Vec<f32> = steps.iter().map(|step| step.reward_mean).collect();
+    if let (Some(first), Some(last)) = (rewards.first(), rewards.last()) {
+        out.note(&format!(
+            "a math expert of {} numbers in {LIVE_STEPS} steps of RL: reward {first:+.2} {} {last:+.2}",
+            expert.num_params(),
+            sparkline(&rewards)
+        ));
+    }
+    Ok(steps)
+}
+
+fn seen_table(
+    grading: Grading<'_>,
+    experts: &[Expert],
+    seen: &[(&str, &str)],
+    limit: usize,
+) -> anyhow::Result<Vec<Cell>> {
+    let mut cells = Vec::new();
+    for (_, task) in seen {
+        let problems = Problems::load(task, Split::Test, limit)?;
+        let mut grade = |name: &str, model: &Decoder, mix: Mix<'_>| -> anyhow::Result<()> {
+            let accuracy = Grading { model, ..grading }.plain(&problems, mix, &format!("{name} on {task}"))?;
+            cells.push(Cell { expert: name.to_owned(), task: (*task).to_owned(), accuracy });
+            Ok(())
+        };
+        grade("base", grading.model, Mix::Base)?;
+        for expert in experts.iter().filter(|expert| seen.iter().any(|(name, _)| *name == expert.info.name)) {
+            let own = expert.apply_to(grading.model.clone().no_grad())?;
+            grade(&expert.info.name, &own, Mix::Own)?;
+        }
+    }
+    Ok(cells)
+}
+
+fn unseen_table<'a>(
+    grading: Grading<'_>,
+    pool: &ExpertPool,
+    unseen: impl Iterator<Item = &'a str>,
+    limit: usize,
+) -> anyhow::Result<Vec<Dispatched>> {
+    let mut rows = Vec::new();
+    for task in unseen {
+        let problems = Problems::load(task, Split::Test, limit)?;
+        for name in STRATEGIES {
+            let mut strategy = t2_dispatch::strategy::find(name, &Settings::default())?;
+            rows.push(grading.dispatched(&problems, pool, &mut *strategy)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Rows of the table of experts by family.
+fn cell_rows(cells: &[Cell], tasks: &[&str]) -> Vec<Vec<String>> {
+    let mut names: Vec<&str> = cells.iter().map(|cell| cell.expert.as_str()).collect();
+    names.sort_unstable_by_key(|name| (*name != "base", *name));
+    names.dedup();
+    let find = |name: &str, task: &str| cells.iter().find(|cell| cell.expert == name && cell.task == task);
+    let row = |name: &str| {
+        let cells = tasks.iter().map(|task| find(name, task).map_or_else(String::new, |cell| percent(&cell.accuracy)));
+        std::iter::once(name.to_owned()).chain(cells).collect()
+    };
+    names.into_iter().map(row).collect()
+}
+
+/// Rows of the table of strategies by unseen family.
+fn dispatched_rows(dispatched: &[Dispatched], tasks: &[&str]) -> Vec<Vec<String>> {
+    let row = |strategy: &&str| {
+        let find = |task: &&str| dispatched.iter().find(|d| d.strategy == *strategy && d.task == *task);
+        let label = if *strategy == "none" { "base" } else { strategy };
+        let cells = tasks.iter().map(|task| find(task).map_or_else(String::new, |d| percent(&d.accuracy)));
+        std::iter::once(label.to_owned()).chain(cells).collect()
+    };
+    STRATEGIES.iter().map(row).collect()
+}
+
+fn tasks_of(dispatched: &[Dispatched]) -> Vec<&str> {
+    let mut tasks: Vec<&str> = dispatched.iter().map(|d| d.task.as_str()).collect();
+    tasks.dedup();
+    tasks
+}
+
+fn show_cells(cells: &[Cell], seen: &[(&str, &str)], out: &Output) {
+    let tasks: Vec<&str> = seen.iter().map(|(_, task)| *task).collect();
+    let n = cells.first().map_or(0, |cell| cell.accuracy.n);
+    out.note(&format!("\nseen families, {n} held-out problems each, percent right ± standard error:"));
+    out.table(&header("expert", &tasks), &cell_rows(cells, &tasks));
+}
+
+fn show_dispatched(dispatched: &[Dispatched], out: &Output) {
+    let tasks = tasks_of(dispatched);
+    let n = dispatched.first().map_or(0, |d| d.accuracy.n);
+    out.note(&format!("\nunseen families, {n} problems each, two passes:"));
+    out.table(&header("strategy", &tasks), &dispatched_rows(dispatched, &tasks));
+    for d in dispatched.iter().filter(|d| d.strategy != "none") {
+        let chosen: Vec<String> = d.mixture.iter().map(|(name, share)| format!("{name} {share:.2}")).collect();
+        out.note(&format!("  {} on {}: {}", d.strategy, d.task, chosen.join(", ")));
+    }
+}
+
+fn header<'a>(first: &'a str, tasks: &[&'a str]) -> Vec<&'a str> {
+    std::iter::once(first).chain(tasks.iter().copied()).collect()
+}
+
+/// One question, by the base model and in two passes.
+fn answer(grading: Grading<'_>, pool: &ExpertPool) -> anyhow::Result<Sample> {
+    let ask = |strategy: &str| -> anyhow::Result<_> {
+        let mut strategy = t2_dispatch::strategy::find(strategy, &Settings::default())?;
+        let mut oracle = grading.oracle(pool, None);
+        let mut passes = two_pass(&mut *strategy, &[Query::user(QUESTION)], &mut oracle, |_, _| interrupt::poll())?;
+        passes.answers.pop().context("one question has one answer")
+    };
+    let (base, adapted) = (ask("none")?, ask("classifier")?);
+    let alpha = adapted.choice.mixture.mean();
+    let mixture: Vec<String> = pool.names().iter().zip(alpha).map(|(name, a)| format!("{name} {a:.2}")).collect();
+    Ok(Sample { base: base.text, adapted: adapted.text, mixture: mixture.join(", ") })
+}

@@ -1,0 +1,106 @@
+//! What goes wrong, and what is said about it.
+
+use crate::support::{World, truncate};
+
+/// Run `args` and expect `code` and an `error: …` that holds all of `parts`.
+#[track_caller]
+fn check(world: &World, args: &[&str], code: i32, parts: &[&str]) {
+    let done = world.run(args);
+    assert_eq!(done.code, code, "{args:?}: {done:?}");
+    let error = done.stderr.lines().find(|line| line.starts_with("error: "));
+    assert!(error.is_some(), "{args:?} says no error: {done:?}");
+    let error = error.unwrap_or_default();
+    for part in parts {
+        assert!(error.contains(part), "{args:?}: `{part}` is not in {error}");
+    }
+    for word in ["panicked", "RUST_BACKTRACE", "internal"] {
+        assert!(!done.stderr.contains(word), "{args:?}: {done:?}");
+    }
+    if code == 1 {
+        assert_eq!(done.stderr.matches("error: ").count(), 1, "one sentence: {done:?}");
+        assert!(done.stderr.ends_with(&format!("{error}\n")), "{done:?}");
+        assert_eq!(done.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    let world = World::new();
+    let usage: &[&[&str]] = &[
+        &["generate", "model"],
+        &["generate", "model", "--prompt", "one", "--prompt-ids", "1"],
+        &["generate", "model", "--prompt-ids", "1,x"],
+        &["generate", "model", "--prompt-ids", ""],
+        &["generate", "model", "--prompt", "one", "--temperature", "-1"],
+        &["generate", "model", "--prompt", "one", "--top-p", "0"],
+        &["generate", "model", "--prompt", "one", "--expert", "x=much"],
+        &["logits", "model"],
+        &["info", "--dtype", "f64"],
+        &["expert"],
+        &["nonsense"],
+    ];
+    for args in usage {
+        let done = world.run(args);
+        assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{args:?}");
+    }
+    check(&world, &["info", "--device", "tpu"], 2, &["`tpu` is no device", "cpu", "cuda:0"]);
+}
+
+#[test]
+fn a_prompt_that_does_not_fit() {
+    let world = World::new();
+    let long = ["one"; 30].join(" ");
+    check(&world, &["generate", "model", "--prompt", ""], 1, &["the prompt is empty"]);
+    check(&world, &["generate", "model", "--prompt", &long], 1, &["30 tokens", "24", "shorten"]);
+    check(&world, &["generate", "model", "--prompt", "one", "--max-new-tokens", "24"], 1, &["24 are to follow"]);
+    check(&world, &["generate", "model", "--prompt-ids", "16"], 1, &["token id 16", "knows 16"]);
+    check(&world, &["logits", "model", "--ids", "16"], 1, &["token id 16"]);
+}
+
+#[test]
+fn a_model_that_is_not_there() {
+    let world = World::new();
+    world.write("file", "");
+    world.write("empty/notes.txt", "");
+    check(&world, &["info", "modell"], 1, &["`modell`", "tiny", "org/name"]);
+    check(&world, &["info", "./modell"], 1, &["`./modell`"]);
+    check(&world, &["info", "file"], 1, &["`file` is a file"]);
+    check(&world, &["info", "empty"], 1, &["config.json"]);
+}
+
+#[test]
+fn a_model_that_is_broken() {
+    let world = World::new();
+    truncate(&world.path("model/model.safetensors"), 2000);
+    check(&world, &["info", "model"], 1, &["model.safetensors is broken"]);
+    check(&world, &["generate", "model", "--prompt", "one"], 1, &["model.safetensors is broken"]);
+    world.save_model("model", 1);
+    world.write("model/tokenizer.json", "{");
+    check(&world, &["generate", "model", "--prompt", "one"], 1, &["tokenizer.json is broken"]);
+    std::fs::remove_file(world.path("model/tokenizer.json")).unwrap();
+    check(&world, &["generate", "model", "--prompt", "one"], 1, &["no tokenizer.json", "--prompt-ids"]);
+    world.write("model/config.json", "{\"architectures\": [\"MambaForCausalLM\"]}");
+    check(&world, &["info", "model"], 1, &["MambaForCausalLM"]);
+}
+
+#[test]
+fn an_expert_that_does_not_belong() {
+    let world = World::new();
+    world.save_model("other", 2);
+    let other = world.save_expert("other", "stranger", 0.5);
+    let own = world.save_expert("model", "own", 0.5);
+    let (other, own) = (other.to_str().unwrap(), own.to_str().unwrap());
+    let generate = |expert: &'static str| ["generate", "model", "--prompt", "one", "--expert", expert];
+    check(&world, &generate("stranger.safetensors"), 1, &["`stranger`", "base model", "this model is"]);
+    check(&world, &generate("missing"), 1, &["cannot read the expert missing"]);
+    check(&world, &generate("model/model.safetensors"), 1, &["is not an expert file"]);
+    check(&world, &["expert", "mix", own, other, "--out", "mixed"], 1, &["`stranger`", "experts of one model"]);
+    assert!(!world.path("mixed").exists());
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_is_not_built_in() {
+    let world = World::new();
+    check(&world, &["info", "--device", "cuda"], 1, &["without cuda", "cpu", "--features cuda"]);
+}

@@ -1,0 +1,11 @@
+//! The built binary, as scripts and people meet it: exit codes, JSON keys, error sentences.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod chats;
+mod errors;
+mod experts;
+mod hub;
+mod models;
+mod reports;
+mod support;

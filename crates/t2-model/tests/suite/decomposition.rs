@@ -1,0 +1,202 @@
+//! Decompositions on disk: checked, repaired, resumed, and killed.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use burn::module::Module;
+use t2_linalg::HostSvd;
+use t2_model::config::DecoderConfig;
+use t2_model::decoder::{CausalLm, Decoder};
+use t2_model::decomposition::{DecomposeError, Decomposition, Progress, Report, Targets};
+use t2_model::mix::Mix;
+
+use crate::tiny;
+
+/// What the project promises of `‖W − U diag(s) Vᵀ‖ / ‖W‖`.
+const RESIDUAL: f64 = 1e-5;
+/// LAPACK's own tests call a decomposition wrong from here on.
+const ORTHOGONALITY: f64 = 50.0;
+/// The folder that a child process of these tests fills.
+const FOLDER: &str = "T2_TEST_FOLDER";
+
+fn decompose(model: &Decoder, dir: &Path) -> Result<Decomposition, DecomposeError> {
+    Decomposition::of(model, Targets::ALL, &HostSvd::default(), Some(dir), |_| ControlFlow::Continue(()))
+}
+
+fn report(model: &Decoder, dir: &Path) -> Report {
+    decompose(model, dir).unwrap().report
+}
+
+/// Every file of a folder, hidden ones included.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.file_name().unwrap().into(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn factors_stand_for_their_weights_and_are_found_again() {
+    let (model, dir) = (tiny::decoder(1), tempfile::tempdir().unwrap());
+    let first = report(&model, dir.path());
+    assert_eq!((first.matrices, first.cached, first.repaired), (14, 0, 0));
+    assert!(first.max_residual < RESIDUAL && first.max_orthogonality < ORTHOGONALITY, "{first:?}");
+    let before = files(dir.path());
+    assert_eq!(before.len(), 14);
+    let again = report(&model, dir.path());
+    assert_eq!((again.matrices, again.cached, again.repaired), (14, 14, 0));
+    assert_eq!(files(dir.path()), before);
+    let other = tempfile::tempdir().unwrap();
+    report(&model, other.path());
+    assert_eq!(files(other.path()), before);
+}
+
+#[test]
+fn factors_from_disk_act_like_fresh_ones() {
+    let (model, dir) = (tiny::decoder(1), tempfile::tempdir().unwrap());
+    report(&model, dir.path());
+    let cached = model.clone().apply_reparameterization(&decompose(&model, dir.path()).unwrap());
+    let logits = |model: &Decoder| tiny::values(model.forward(tiny::tokens(&[tiny::ids(9, 40, 1)]), None, Mix::Own));
+    assert_eq!(logits(&cached), logits(&tiny::adapted(&model)));
+}
+
+#[test]
+fn equal_weights_share_a_file_and_targets_choose() {
+    let (model, dir) = (tiny::decoder(1), tempfile::tempdir().unwrap());
+    let some = |targets| Decomposition::of(&model, targets, &HostSvd::default(), Some(dir.path()), |_| ControlFlow::Continue(()));
+    let mlp = some(Targets { mlp: true, attn: false }).unwrap();
+    assert!(mlp.paths().all(|path| path.contains(".mlp.")) && mlp.paths().count() == 6);
+    let all = report(&model, dir.path());
+    assert_eq!((all.matrices, all.cached), (14, 6));
+    let none = some(Targets { mlp: false, attn: false }).unwrap_err();
+    assert!(matches!(none, DecomposeError::NoTargets { .. }));
+}
+
+#[test]
+fn a_damaged_file_is_made_again() {
+    let model = tiny::shaped(&DecoderConfig { layers: 1, ..tiny::config() }, 1);
+    let dir = tempfile::tempdir().unwrap();
+    report(&model, dir.path());
+    let good = files(dir.path());
+    let (name, bytes) = good.first_key_value().unwrap();
+    let path = dir.path().join(name);
+    let check = |broken: &[u8], what: &str| {
+        std::fs::write(&path, broken).unwrap();
+        let report = report(&model, dir.path());
+        assert_eq!((report.cached, report.repaired), (6, 1), "{what}");
+        assert!(report.max_residual < RESIDUAL, "{what}");
+        assert_eq!(files(dir.path()), good, "{what}");
+    };
+    for len in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        check(&bytes[..len], &format!("cut to {len} bytes"));
+    }
+    check(&[&bytes[..], &[0]].concat(), "a byte too long");
+    // Every part of the file: its length, the header with shapes and checksum, the factors.
+    for at in (0..700).step_by(23).chain((700..bytes.len()).step_by(997)) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        check(&flipped, &format!("a flipped bit in byte {at} of {}", bytes.len()));
+    }
+    let other = good.last_key_value().unwrap().1;
+    check(other, "the file of another weight");
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_stopped() {
+    let (model, dir, whole) = (tiny::decoder(1), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    report(&model, whole.path());
+    let mut seen = vec![];
+    let stop_at_once = |progress: Progress| {
+        seen.push((progress.done, progress.total));
+        ControlFlow::Break(())
+    };
+    let stopped = Decomposition::of(&model, Targets::ALL, &HostSvd::default(), Some(dir.path()), stop_at_once);
+    let Err(DecomposeError::Interrupted { done, total: 14 }) = stopped else { panic!("{stopped:?}") };
+    assert_eq!(seen, [(done, 14)]);
+    assert!(done > 0 && done < 14);
+    assert_eq!(files(dir.path()).len(), done);
+    assert_eq!(report(&model, dir.path()).cached, done);
+    assert_eq!(files(dir.path()), files(whole.path()));
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    let mut model = tiny::decoder(1);
+    let up = &mut model.blocks[1].mlp.up;
+    up.weight = up.weight.clone().map(|weight| weight.slice_fill([3..4, 5..6], f32::NAN));
+    let dir = tempfile::tempdir().unwrap();
+    let error = decompose(&model, dir.path()).unwrap_err().to_string();
+    assert!(error.contains("`blocks.1.mlp.up.weight`") && error.contains("NaN"), "{error}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "in the way").unwrap();
+    let error = decompose(&tiny::decoder(1), &file).unwrap_err();
+    assert!(matches!(error, DecomposeError::Write(_)));
+    assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+}
+
+/// A model that takes a moment: 28 matrices in four batches.
+fn larger() -> Decoder {
+    tiny::shaped(&DecoderConfig { d_model: 192, d_hidden: 384, layers: 4, head_dim: 48, ..tiny::config() }, 2)
+}
+
+/// Not a test of its own: what the child processes of the tests below run. A line for each batch, then the error.
+#[test]
+fn child() {
+    let Some(dir) = std::env::var_os(FOLDER) else { return };
+    let progress = |progress: Progress| {
+        println!("done {}", progress.done);
+        std::io::stdout().flush().unwrap();
+        ControlFlow::Continue(())
+    };
+    match Decomposition::of(&larger(), Targets::ALL, &HostSvd::default(), Some(Path::new(&dir)), progress) {
+        Ok(_) => println!("whole"),
+        Err(error) => println!("refused: {error}"),
+    }
+}
+
+/// Runs [`child`] on `dir`, after the shell command `first`.
+fn spawn(first: &str, dir: &Path) -> Child {
+    let program = std::env::current_exe().unwrap();
+    let run = format!("{first}; exec \"$0\" decomposition::child --exact --nocapture");
+    let mut command = Command::new("sh");
+    command.args(["-c", &run]).arg(program).env(FOLDER, dir).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn a_killed_run_goes_on_where_it_stopped() {
+    let whole = tempfile::tempdir().unwrap();
+    assert_eq!(report(&larger(), whole.path()).matrices, 28);
+    // Should a run be over before the kill arrives, another is started.
+    let killed = (0..10).map(|_| tempfile::tempdir().unwrap()).find(|dir| {
+        let mut child = spawn(":", dir.path());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let started = lines.map_while(Result::ok).any(|line| line.contains("done"));
+        child.kill().unwrap();
+        assert!(started && !child.wait().unwrap().success());
+        (1..28).contains(&files(dir.path()).len())
+    });
+    let dir = killed.expect("one of ten runs is killed midway");
+    let intact = files(dir.path()).into_keys().filter(|name| whole.path().join(name).exists()).count();
+    let resumed = report(&larger(), dir.path());
+    assert_eq!((resumed.cached, resumed.repaired), (intact, 0));
+    assert!(files(dir.path()) == files(whole.path()), "the folders differ");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_disk_that_refuses_leaves_no_file_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    // Files may not grow beyond a few kB, and growing is an error rather than a signal: a disk that is full midway.
+    let output = spawn("trap '' XFSZ; ulimit -f 8", dir.path()).wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("refused: cannot write") && said.contains("free some space"), "{said}");
+    assert!(files(dir.path()).is_empty());
+}

@@ -1,0 +1,158 @@
+//! Generation in batches: what a row gets depends on nothing but the row.
+
+use std::ops::ControlFlow;
+
+use burn::prelude::*;
+use t2_model::decoder::Decoder;
+use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, generate};
+use t2_model::mix::Mix;
+use t2_model::sample::Sampling;
+use t2_model::score::{Sequences, log_likelihoods};
+
+use crate::tiny;
+
+/// Token by token through the cache or at once, alone or in a batch: some roundings of f32 logits near 10.
+const LOGPROB_GAP: f32 = 1e-4;
+
+const GREEDY: GenerateConfig = GenerateConfig { max_new_tokens: 12, sampling: Sampling::GREEDY, stop: vec![] };
+
+fn model() -> Decoder {
+    tiny::decoder(4)
+}
+
+/// Seven prompts of 1 to 13 tokens.
+fn prompts() -> Vec<Vec<u32>> {
+    (0..7).map(|row| tiny::ids(1 + 2 * row, 40, row as u64)).collect()
+}
+
+fn complete(prompts: &[Vec<u32>], seeds: &[u64], config: &GenerateConfig) -> Vec<Completion> {
+    generate(&model(), prompts, seeds, (Mix::Base, config), |_, _| ControlFlow::Continue(())).unwrap()
+}
+
+/// Every row of the batch is what it is alone. Returns the rows.
+#[track_caller]
+fn check_rows(config: &GenerateConfig) -> Vec<Completion> {
+    let prompts = prompts();
+    let seeds: Vec<u64> = (50..).take(prompts.len()).collect();
+    let together = complete(&prompts, &seeds, config);
+    for (row, together) in together.iter().enumerate() {
+        let alone = &complete(&prompts[row..=row], &seeds[row..=row], config)[0];
+        assert_eq!((&together.ids, together.finish), (&alone.ids, alone.finish), "row {row}");
+        for (together, alone) in together.logprobs.iter().zip(&alone.logprobs) {
+            assert!((together - alone).abs() < LOGPROB_GAP, "row {row}: {together} vs {alone}");
+        }
+    }
+    together
+}
+
+#[test]
+fn a_row_gets_the_same_tokens_alone_and_in_a_batch() {
+    let plain = GenerateConfig { sampling: Sampling::PLAIN, ..GREEDY };
+    let narrow = Sampling { temperature: 0.7, top_k: 20, top_p: 0.9 };
+    check_rows(&GREEDY);
+    check_rows(&plain);
+    check_rows(&GenerateConfig { sampling: narrow, ..GREEDY });
+    check_rows(&GenerateConfig { stop: vec![0, 1, 2, 3, 4, 5], ..plain });
+}
+
+#[test]
+fn the_seed_and_nothing_else_decides_a_draw() {
+    let prompts = vec![tiny::ids(5, 40, 1); 3];
+    let plain = GenerateConfig { sampling: Sampling::PLAIN, ..GREEDY };
+    let rows = complete(&prompts, &[8, 9, 8], &plain);
+    assert_eq!(rows[0].ids, rows[2].ids);
+    assert_ne!(rows[0].ids, rows[1].ids);
+}
+
+#[test]
+fn a_stop_token_ends_its_row_and_belongs_to_it() {
+    let free = check_rows(&GREEDY);
+    assert!(free.iter().all(|row| row.finish == FinishReason::Length && row.ids.len() == GREEDY.max_new_tokens));
+    let stop = vec![free[2].ids[3], free[5].ids[6]];
+    let stopped = check_rows(&GenerateConfig { stop: stop.clone(), ..GREEDY });
+    let mut seen = 0;
+    for (stopped, free) in stopped.iter().zip(&free) {
+        let end = free.ids.iter().position(|id| stop.contains(id));
+        let len = end.map_or(GREEDY.max_new_tokens, |end| end + 1);
+        assert_eq!(stopped.ids, free.ids[..len]);
+        assert_eq!(stopped.logprobs.len(), len);
+        assert_eq!(stopped.finish, if end.is_some() { FinishReason::Stop } else { FinishReason::Length });
+        seen += usize::from(end.is_some());
+    }
+    assert!(seen >= 2);
+}
+
+#[test]
+fn the_limit_may_be_zero_and_may_fill_the_context() {
+    for row in complete(&prompts(), &[0; 7], &GenerateConfig { max_new_tokens: 0, ..GREEDY }) {
+        assert_eq!((row.ids.len(), row.finish), (0, FinishReason::Length));
+    }
+    let full = GenerateConfig { max_new_tokens: 60, ..GREEDY };
+    assert_eq!(complete(&[vec![1, 2, 3, 4]], &[0], &full)[0].ids.len(), 60);
+    assert!(complete(&[], &[], &GREEDY).is_empty());
+}
+
+#[test]
+fn bad_prompts_are_refused_before_anything_is_generated() {
+    let refuse = |prompts: &[Vec<u32>]| {
+        let seeds = vec![0; prompts.len()];
+        let no_token = |_, _| unreachable!("nothing may be generated");
+        generate(&model(), prompts, &seeds, (Mix::Base, &GREEDY), no_token).unwrap_err()
+    };
+    assert!(matches!(refuse(&[vec![1], vec![]]), GenerateError::EmptyPrompt { row: 1 }));
+    let long = refuse(&[vec![1; 53]]);
+    assert!(matches!(long, GenerateError::TooLong { row: 0, prompt_len: 53, max_new_tokens: 12, max_seq_len: 64 }));
+    assert!(long.to_string().contains("max_new_tokens"), "{long}");
+    let unknown = refuse(&[vec![1], vec![3, 40]]);
+    assert!(matches!(unknown, GenerateError::UnknownToken { row: 1, id: 40, vocab: 40 }));
+}
+
+#[test]
+fn breaking_off_keeps_what_there_is() {
+    let free = complete(&prompts(), &[0; 7], &GREEDY);
+    // Row 2 ends by itself in the third step; the caller breaks off at row 4 of the same step.
+    let config = GenerateConfig { stop: vec![free[2].ids[2]], ..GREEDY };
+    let whole = complete(&prompts(), &[0; 7], &config);
+    let mut seen = vec![vec![]; 7];
+    let rows = generate(&model(), &prompts(), &[0; 7], (Mix::Base, &config), |row, id| {
+        seen[row].push(id);
+        if row == 4 && seen[row].len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let rows = rows.unwrap();
+    assert_eq!(rows[4].ids.len(), 3);
+    for (index, row) in rows.iter().enumerate() {
+        assert_eq!(row.ids, seen[index]);
+        assert_eq!(row.ids.len(), row.logprobs.len());
+        assert!(whole[index].ids.starts_with(&row.ids));
+        let ended = row.ids.last() == Some(&config.stop[0]);
+        assert_eq!(row.finish, if ended { FinishReason::Stop } else { FinishReason::Cancelled }, "row {index}");
+    }
+    assert_eq!(rows[2].finish, FinishReason::Stop);
+}
+
+#[test]
+fn sampled_log_probabilities_are_those_of_scoring() {
+    let plain = GenerateConfig { sampling: Sampling::PLAIN, stop: vec![0, 1, 2], ..GREEDY };
+    let (prompts, seeds) = (prompts(), [3; 7]);
+    let rows = complete(&prompts, &seeds, &plain);
+    let pairs: Vec<(&[u32], &[u32])> =
+        prompts.iter().zip(&rows).map(|(prompt, row)| (prompt.as_slice(), row.ids.as_slice())).collect();
+    let sequences = Sequences::new(&pairs, &Device::flex());
+    let chosen = sequences.chosen(sequences.log_softmax(&model(), Mix::Base));
+    let [_, seq] = chosen.dims();
+    let (chosen, mask) = (tiny::values(chosen), tiny::values(sequences.mask.clone()));
+    let totals = log_likelihoods(&model(), &pairs, Mix::Base).unwrap();
+    let mut worst = 0.0_f32;
+    for (index, row) in rows.iter().enumerate() {
+        let columns = index * seq..(index + 1) * seq;
+        let scored: Vec<f32> = columns.filter(|&column| mask[column] == 1.0).map(|column| chosen[column]).collect();
+        assert_eq!(scored.len(), row.ids.len());
+        for (sampled, scored) in row.logprobs.iter().zip(&scored) {
+            worst = worst.max((sampled - scored).abs());
+        }
+        let total: f32 = row.logprobs.iter().sum();
+        assert!((totals[index] - total).abs() < LOGPROB_GAP * row.ids.len() as f32);
+    }
+    println!("largest difference between sampled and scored log-probability: {worst:.1e}");
+    assert!(worst < LOGPROB_GAP, "{worst:e}");
+}

@@ -1,0 +1,14 @@
+//! Experts on tiny random decoders: decomposing, adapting, mixing, generating.
+
+#[cfg(test)]
+mod decomposition;
+#[cfg(test)]
+mod expert;
+#[cfg(test)]
+mod generation;
+#[cfg(test)]
+mod mixtures;
+#[cfg(test)]
+mod svf;
+#[cfg(test)]
+mod tiny;

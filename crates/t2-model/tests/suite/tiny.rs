@@ -1,0 +1,128 @@
+//! Tiny random decoders and experts, the same in every run.
+
+use std::ops::ControlFlow;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::Linear;
+use burn::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use t2_linalg::HostSvd;
+use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::decoder::{Block, Decoder};
+use t2_model::decomposition::{Decomposition, Targets};
+use t2_model::expert::{Expert, ExpertInfo, Hash};
+
+/// The base model that the tiny experts name.
+pub(crate) const BASE_MODEL: Hash = Hash([7; 32]);
+
+/// Two blocks with grouped heads, biases and every matrix of another shape than its transpose.
+pub(crate) fn config() -> DecoderConfig {
+    DecoderConfig {
+        vocab: 40,
+        d_model: 24,
+        d_hidden: 40,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 8,
+        max_seq_len: 64,
+        rms_eps: 1e-5,
+        tied_head: false,
+        attention_bias: true,
+        mlp_bias: true,
+        rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+    }
+}
+
+/// A decoder of this shape whose weights depend on `seed` alone, whatever other tests draw meanwhile.
+pub(crate) fn shaped(config: &DecoderConfig, seed: u64) -> Decoder {
+    config.init(&Device::flex()).map(&mut Draw(ChaCha8Rng::seed_from_u64(seed)))
+}
+
+/// A decoder of the shape [`config`].
+pub(crate) fn decoder(seed: u64) -> Decoder {
+    shaped(&config(), seed)
+}
+
+/// Draws matrices that keep the size of what they multiply, and vectors near what they are initialised to.
+struct Draw(ChaCha8Rng);
+
+impl ModuleMapper for Draw {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let dims = param.lazy_shape();
+        let width = if D == 2 { (3.0 / dims[0].min(dims[1]) as f32).sqrt() } else { 0.2 };
+        let noise = (0..dims.num_elements()).map(|_| self.0.random_range(-width..width));
+        let noise = TensorData::new(noise.collect::<Vec<f32>>(), dims);
+        param.map(|value| {
+            let noise = Tensor::from_data(noise, &value.device());
+            // Gains start at one, biases near zero.
+            if D == 2 { noise } else { value.round() + noise }
+        })
+    }
+}
+
+pub(crate) fn decompose(model: &Decoder) -> Decomposition {
+    let keep_on = |_| ControlFlow::Continue(());
+    Decomposition::of(model, Targets::ALL, &HostSvd::default(), None, keep_on).expect("finite weights decompose")
+}
+
+/// `model` with factors beside every matrix and `z = 1`.
+pub(crate) fn adapted(model: &Decoder) -> Decoder {
+    model.clone().apply_reparameterization(&decompose(model))
+}
+
+/// The same with gradients.
+pub(crate) fn trainable(model: &Decoder) -> Decoder {
+    let model_on_graph = model.clone().train().fork(&Device::flex().autodiff());
+    model_on_graph.apply_reparameterization(&decompose(model))
+}
+
+/// An expert for `model`, adapted, with scales between 0.4 and 1.6.
+pub(crate) fn expert(model: &Decoder, seed: u64) -> Expert {
+    let info = ExpertInfo {
+        name: format!("expert-{seed}"),
+        base_model: BASE_MODEL.to_string(),
+        targets: Targets::ALL.to_string(),
+        parametrization: "scale".to_owned(),
+        training: format!("seed {seed}"),
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let neutral = Expert::from_model(model, info.clone());
+    let draw = |(path, z): (&str, &[f32])| (path.to_owned(), z.iter().map(|_| rng.random_range(0.4..1.6)).collect());
+    Expert::new(neutral.iter().map(draw).collect(), info)
+}
+
+/// Random token ids below `vocab`.
+pub(crate) fn ids(len: usize, vocab: usize, seed: u64) -> Vec<u32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| rng.random_range(0..vocab as u32)).collect()
+}
+
+/// Token ids as a batch, `[batch, seq]`.
+pub(crate) fn tokens(rows: &[Vec<u32>]) -> Tensor<2, Int> {
+    let ids: Vec<i64> = rows.iter().flatten().map(|&id| i64::from(id)).collect();
+    Tensor::from_data(TensorData::new(ids, [rows.len(), rows[0].len()]), &Device::flex())
+}
+
+/// The adapted matrices of `model`, block by block.
+pub(crate) fn matrices(model: &Decoder) -> impl Iterator<Item = &Linear> {
+    model
+        .blocks
+        .iter()
+        .flat_map(|Block { attn, mlp, .. }| [&attn.q, &attn.k, &attn.v, &attn.o, &mlp.gate, &mlp.up, &mlp.down])
+}
+
+/// What a tensor holds.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// `‖found - expected‖ / ‖expected‖`, in f64.
+pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square = |x: f64| x * x;
+    let error: f64 = found.iter().zip(expected).map(|(f, e)| square(f64::from(*f) - f64::from(*e))).sum();
+    let norm: f64 = expected.iter().map(|e| square(f64::from(*e))).sum();
+    (error / norm).sqrt()
+}
