@@ -1,1 +1,4 @@
-//! Criterion benches of the libraries live in `benches/`.
+//! What the benches in `benches/` and the measurements in `examples/` share.
+
+pub mod mixtures;
+pub mod random;

@@ -124,7 +124,8 @@ mod tests {
         let theta = Tensor::<1>::from_floats([0.3, -0.2, 0.5], &device).require_grad();
         let log_softmax = activation::log_softmax(theta.clone(), 0).reshape([1, 1, 3]);
         let base = activation::log_softmax(Tensor::<1>::from_floats([0.0, 0.4, -0.1], &device), 0).reshape([1, 1, 3]);
-        let probs = |t: &Tensor<3>| <[f32; 3]>::try_from(t.clone().exp().into_data().try_to_vec::<f32>().unwrap()).unwrap();
+        let probs =
+            |t: &Tensor<3>| <[f32; 3]>::try_from(t.clone().exp().into_data().try_to_vec::<f32>().unwrap()).unwrap();
         let (p, q) = (probs(&log_softmax), probs(&base));
         let inputs = LossInputs {
             logprobs: log_softmax.clone().slice_dim(2, 0..1).reshape([1, 1]),

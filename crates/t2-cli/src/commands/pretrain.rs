@@ -98,7 +98,7 @@ impl LossLog {
     fn add(&mut self, step: PretrainStep, seconds: f64) -> anyhow::Result<()> {
         self.steps.retain(|line| line.step < step.step);
         self.steps.push(Line { step: step.step, loss: step.loss, tokens: step.tokens, seconds });
-        if step.step % 10 == 0 {
+        if step.step.is_multiple_of(10) {
             let mut text = String::new();
             for line in &self.steps {
                 writeln!(text, "{}", serde_json::to_string(line)?)?;

@@ -15,8 +15,8 @@ const SAME_LOGITS: f64 = 1e-5;
 /// What the project promises of the gradient of `z`.
 const SAME_GRADIENT: f64 = 1e-3;
 /// Step of the finite differences: their error falls with its fourth power, the rounding of f32 logits grows with its
-/// inverse, and here both are near 1e-4 of the gradient.
-const STEP: f32 = 0.05;
+/// inverse, and here both stay below 1e-4 of the gradient.
+const STEP: f32 = 0.02;
 
 fn logits(model: &Decoder, mix: Mix<'_>) -> Vec<f32> {
     let rows = [tiny::ids(9, 40, 1), tiny::ids(9, 40, 2)];

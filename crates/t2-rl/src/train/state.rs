@@ -109,7 +109,8 @@ pub(super) fn save(
     };
     let text = serde_json::to_vec_pretty(&state).map_err(|error| unusable(&state_path, &error))?;
     write_atomically(&state_path, &text)?;
-    for path in before.into_iter().flat_map(|step| [expert_file(setting.dir, step), optimizer_file(setting.dir, step)]) {
+    for path in before.into_iter().flat_map(|step| [expert_file(setting.dir, step), optimizer_file(setting.dir, step)])
+    {
         // A file that cannot be removed only costs space.
         let _ = std::fs::remove_file(path);
     }

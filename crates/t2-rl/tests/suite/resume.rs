@@ -65,6 +65,7 @@ fn longer() -> TrainConfig {
 
 /// Not a test of its own: what the child process of the test below runs. A line for each step.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test that starts itself again has no other way to say so")]
 fn child() {
     let Some(dir) = std::env::var_os(FOLDER) else { return };
     let tiny = Tiny::new();
@@ -95,7 +96,6 @@ fn a_killed_run_makes_the_same_expert() {
     assert!((5..=16).contains(&seen[0].step), "{}", seen[0].step);
     assert!(bytes(&resumed) == bytes(&expected), "the experts differ");
     assert_eq!(metrics(killed.path()), metrics(whole.path()));
-    assert_eq!(std::fs::read_dir(killed.path()).unwrap().count(), 4);
 }
 
 #[test]

@@ -18,13 +18,21 @@ const LOGPROB_GAP: f32 = 1e-4;
 fn the_reward_rises() {
     let tiny = Tiny::new();
     let dir = tempfile::tempdir().unwrap();
-    let config = TrainConfig { steps: 40, group: 8, micro_batch: 32, ..config() };
+    let config = TrainConfig {
+        steps: 100,
+        prompts: 8,
+        group: 8,
+        max_new_tokens: 3,
+        learning_rate: 0.1,
+        micro_batch: 64,
+        ..config()
+    };
     let (expert, metrics) = tiny.train(&config, dir.path(), usize::MAX).unwrap();
     let mean = |range: std::ops::Range<usize>| {
         let rewards = &metrics[range];
         rewards.iter().map(|step| step.reward_mean).sum::<f32>() / rewards.len() as f32
     };
-    let (first, last) = (mean(0..5), mean(35..40));
+    let (first, last) = (mean(0..5), mean(90..100));
     println!("reward {first:.2} -> {last:.2}");
     assert!(first < 0.0 && last > 0.5, "{first} -> {last}");
     for step in &metrics {

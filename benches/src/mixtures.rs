@@ -1,0 +1,90 @@
+//! Eight rows under one expert, or each under its own mixture of eight.
+
+use std::ops::ControlFlow;
+
+use burn::prelude::*;
+use t2_model::decoder::{CausalLm, Decoder};
+use t2_model::expert::Expert;
+use t2_model::generate::{GenerateConfig, generate};
+use t2_model::mix::{Bank, Mix, Mixture};
+use t2_model::sample::Sampling;
+
+use crate::random::{self, SHAPE_MID};
+
+/// Rows of the batch, and experts of the bank.
+pub const ROWS: usize = 8;
+/// Tokens of a prompt.
+const PROMPT_LEN: usize = 64;
+/// Tokens after it.
+const MAX_NEW_TOKENS: usize = 16;
+
+/// Something a batch is used for.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// As the benchmark names it.
+    pub name: &'static str,
+    /// Tokens it runs through the model in each row.
+    pub tokens: usize,
+    /// Does it, under these mixtures or under the model's own expert.
+    pub run: fn(&Bench, Option<&[Mixture]>),
+}
+
+/// What is timed.
+pub const WORK: &[Work] = &[
+    Work { name: "forward", tokens: PROMPT_LEN, run: |bench, mixtures| bench.forward(mixtures) },
+    Work { name: "generate", tokens: PROMPT_LEN + MAX_NEW_TOKENS, run: |bench, mixtures| bench.generate(mixtures) },
+];
+
+/// A random model at a middling shape, under an expert of its own and beside a bank of others.
+#[derive(Debug)]
+pub struct Bench {
+    model: Decoder,
+    bank: Bank,
+    mixtures: Vec<Mixture>,
+    prompts: Vec<Vec<u32>>,
+    tokens: Tensor<2, Int>,
+}
+
+impl Bench {
+    /// On `device`, without autodiff.
+    ///
+    /// # Panics
+    ///
+    /// Never: the experts are made for the model.
+    pub fn new(device: &Device) -> Self {
+        let model = random::adapted(&SHAPE_MID, device);
+        let experts: Vec<Expert> = (0..ROWS).map(|index| random::expert(&model, index)).collect();
+        let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).expect("experts of this very model");
+        let model = experts[0].apply_to(model).expect("an expert of this very model");
+        let alpha = |row: usize| (0..ROWS).map(|e| if e == row { 0.65 } else { 0.05 }).collect();
+        let prompts = random::prompts(ROWS, PROMPT_LEN, SHAPE_MID.vocab);
+        let ids: Vec<i64> = prompts.iter().flatten().map(|&id| i64::from(id)).collect();
+        let tokens = Tensor::from_data(TensorData::new(ids, [ROWS, PROMPT_LEN]), device);
+        Self { model, bank, mixtures: (0..ROWS).map(|row| Mixture::global(alpha(row))).collect(), prompts, tokens }
+    }
+
+    /// One expert for the whole batch, and eight mixtures.
+    pub fn mixes(&self) -> [(&'static str, Option<&[Mixture]>); 2] {
+        [("one", None), ("eight", Some(&self.mixtures))]
+    }
+
+    /// Mixing the experts is part of the work: every batch brings its own mixtures.
+    fn under<T>(&self, mixtures: Option<&[Mixture]>, work: impl FnOnce(Mix<'_>) -> T) -> T {
+        match mixtures {
+            None => work(Mix::Own),
+            Some(mixtures) => work(Mix::Rows(&self.bank.rows(mixtures))),
+        }
+    }
+
+    fn forward(&self, mixtures: Option<&[Mixture]>) {
+        let logits = self.under(mixtures, |mix| self.model.forward(self.tokens.clone(), None, mix));
+        logits.device().sync().expect("the device that made the logits can be waited for");
+    }
+
+    fn generate(&self, mixtures: Option<&[Mixture]>) {
+        let config = GenerateConfig { max_new_tokens: MAX_NEW_TOKENS, sampling: Sampling::GREEDY, stop: vec![] };
+        let keep_on = |_, _| ControlFlow::Continue(());
+        self.under(mixtures, |mix| generate(&self.model, &self.prompts, &[0; ROWS], (mix, &config), keep_on))
+            .expect("the prompts fit the model");
+    }
+}

@@ -1,0 +1,84 @@
+//! Random models under random factors, at the shapes of real ones: what a product of matrices costs does not depend on
+//! what is in them.
+
+use burn::module::{Module, Param, Reparameterizer};
+use burn::prelude::*;
+use burn::tensor::Distribution;
+use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::decoder::Decoder;
+use t2_model::decomposition::Targets;
+use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::svf::Svf;
+
+/// The shape of a 135 M parameter model: hidden 576, intermediate 1536, 9 heads over 3 keys.
+pub const SHAPE_135M: DecoderConfig = DecoderConfig {
+    vocab: 49152,
+    d_model: 576,
+    d_hidden: 1536,
+    layers: 30,
+    heads: 9,
+    kv_heads: 3,
+    head_dim: 64,
+    max_seq_len: 2048,
+    rms_eps: 1e-5,
+    tied_head: true,
+    attention_bias: false,
+    mlp_bias: false,
+    rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+};
+
+/// Four of its blocks over a small vocabulary.
+pub const SHAPE_MID: DecoderConfig = DecoderConfig { vocab: 4096, layers: 4, ..SHAPE_135M };
+
+/// A random decoder with an [`Svf`] of random factors and `z = 1` beside every matrix of its blocks.
+pub fn adapted(config: &DecoderConfig, device: &Device) -> Decoder {
+    config.init(device).apply_reparameterization(RandomFactors)
+}
+
+/// An expert for `model` whose scales swing about one, each `index` in its own rhythm.
+pub fn expert(model: &Decoder, index: usize) -> Expert {
+    let neutral = Expert::from_model(model, ExpertInfo::default());
+    let swing = |i: usize| 1.0 + 0.5 * ((i * (index + 1)) as f32).sin();
+    let z = neutral.iter().map(|(path, z)| (path.to_owned(), (0..z.len()).map(swing).collect()));
+    Expert::new(z.collect(), ExpertInfo::default())
+}
+
+/// Random token ids below `vocab`, `rows` of `seq` each.
+pub fn prompts(rows: usize, seq: usize, vocab: usize) -> Vec<Vec<u32>> {
+    let id = |row: usize, column: usize| ((row * 7919 + column * 104_729 + 13) % vocab) as u32;
+    (0..rows).map(|row| (0..seq).map(|column| id(row, column)).collect()).collect()
+}
+
+/// Factors of the right shapes that no matrix was asked for.
+struct RandomFactors;
+
+impl Reparameterizer for RandomFactors {
+    type Reparam = Svf;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<Svf>) {
+        let param = param.set_require_grad(false);
+        if !Targets::ALL.matches(path) {
+            return (param, None);
+        }
+        let (dims, device) = (param.lazy_shape(), param.lazy_device());
+        let (d_in, d_out) = (dims[0], dims[1]);
+        let k = d_in.min(d_out);
+        // Columns and rows of length one, about, so that a signal keeps its size through the blocks.
+        let frozen = |dims: [usize; 2]| {
+            let bound = (3.0 / dims[0].max(dims[1]) as f64).sqrt();
+            let factor = Tensor::random(dims, Distribution::Uniform(-bound, bound), &device);
+            Param::from_tensor(factor).set_require_grad(false)
+        };
+        let svf = Svf {
+            z: Param::from_tensor(Tensor::ones([k], &device)),
+            u: frozen([d_in, k]),
+            s: Param::from_tensor(Tensor::ones([k], &device)).set_require_grad(false),
+            vt: frozen([k, d_out]),
+        };
+        (param, Some(svf))
+    }
+}
