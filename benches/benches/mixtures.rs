@@ -1,7 +1,8 @@
-//! Times a batch of eight rows under one expert and under eight mixtures: `mixtures/{device}/{one|eight}/{work}`.
+//! Times a batch of eight rows under one expert, under eight mixtures, and under seven beside a row of the base model:
+//! `mixtures/{device}/{one|eight|seven+base}/{work}`.
 //!
 //! That a row under a mixture is what it would be alone is proved in the tests of t2-model. `examples/mixtures.rs`
-//! measures the ratio of the two.
+//! measures the ratios.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

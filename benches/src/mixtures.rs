@@ -41,6 +41,7 @@ pub struct Bench {
     model: Decoder,
     bank: Bank,
     mixtures: Vec<Mixture>,
+    with_base: Vec<Mixture>,
     prompts: Vec<Vec<u32>>,
     tokens: Tensor<2, Int>,
 }
@@ -60,12 +61,15 @@ impl Bench {
         let prompts = random::prompts(ROWS, PROMPT_LEN, SHAPE_MID.vocab);
         let ids: Vec<i64> = prompts.iter().flatten().map(|&id| i64::from(id)).collect();
         let tokens = Tensor::from_data(TensorData::new(ids, [ROWS, PROMPT_LEN]), device);
-        Self { model, bank, mixtures: (0..ROWS).map(|row| Mixture::global(alpha(row))).collect(), prompts, tokens }
+        let mixtures: Vec<Mixture> = (0..ROWS).map(|row| Mixture::global(alpha(row))).collect();
+        let mut with_base = mixtures.clone();
+        with_base[ROWS / 2] = Mixture::base(ROWS);
+        Self { model, bank, mixtures, with_base, prompts, tokens }
     }
 
-    /// One expert for the whole batch, and eight mixtures.
-    pub fn mixes(&self) -> [(&'static str, Option<&[Mixture]>); 2] {
-        [("one", None), ("eight", Some(&self.mixtures))]
+    /// One expert for the whole batch, eight mixtures, and seven beside a row of the base model.
+    pub fn mixes(&self) -> [(&'static str, Option<&[Mixture]>); 3] {
+        [("one", None), ("eight", Some(&self.mixtures)), ("seven+base", Some(&self.with_base))]
     }
 
     /// Mixing the experts is part of the work: every batch brings its own mixtures.

@@ -158,12 +158,33 @@ impl RowMix {
         if self.base.iter().all(|&base| base) { None } else { self.z.get(&id).cloned() }
     }
 
-    /// `[batch, 1, 1]`, true for rows of the base model; `None` when there are none.
-    pub(crate) fn base_rows(&self) -> Option<Tensor<3, Bool>> {
+    /// The rows of the base model and the others, so that each is computed once; `None` when all have an expert.
+    pub(crate) fn parts(&self) -> Option<Parts> {
         let device = self.z.values().next()?.device();
-        let any = self.base.iter().any(|&base| base);
-        any.then(|| Tensor::from_data(TensorData::new(self.base.clone(), [self.base.len(), 1, 1]), &device))
+        if self.base.iter().all(|&base| !base) {
+            return None;
+        }
+        let rows = |of_base: bool| (0..self.base.len()).filter(move |&row| self.base[row] == of_base);
+        let order: Vec<usize> = rows(true).chain(rows(false)).collect();
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &row)| back[row] = place);
+        let index = |rows: &[usize]| {
+            let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+            Tensor::from_data(rows.as_slice(), &device)
+        };
+        let (base, adapted) = order.split_at(rows(true).count());
+        Some(Parts { base: index(base), adapted: index(adapted), back: index(&back) })
     }
+}
+
+/// A batch in two parts.
+pub(crate) struct Parts {
+    /// Rows of the base model.
+    pub(crate) base: Tensor<1, Int>,
+    /// Rows under an expert.
+    pub(crate) adapted: Tensor<1, Int>,
+    /// Where each row of the batch is when the base rows come first.
+    pub(crate) back: Tensor<1, Int>,
 }
 
 /// Parameters that carry an `Svf`: id of the weight, `k` and device, by path.

@@ -59,12 +59,13 @@ pub fn project(x: Tensor<3>, layer: &Linear, mix: &Mix<'_>) -> Tensor<3> {
             None => dense(x, layer),
             Some(z) => {
                 let sigma = (z * svf.s.val().unsqueeze()).unsqueeze_dim(1);
-                let adapted = svf.project(x.clone(), sigma);
-                match rows.base_rows() {
-                    None => adapted,
-                    Some(base) => {
-                        let mask = base.expand(adapted.shape());
-                        adapted.mask_where(mask, dense(x, layer))
+                match rows.parts() {
+                    None => svf.project(x, sigma),
+                    Some(parts) => {
+                        let base = dense(x.clone().select(0, parts.base), layer);
+                        let adapted = parts.adapted;
+                        let adapted = svf.project(x.select(0, adapted.clone()), sigma.select(0, adapted));
+                        Tensor::cat(vec![base, adapted], 0).select(0, parts.back)
                     }
                 }
             }
