@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::module::Module;
 use t2_linalg::HostSvd;
-use t2_model::config::DecoderConfig;
-use t2_model::decoder::CausalLm;
 use t2_model::decomposition::{Decomposition, Targets};
 use t2_model::expert::{Expert, ExpertInfo};
 
@@ -24,7 +22,6 @@ pub(crate) fn adapt(model: &mut LoadedModel, experts: &[WeightedExpert], out: &O
     let experts = load(experts, Some(&model.dir))?;
     for (expert, _) in &experts {
         expert.check_base(&model.checkpoint.hash)?;
-        check_ranks(expert, model.checkpoint.model.config())?;
     }
     let expert = mix(experts)?;
     let targets = expert.info.targets.parse().with_context(|| format!("expert `{}`", expert.info.name))?;
@@ -108,23 +105,6 @@ pub(crate) fn mix(mut experts: Vec<(Expert, f32)>) -> anyhow::Result<Expert> {
     };
     let parts: Vec<(&Expert, f32)> = experts.iter().map(|(expert, weight)| (expert, *weight)).collect();
     Ok(Expert::mix(&parts, info))
-}
-
-/// Refuse an expert whose scales are not as many as the model's singular values.
-pub(crate) fn check_ranks(expert: &Expert, config: &DecoderConfig) -> anyhow::Result<()> {
-    for (path, shape) in config.parameters() {
-        let rank = shape.into_iter().min().unwrap_or(0);
-        if let Some(z) = expert.z(&path)
-            && z.len() != rank
-        {
-            bail!(
-                "expert `{}` has {} scales for `{path}`, the weight has {rank} singular values; train it again",
-                expert.info.name,
-                z.len()
-            );
-        }
-    }
-    Ok(())
 }
 
 fn check_same_ranks(experts: &[(Expert, f32)]) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use t2_model::decoder::Decoder;
 use t2_model::decomposition::Targets;
 use t2_model::expert::Expert;
 
-use crate::adapt::{check_ranks, decompose};
+use crate::adapt::decompose;
 use crate::model::LoadedModel;
 use crate::output::Output;
 
@@ -33,11 +33,9 @@ pub(crate) fn read(dir: &Path) -> anyhow::Result<Vec<Expert>> {
 
 /// `model` decomposed for all of `experts`, with the pool of them.
 pub(crate) fn pool(model: &LoadedModel, experts: Vec<Expert>, out: &Output) -> anyhow::Result<(Decoder, ExpertPool)> {
-    use t2_model::decoder::CausalLm;
     let mut targets = Targets { mlp: false, attn: false };
     for expert in &experts {
         expert.check_base(&model.checkpoint.hash)?;
-        check_ranks(expert, model.checkpoint.model.config())?;
         let own: Targets = expert.info.targets.parse().with_context(|| format!("expert `{}`", expert.info.name))?;
         targets = Targets { mlp: targets.mlp || own.mlp, attn: targets.attn || own.attn };
     }
