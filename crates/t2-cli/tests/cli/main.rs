@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bundled;
 mod chats;
 mod errors;
 mod experts;
