@@ -7,6 +7,8 @@ use anyhow::Context;
 use burn::module::Module;
 use serde::Serialize;
 use serde_json::json;
+use t2_dispatch::cross_entropy::CrossEntropy;
+use t2_dispatch::strategy::FewShotConfig;
 use t2_dispatch::{ExpertPool, Query, Settings, two_pass};
 use t2_model::decoder::Decoder;
 use t2_model::expert::Expert;
@@ -14,7 +16,7 @@ use t2_model::mix::Mix;
 use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
 use t2_rl::sandbox;
-use t2_rl::task::{Split, TaskError};
+use t2_rl::task::{RIGHT, Split, TaskError};
 use t2_rl::train::TrainConfig;
 
 use crate::cli::Global;
@@ -38,8 +40,10 @@ const STRATEGIES: [&str; 4] = ["none", "prompt", "classifier", "few-shot"];
 const LIVE_STEPS: usize = 20;
 /// Most tokens of an answer.
 const MAX_NEW_TOKENS: usize = 80;
-/// The question of the answer shown in full.
-const QUESTION: &str = "so tom got 9 apples, then buys 4 more, loses 6, how many apples now?";
+/// The family that the answer shown in full comes from: its first held-out problem that the base model gets wrong.
+const SAMPLE: &str = "tiny-math";
+/// Problems looked at for it.
+const SAMPLES: usize = 100;
 
 /// Show the whole story on the bundled model, and write it as a page
 #[derive(clap::Args, Debug)]
@@ -76,9 +80,17 @@ struct Story {
 
 /// One question answered in two passes.
 struct Sample {
+    question: String,
     base: String,
     adapted: String,
     mixture: String,
+}
+
+impl Sample {
+    fn lines(&self) -> String {
+        let Self { question, base, adapted, mixture } = self;
+        format!("  {question}\n  base:    {base}\n  adapted: {adapted}  ({mixture})")
+    }
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
@@ -104,14 +116,17 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let dispatched = unseen_table(grading, &pool, unseen, args.unseen_limit)?;
     show_dispatched(&dispatched, out);
     let answer = answer(grading, &pool)?;
-    out.note(&format!("\n{QUESTION}\n  base:    {}\n  adapted: {}  ({})", answer.base, answer.adapted, answer.mixture));
+    out.note(&format!("\nthe first held-out problem of {SAMPLE} that the base model gets wrong:\n{}", answer.lines()));
     let story = Story { decomposed, live, cells, dispatched, answer, seconds: start.elapsed().as_secs_f64() };
     finish(&story, &args.out, out)
 }
 
 fn finish(story: &Story, path: &std::path::Path, out: &Output) -> anyhow::Result<()> {
     let (first, second) = pass_seconds(&story.dispatched);
-    out.note(&format!("first pass: {:.0} % of the second, by strategy as above", 100.0 * first / second));
+    out.note(&format!(
+        "\nchoosing by topic, the first pass took {:.0} % of the time of the second",
+        100.0 * first / second
+    ));
     t2_model::files::write_atomically(path, page::write(story).as_bytes())?;
     out.note(&format!("{:.0} s in all; the report:", story.seconds));
     out.text(&format!("{}\n", path.display()))?;
@@ -193,6 +208,12 @@ fn seen_table(
     Ok(cells)
 }
 
+/// A search short enough to be watched: `t2 eval --strategy few-shot` looks at 4 times as many mixtures.
+fn settings() -> Settings {
+    let search = CrossEntropy { population: 16, iterations: 5, ..CrossEntropy::default() };
+    Settings { few_shot: FewShotConfig { search, ..FewShotConfig::default() } }
+}
+
 fn unseen_table<'a>(
     grading: Grading<'_>,
     pool: &ExpertPool,
@@ -203,7 +224,7 @@ fn unseen_table<'a>(
     for task in unseen {
         let problems = Problems::load(task, Split::Test, limit)?;
         for name in STRATEGIES {
-            let mut strategy = t2_dispatch::strategy::find(name, &Settings::default())?;
+            let mut strategy = t2_dispatch::strategy::find(name, &settings())?;
             rows.push(grading.dispatched(&problems, pool, &mut *strategy)?);
         }
     }
@@ -262,16 +283,25 @@ fn header<'a>(first: &'a str, tasks: &[&'a str]) -> Vec<&'a str> {
     std::iter::once(first).chain(tasks.iter().copied()).collect()
 }
 
-/// One question, by the base model and in two passes.
+/// The first held-out problem that the base model gets wrong, by the base model and in two passes.
 fn answer(grading: Grading<'_>, pool: &ExpertPool) -> anyhow::Result<Sample> {
-    let ask = |strategy: &str| -> anyhow::Result<_> {
+    let ask = |strategy: &str, question: &str| -> anyhow::Result<_> {
         let mut strategy = t2_dispatch::strategy::find(strategy, &Settings::default())?;
         let mut oracle = grading.oracle(pool, None);
-        let mut passes = two_pass(&mut *strategy, &[Query::user(QUESTION)], &mut oracle, |_, _| interrupt::poll())?;
+        let mut passes = two_pass(&mut *strategy, &[Query::user(question)], &mut oracle, |_, _| interrupt::poll())?;
         passes.answers.pop().context("one question has one answer")
     };
-    let (base, adapted) = (ask("none")?, ask("classifier")?);
-    let alpha = adapted.choice.mixture.mean();
-    let mixture: Vec<String> = pool.names().iter().zip(alpha).map(|(name, a)| format!("{name} {a:.2}")).collect();
-    Ok(Sample { base: base.text, adapted: adapted.text, mixture: mixture.join(", ") })
+    let problems = Problems::load(SAMPLE, Split::Test, SAMPLES)?;
+    for problem in &problems.examples {
+        let base = ask("none", &problem.question)?;
+        if problems.task.rewards(&[(problem, base.text.as_str())])? == [RIGHT] {
+            continue;
+        }
+        let adapted = ask("classifier", &problem.question)?;
+        let alpha = adapted.choice.mixture.mean();
+        let mixture: Vec<String> = pool.names().iter().zip(alpha).map(|(name, a)| format!("{name} {a:.2}")).collect();
+        let question = problem.question.clone();
+        return Ok(Sample { question, base: base.text, adapted: adapted.text, mixture: mixture.join(", ") });
+    }
+    anyhow::bail!("the base model answers {SAMPLES} problems of {SAMPLE} without a mistake; there is nothing to show")
 }

@@ -1,6 +1,6 @@
 //! The demo as one self-contained HTML page.
 
-use super::{QUESTION, Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
+use super::{Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
 use crate::html::Page;
 use crate::plot::{Bar, bar_chart, line_chart};
 
@@ -23,11 +23,8 @@ pub(super) fn write(story: &Story) -> String {
     ]);
     seen(&mut page, story);
     unseen(&mut page, story);
-    page.heading("One answer");
-    page.verbatim(&format!(
-        "{QUESTION}\n\nbase:    {}\nadapted: {}\nmixture: {}",
-        story.answer.base, story.answer.adapted, story.answer.mixture
-    ));
+    page.heading("The first held-out problem that the base model gets wrong");
+    page.verbatim(&story.answer.lines());
     page.paragraph(&format!("All of this took {:.0} s.", story.seconds));
     page.finish()
 }
