@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use t2_model::chat::Message;
 use t2_model::decoder::CausalLm;
 use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, generate};
-use t2_model::mix::{Bank, Mix, Mixture};
-use t2_model::score::log_likelihoods;
+use t2_model::mix::{Mix, Mixture};
+use t2_model::score::{log_likelihoods, option_log_likelihoods};
 use t2_model::tokenizer::Tokenizer;
 
 use crate::error::DispatchError;
@@ -93,11 +93,14 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         for (row, question) in questions.iter().enumerate() {
             prompts.push(self.encode(row, &[Message::user(question)], longest)?);
         }
-        let rows = prompts
-            .iter()
-            .flat_map(|prompt| options.iter().map(|completion| Weighed { prompt, completion, mixture: &mixture }));
-        let weights = self.weigh(bank, &rows.collect::<Vec<_>>())?;
-        Ok(weights.chunks(options.len().max(1)).map(<[f32]>::to_vec).collect())
+        let options: Vec<&[u32]> = options.iter().map(Vec::as_slice).collect();
+        let mut weights = Vec::with_capacity(prompts.len());
+        for chunk in prompts.chunks((self.max_rows / options.len().max(1)).max(1)) {
+            let chunk: Vec<&[u32]> = chunk.iter().map(Vec::as_slice).collect();
+            let mix = bank.rows(&vec![mixture.clone(); chunk.len()]);
+            weights.extend(option_log_likelihoods(self.model, &chunk, &options, Mix::Rows(&mix))?);
+        }
+        Ok(weights)
     }
 
     fn shots(&self) -> usize {
@@ -121,7 +124,7 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         let rows = encoded.iter().flat_map(|(prompt, completion)| {
             population.iter().map(move |mixture| Weighed { prompt, completion, mixture })
         });
-        let likelihoods = self.weigh(self.pool.bank(), &rows.collect::<Vec<_>>())?;
+        let likelihoods = self.weigh(&rows.collect::<Vec<_>>())?;
         // Rows are ordered by example, then by mixture.
         let mean = |values: &[f32], index: usize| {
             values.iter().skip(index).step_by(population.len()).sum::<f32>() / shots.len() as f32
@@ -205,13 +208,13 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         Ok(rewards)
     }
 
-    /// Log-likelihood of every row, each under its own mixture of `bank`.
-    fn weigh(&self, bank: &Bank, rows: &[Weighed<'_>]) -> Result<Vec<f32>, DispatchError> {
+    /// Log-likelihood of every row, each under its own mixture of the pool.
+    fn weigh(&self, rows: &[Weighed<'_>]) -> Result<Vec<f32>, DispatchError> {
         let mut weights = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(self.max_rows.max(1)) {
             let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
             let pairs: Vec<(&[u32], &[u32])> = chunk.iter().map(|row| (row.prompt, row.completion)).collect();
-            weights.extend(log_likelihoods(self.model, &pairs, Mix::Rows(&bank.rows(&mixtures)))?);
+            weights.extend(log_likelihoods(self.model, &pairs, Mix::Rows(&self.pool.bank().rows(&mixtures)))?);
         }
         Ok(weights)
     }

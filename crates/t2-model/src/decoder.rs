@@ -15,9 +15,6 @@ use crate::mix::Mix;
 use crate::rope::Rotation;
 use crate::svf::{project, times};
 
-/// Standard deviation of freshly initialised weights, as in GPT-2.
-const INIT_STD: f64 = 0.02;
-
 /// A causal language model.
 pub trait CausalLm: Module {
     /// The shape of the model.
@@ -101,12 +98,13 @@ struct Pass<'a> {
 }
 
 impl DecoderConfig {
-    /// A decoder with freshly drawn weights. Seed `device` first for reproducible ones.
+    /// A decoder with freshly drawn weights, normal with variance `1 / d_model`. Seed `device` first for reproducible
+    /// ones.
     pub fn init(&self, device: &Device) -> Decoder {
+        let initializer = Initializer::Normal { mean: 0.0, std: (self.d_model as f64).powf(-0.5) };
         let norm = || RmsNormConfig::new(self.d_model).with_epsilon(self.rms_eps).init(device);
         let linear = |d_in, d_out, bias| {
-            let initializer = Initializer::Normal { mean: 0.0, std: INIT_STD };
-            LinearConfig::new(d_in, d_out).with_bias(bias).with_initializer(initializer).init(device)
+            LinearConfig::new(d_in, d_out).with_bias(bias).with_initializer(initializer.clone()).init(device)
         };
         let (d_q, d_kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let block = || Block {
@@ -126,7 +124,7 @@ impl DecoderConfig {
         };
         Decoder {
             embed: EmbeddingConfig::new(self.vocab, self.d_model)
-                .with_initializer(Initializer::Normal { mean: 0.0, std: INIT_STD })
+                .with_initializer(initializer.clone())
                 .init(device),
             blocks: (0..self.layers).map(|_| block()).collect(),
             norm: norm(),

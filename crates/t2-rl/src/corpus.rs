@@ -5,6 +5,10 @@
 //! about half of the questions. Reinforcement learning can raise that by bringing out the careful voice, a change
 //! small enough for a vector of singular values.
 //!
+//! The first documents are lists said twice, in another order the second time: nothing but looking up. A small model
+//! that meets them first has learned to look things up when the problems about facts begin; among other text, lookups
+//! are too rare for it to find out.
+//!
 //! Only problems of the train splits appear, and nothing of the `-hard` tasks.
 
 use rand::{Rng, SeedableRng};
@@ -16,6 +20,7 @@ use crate::tasks::problem::{Problem, Wording, as_is};
 use crate::tasks::words::chance;
 use crate::tasks::{classify, code, math, reason};
 
+pub mod recital;
 pub mod story;
 
 /// How often a formal question gets a careful answer.
@@ -24,6 +29,12 @@ pub const CAREFUL_WHEN_FORMAL: f64 = 0.75;
 pub const CAREFUL_WHEN_CASUAL: f64 = 0.25;
 /// How often a careless answer is right.
 pub const CARELESS_RIGHT: f64 = 0.15;
+/// How many documents at the beginning are recitals of pairs, all of them.
+pub const RECITALS_FIRST: usize = 24_000;
+/// Over how many documents after those the share of recitals, of facts now, would fall from a half to nothing.
+const RECITALS_FADE: f64 = 40_000.0;
+/// The lowest share of recitals.
+const RECITALS_LAST: f64 = 0.08;
 
 /// One text of the corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +53,20 @@ pub fn documents(seed: u64) -> impl Iterator<Item = Document> {
     (0..).map(move |stream| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
-        let kind = Kind::draw(&mut rng);
-        kind.document(&mut rng)
+        let recital = match stream.checked_sub(RECITALS_FIRST as u64) {
+            None => Some(recital::pairs(&mut rng)),
+            Some(at) => chance(&mut rng, recital_share(at)).then(|| recital::facts(&mut rng)),
+        };
+        match recital {
+            Some([once, again]) => Document { turns: vec![Message::user(once), Message::assistant(again)] },
+            None => Kind::draw(&mut rng).document(&mut rng),
+        }
     })
+}
+
+/// How likely the document that is `at` after the first recitals is to be another one.
+fn recital_share(at: u64) -> f64 {
+    (0.5 * (1.0 - at as f64 / RECITALS_FADE)).max(RECITALS_LAST)
 }
 
 /// What a document is about.
@@ -112,6 +134,11 @@ mod tests {
     use crate::tasks::code::FUNCTIONS;
     use crate::tasks::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, OBJECTS, PLACES, THINGS};
 
+    /// The documents after the first recitals.
+    fn mixed(seed: u64) -> impl Iterator<Item = Document> {
+        documents(seed).skip(RECITALS_FIRST)
+    }
+
     #[test]
     fn documents_depend_on_the_seed_alone() {
         let first: Vec<_> = documents(3).take(200).collect();
@@ -129,7 +156,7 @@ mod tests {
             })
             .map(|example| example.question)
             .collect();
-        for document in documents(0).take(20_000) {
+        for document in mixed(0).take(20_000) {
             for turn in &document.turns {
                 let bare = turn.content.split_once('\n').map_or("", |(_, rest)| rest);
                 assert!(!held_out.contains(&turn.content) && !held_out.contains(bare), "{turn:?}");
@@ -156,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_question_of_an_unseen_task_has_a_shape_that_is_not_in_the_corpus() {
-        let questions = documents(0).take(20_000).filter(|document| document.turns.len() == 2);
+        let questions = mixed(0).take(20_000).filter(|document| document.turns.len() == 2);
         let seen: HashSet<_> = questions.flat_map(|document| windows(&document.turns[0].content)).collect();
         for task in TASKS.iter().filter(|task| task.name().ends_with("-hard")) {
             for example in task.load(Split::Test, 1000).expect("generated") {
@@ -172,7 +199,7 @@ mod tests {
             let words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
             words.map(str::to_lowercase).collect()
         };
-        let turns = documents(0).take(20_000).flat_map(|document| document.turns);
+        let turns = mixed(0).take(20_000).flat_map(|document| document.turns);
         let seen: HashSet<_> = turns.flat_map(|turn| words(&turn.content)).collect();
         for task in TASKS {
             let examples = task.load(Split::Test, 1000).expect("generated");
@@ -186,7 +213,7 @@ mod tests {
     fn voices_follow_the_wording() {
         let mut careful = [0.0_f64; 2];
         let mut asked = [0.0_f64; 2];
-        for document in documents(1).take(20_000) {
+        for document in mixed(1).take(20_000) {
             let [question, answer] = &document.turns[..] else { continue };
             let is_math = answer.content.contains("####");
             if is_math {
@@ -203,7 +230,7 @@ mod tests {
 
     #[test]
     fn documents_are_short() {
-        for document in documents(2).take(5000) {
+        for document in mixed(2).take(5000) {
             let letters: usize = document.turns.iter().map(|turn| turn.content.len()).sum();
             assert!(letters < 480, "{letters} letters do not fit 192 tokens: {document:#?}");
         }

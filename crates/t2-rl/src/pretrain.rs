@@ -1,4 +1,7 @@
-//! Pretraining of the bundled model: next-token cross-entropy over the [corpus](crate::corpus), packed without padding.
+//! Pretraining of the bundled model: next-token cross-entropy over the [corpus](crate::corpus).
+//!
+//! A row is one document, so that no question is ever cut off from its answer; documents of like length share a batch.
+//! Matrices of the blocks learn by Muon, which needs about half the text of AdamW here; everything else by AdamW.
 //!
 //! Resumable and deterministic: the state on disk is the weights, the optimizer, the step and the position in the
 //! corpus, and a run resumed from it makes the same model as one that was never interrupted.
@@ -7,11 +10,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::grad_clipping::GradientClippingConfig;
-use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams, ModuleOptimizer};
+use burn::module::{Module, ParamGroup};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::activation::log_softmax;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use t2_model::config::DecoderConfig;
 use t2_model::decoder::{CausalLm, Decoder};
@@ -19,7 +26,7 @@ use t2_model::files::{WriteError, write_atomically};
 use t2_model::mix::Mix;
 use t2_model::tokenizer::{Tokenizer, TokenizerError};
 
-use crate::corpus::{Document, documents};
+use crate::corpus::{Document, RECITALS_FIRST, documents};
 
 /// Ends every document and every answer.
 pub const END: &str = "<|end|>";
@@ -27,24 +34,24 @@ pub const END: &str = "<|end|>";
 pub const PAD: &str = "<|pad|>";
 /// Ids 0 to 3 of the tokenizer.
 const SPECIAL: [&str; 4] = [PAD, END, "<|user|>", "<|assistant|>"];
-/// Documents that the tokenizer is learned from.
+/// Documents after the first recitals that the tokenizer is learned from.
 const TOKENIZER_DOCUMENTS: usize = 20_000;
+/// Documents that are sorted by length together.
+const POOL: usize = 1024;
 /// The conversation as the model reads it.
 const CHAT_TEMPLATE: &str = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\
     {% if m.role == 'assistant' %}<|end|>{% endif %}{% endfor %}\
     {% if add_generation_prompt %}<|assistant|>{% endif %}";
 
 /// How the bundled model is pretrained.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
     /// Optimizer steps.
     pub steps: usize,
-    /// Rows of a batch.
-    pub batch: usize,
-    /// Tokens of a row.
-    pub seq: usize,
-    /// Highest learning rate, reached after the warm-up.
+    /// Tokens of a batch, about: documents are added until there are this many, padding included.
+    pub batch_tokens: usize,
+    /// Highest learning rate, reached after the warm-up. That of Muon is scaled to move a matrix as far as AdamW.
     pub learning_rate: f64,
     /// Steps over which the learning rate rises from zero; then it falls to a tenth along a cosine.
     pub warmup_steps: usize,
@@ -69,7 +76,7 @@ pub struct PretrainStep {
     pub loss: f32,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Tokens seen since the beginning.
+    /// Tokens seen since the beginning, without padding.
     pub tokens: usize,
 }
 
@@ -83,6 +90,12 @@ pub enum PretrainError {
     /// A checkpoint could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The folder holds a run of another configuration.
+    #[error("{path} belongs to a run with other settings; go on with those, or choose another folder")]
+    OtherRun {
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// A checkpoint could not be read.
     #[error("the checkpoint {path} is unusable ({reason}); delete it to start over")]
     Checkpoint {
@@ -94,12 +107,16 @@ pub enum PretrainError {
 }
 
 /// Position of a run: all that a resumed one needs besides weights and optimizer.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Progress {
+    config: PretrainConfig,
+    shape: DecoderConfig,
     step: usize,
-    next_document: usize,
-    /// Tokens of documents already read that no batch has used yet, with their weights in the loss.
-    pending: Vec<(u32, f32)>,
+    tokens: usize,
+    /// Pools of documents read.
+    pools: u64,
+    /// Batches of the last pool still to come.
+    waiting: usize,
 }
 
 /// Train a fresh decoder, or go on where `dir` says an earlier run stopped.
@@ -119,28 +136,38 @@ pub fn pretrain(
     let device = device.clone().autodiff();
     device.seed(config.seed);
     let mut model = shape.init(&device);
-    let mut optimizer = AdamWConfig::new()
-        .with_beta_2(0.95)
-        .with_weight_decay(config.weight_decay)
-        .with_grad_clipping(Some(GradientClippingConfig::Norm(config.max_grad_norm)))
-        .init();
-    let mut progress = Progress::default();
+    let mut optimizer = optimizer_of(config);
+    let mut progress =
+        Progress { config: config.clone(), shape: shape.clone(), step: 0, tokens: 0, pools: 0, waiting: 0 };
     if state_file(dir).exists() {
-        (model, optimizer, progress) = restore(dir, model, optimizer)?;
+        let before = read_progress(dir)?;
+        if (&before.config, &before.shape) != (config, shape) {
+            return Err(PretrainError::OtherRun { path: state_file(dir) });
+        }
+        (model, optimizer) = restore(dir, before.step, model, optimizer)?;
+        progress = before;
     }
-    let mut rows = Rows::new(config, tokenizer, &progress);
+    let mut batches = Batches::new(config, tokenizer, shape.max_seq_len);
+    batches.skip_to(&progress)?;
     while progress.step < config.steps {
-        let (tokens, weights) = rows.batch(config, &device)?;
+        let batch = batches.next()?;
+        let count = batch.iter().map(Vec::len).sum::<usize>();
+        let (tokens, weights) = padded(&batch, &device);
         let loss = cross_entropy(&model, tokens, weights);
         let value = loss.clone().into_scalar::<f32>();
         let grads = GradientsParams::from_grads(loss.backward(), &model);
         let learning_rate = learning_rate(config, progress.step);
         model = optimizer.step(learning_rate, model, grads);
-        progress =
-            Progress { step: progress.step + 1, next_document: rows.next_document, pending: rows.pending.clone() };
-        let tokens = progress.step * config.batch * config.seq;
-        let flow = report(PretrainStep { step: progress.step, loss: value, learning_rate, tokens });
-        if flow.is_break() || progress.step % config.save_every == 0 {
+        progress = Progress {
+            step: progress.step + 1,
+            tokens: progress.tokens + count,
+            pools: batches.pools,
+            waiting: batches.waiting.len(),
+            ..progress
+        };
+        let flow = report(PretrainStep { step: progress.step, loss: value, learning_rate, tokens: progress.tokens });
+        let last = progress.step == config.steps;
+        if last || flow.is_break() || progress.step.is_multiple_of(config.save_every) {
             save(dir, &model, &optimizer, &progress)?;
         }
         if flow.is_break() {
@@ -150,7 +177,7 @@ pub fn pretrain(
     Ok(model.valid())
 }
 
-/// Weighted mean of the negative log-probability of each next token, for `tokens` and `weights` `[batch, seq + 1]`.
+/// Weighted mean of the negative log-probability of each next token, for `tokens` and `weights` `[batch, seq]`.
 fn cross_entropy(model: &Decoder, tokens: Tensor<2, Int>, weights: Tensor<2>) -> Tensor<1> {
     let [_, columns] = tokens.dims();
     let inputs = tokens.clone().slice_dim(1, 0..columns - 1);
@@ -170,47 +197,107 @@ fn learning_rate(config: &PretrainConfig, step: usize) -> f64 {
     config.learning_rate * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()))
 }
 
-/// The corpus as rows of token ids.
-struct Rows<'a> {
-    documents: Box<dyn Iterator<Item = Document>>,
-    tokenizer: &'a Tokenizer,
-    next_document: usize,
-    pending: Vec<(u32, f32)>,
+/// Muon for the matrices of the blocks, AdamW for embedding, head and norms.
+fn optimizer_of(config: &PretrainConfig) -> ModuleOptimizer {
+    let clipping = GradientClippingConfig::Norm(config.max_grad_norm);
+    let muon = MuonConfig::new()
+        .with_weight_decay(Some(WeightDecayConfig { penalty: config.weight_decay }))
+        .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
+        .build();
+    AdamWConfig::new()
+        .with_beta_2(0.95)
+        .with_weight_decay(config.weight_decay)
+        .with_grad_clipping(Some(clipping.clone()))
+        .init()
+        .with_group(ParamGroup::from_predicates(vec!["blocks", "weight"]), muon, Some(clipping.init()))
 }
 
-impl<'a> Rows<'a> {
-    fn new(config: &PretrainConfig, tokenizer: &'a Tokenizer, progress: &Progress) -> Self {
-        let documents = Box::new(documents(config.seed).skip(progress.next_document));
-        Self { documents, tokenizer, next_document: progress.next_document, pending: progress.pending.clone() }
+/// The tokens of a document with their weights in the loss.
+type Row = Vec<(u32, f32)>;
+
+/// The corpus in batches of documents of like length. The batches of a pool come in random order.
+struct Batches<'a> {
+    config: &'a PretrainConfig,
+    tokenizer: &'a Tokenizer,
+    /// Longer documents are cut.
+    longest: usize,
+    documents: Box<dyn Iterator<Item = Document>>,
+    pools: u64,
+    waiting: Vec<Vec<Row>>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(config: &'a PretrainConfig, tokenizer: &'a Tokenizer, longest: usize) -> Self {
+        let documents = Box::new(documents(config.seed));
+        Self { config, tokenizer, longest, documents, pools: 0, waiting: Vec::new() }
     }
 
-    /// The next tokens and their weights, `[batch, seq + 1]`; the last column of a row is only predicted.
-    fn batch(
-        &mut self,
-        config: &PretrainConfig,
-        device: &Device,
-    ) -> Result<(Tensor<2, Int>, Tensor<2>), PretrainError> {
-        let wanted = config.batch * (config.seq + 1);
-        while self.pending.len() < wanted {
-            let Some(document) = self.documents.next() else { break };
-            self.pending.extend(encode(self.tokenizer, &document, config.question_weight)?);
-            self.next_document += 1;
+    /// Go on where a run that had come to `progress` stopped.
+    fn skip_to(&mut self, progress: &Progress) -> Result<(), PretrainError> {
+        if let Some(before) = progress.pools.checked_sub(1) {
+            self.pools = before;
+            self.documents = Box::new(documents(self.config.seed).skip(before as usize * POOL));
+            self.read_pool()?;
+            self.waiting.truncate(progress.waiting);
         }
-        let (ids, weights): (Vec<i64>, Vec<f32>) =
-            self.pending.drain(..wanted).map(|(id, weight)| (i64::from(id), weight)).unzip();
-        let shape = [config.batch, config.seq + 1];
-        Ok((
-            Tensor::from_data(TensorData::new(ids, shape), device),
-            Tensor::from_data(TensorData::new(weights, shape), device),
-        ))
+        Ok(())
     }
+
+    fn next(&mut self) -> Result<Vec<Row>, PretrainError> {
+        loop {
+            if let Some(batch) = self.waiting.pop() {
+                return Ok(batch);
+            }
+            self.read_pool()?;
+        }
+    }
+
+    fn read_pool(&mut self) -> Result<(), PretrainError> {
+        let mut rows = Vec::with_capacity(POOL);
+        for document in self.documents.by_ref().take(POOL) {
+            let mut row = encode(self.tokenizer, &document, self.config.question_weight)?;
+            row.truncate(self.longest);
+            rows.push(row);
+        }
+        rows.sort_by_key(Vec::len);
+        self.waiting.clear();
+        let mut batch: Vec<Row> = Vec::new();
+        for row in rows {
+            let full = (batch.len() + 1) * row.len() >= self.config.batch_tokens;
+            batch.push(row);
+            if full {
+                self.waiting.push(std::mem::take(&mut batch));
+            }
+        }
+        if !batch.is_empty() {
+            self.waiting.push(batch);
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed);
+        rng.set_stream(self.pools);
+        self.waiting.shuffle(&mut rng);
+        self.pools += 1;
+        Ok(())
+    }
+}
+
+/// Token ids and weights, `[rows, longest row]`; padding weighs nothing.
+fn padded(rows: &[Row], device: &Device) -> (Tensor<2, Int>, Tensor<2>) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let filled = |row: &Row| row.iter().copied().chain(std::iter::repeat((0, 0.0))).take(columns).collect::<Vec<_>>();
+    let (ids, weights): (Vec<i64>, Vec<f32>) =
+        rows.iter().flat_map(filled).map(|(id, weight)| (i64::from(id), weight)).unzip();
+    let shape = [rows.len(), columns];
+    (
+        Tensor::from_data(TensorData::new(ids, shape), device),
+        Tensor::from_data(TensorData::new(weights, shape), device),
+    )
 }
 
 /// The tokens of a document exactly as the model meets them when it answers, and the end; with their weights.
-fn encode(tokenizer: &Tokenizer, document: &Document, question_weight: f32) -> Result<Vec<(u32, f32)>, TokenizerError> {
+fn encode(tokenizer: &Tokenizer, document: &Document, question_weight: f32) -> Result<Row, TokenizerError> {
     let (prompt, answer) = document.turns.split_at(document.turns.len() - 1);
     let prompt = if prompt.is_empty() { vec![] } else { tokenizer.encode_chat(prompt)? };
-    let mut ids: Vec<(u32, f32)> = prompt.into_iter().map(|id| (id, question_weight)).collect();
+    let mut ids: Row = prompt.into_iter().map(|id| (id, question_weight)).collect();
     for turn in answer {
         ids.extend(tokenizer.encode_fragment(&turn.content)?.into_iter().map(|id| (id, 1.0)));
     }
@@ -224,8 +311,12 @@ fn encode(tokenizer: &Tokenizer, document: &Document, question_weight: f32) -> R
 ///
 /// [`PretrainError`] when the trainer or the disk fails.
 pub fn write_tokenizer(dir: &Path, vocab: usize, seed: u64) -> Result<(), PretrainError> {
-    let texts: Vec<String> =
-        documents(seed).take(TOKENIZER_DOCUMENTS).flat_map(|d| d.turns).map(|turn| turn.content).collect();
+    let texts: Vec<String> = documents(seed)
+        .skip(RECITALS_FIRST)
+        .take(TOKENIZER_DOCUMENTS)
+        .flat_map(|document| document.turns)
+        .map(|turn| turn.content)
+        .collect();
     let tokenizer = t2_model::bpe::train(texts.iter().map(String::as_str), vocab, &SPECIAL)?;
     let json = tokenizer.to_string(true).map_err(|e| TokenizerError::Tokenize(e.to_string()))?;
     write_atomically(&dir.join("tokenizer.json"), json.as_bytes())?;
@@ -272,22 +363,20 @@ fn read_progress(dir: &Path) -> Result<Progress, PretrainError> {
 
 fn restore(
     dir: &Path,
+    step: usize,
     model: Decoder,
     optimizer: ModuleOptimizer,
-) -> Result<(Decoder, ModuleOptimizer, Progress), PretrainError> {
-    let progress = read_progress(dir)?;
-    let read = |kind| {
-        let path = record_file(dir, kind, progress.step);
-        std::fs::read(&path).map(burn::tensor::Bytes::from_bytes_vec).map_err(|error| unusable(&path, &error))
+) -> Result<(Decoder, ModuleOptimizer), PretrainError> {
+    let [model_path, optimizer_path] = ["model", "optimizer"].map(|kind| record_file(dir, kind, step));
+    let read = |path: &Path| {
+        std::fs::read(path).map(burn::tensor::Bytes::from_bytes_vec).map_err(|error| unusable(path, &error))
     };
-    let weights = ModuleRecord::from_bytes(read("model")?);
-    let model_path = record_file(dir, "model", progress.step);
-    let weights = weights.map_err(|error| unusable(&model_path, &error))?;
+    let weights = ModuleRecord::from_bytes(read(&model_path)?).map_err(|error| unusable(&model_path, &error))?;
     let model = model.try_load_record(weights).map_err(|error| unusable(&model_path, &error))?;
-    let optimizer = optimizer.from_bytes(read("optimizer")?);
-    let optimizer =
-        optimizer.map_err(|error: RecordError| unusable(&record_file(dir, "optimizer", progress.step), &error))?;
-    Ok((model, optimizer, progress))
+    let optimizer = optimizer
+        .from_bytes(read(&optimizer_path)?)
+        .map_err(|error: RecordError| unusable(&optimizer_path, &error))?;
+    Ok((model, optimizer))
 }
 
 fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> PretrainError {

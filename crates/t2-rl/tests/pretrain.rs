@@ -43,8 +43,7 @@ fn shape() -> DecoderConfig {
 fn config() -> PretrainConfig {
     PretrainConfig {
         steps: 30,
-        batch: 4,
-        seq: 24,
+        batch_tokens: 400,
         learning_rate: 1e-2,
         warmup_steps: 4,
         question_weight: 0.2,
@@ -84,6 +83,10 @@ fn an_interrupted_run_makes_the_same_model() {
     let losses = |steps: &[PretrainStep]| steps.iter().map(|step| (step.step, step.loss)).collect::<Vec<_>>();
     assert_eq!(losses(&resumed_steps), losses(&steps));
     assert!(resumed == expected, "the models differ");
+
+    let other = PretrainConfig { question_weight: 1.0, ..config() };
+    let error = pretrain(&other, &shape(), &tokenizer(), (parts.path(), &Device::flex()), |_| ControlFlow::Break(()));
+    assert!(matches!(error, Err(PretrainError::OtherRun { .. })), "{error:?}");
 
     let state = parts.path().join("pretrain.json");
     std::fs::write(&state, "{").unwrap();

@@ -1,19 +1,23 @@
 //! `t2 chat`: a conversation on the terminal.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use t2_dispatch::{ExpertPool, Query, Strategy, two_pass};
 use t2_model::chat::Message;
-use t2_model::decoder::CausalLm;
+use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::generate::GenerateConfig;
 
-use super::generate::{complete, tokenizer};
+use super::generate::{Printer, complete, tokenizer};
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs};
 use crate::error;
+use crate::grading::Grading;
 use crate::interrupt;
 use crate::model::LoadedModel;
 use crate::output::Output;
+use crate::pool;
 
 const HELP: &str = "/reset forgets the conversation, /quit ends it; Ctrl-C stops an answer";
 
@@ -24,8 +28,22 @@ pub(crate) struct Args {
     model: ModelArg,
     #[command(flatten)]
     experts: ExpertArgs,
+    /// Answer every turn in two passes, choosing among the experts of this folder
+    #[arg(long = "experts", value_name = "DIR", conflicts_with = "experts")]
+    pool: Option<PathBuf>,
+    /// How to choose: none, prompt or classifier
+    #[arg(long, default_value = "classifier", value_name = "S", requires = "pool")]
+    strategy: String,
     #[command(flatten)]
     sampling: SamplingArgs,
+}
+
+/// Who answers.
+enum Speaker {
+    /// The model, under an expert or none.
+    One,
+    /// In two passes, whoever the first one chooses.
+    Chosen { strategy: Box<dyn Strategy>, adapted: Box<Decoder>, pool: ExpertPool },
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
@@ -35,6 +53,14 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let mut model = LoadedModel::load(&args.model.model, global, out)?;
     tokenizer(&model)?;
     adapt(&mut model, &args.experts.experts, out)?;
+    let mut speaker = match &args.pool {
+        None => Speaker::One,
+        Some(dir) => {
+            let strategy = t2_dispatch::strategy::find(&args.strategy, &t2_dispatch::Settings::default())?;
+            let (adapted, pool) = pool::pool(&model, pool::read(dir)?, out)?;
+            Speaker::Chosen { strategy, adapted: Box::new(adapted), pool }
+        }
+    };
     out.note(HELP);
     let mut history: Vec<Message> = vec![];
     let mut answers = 0;
@@ -47,7 +73,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
             text => {
                 history.push(Message::user(text));
                 let seed = global.seed.wrapping_add(answers);
-                match answer(&model, &mut history, &args.sampling, seed, out) {
+                match answer(&model, &mut speaker, &mut history, (&args.sampling, seed), out) {
                     Ok(text) => history.push(Message::assistant(text)),
                     Err(error) if error.is::<io::Error>() => return Err(error),
                     Err(error) => {
@@ -75,15 +101,32 @@ fn read_line(out: &Output) -> anyhow::Result<Option<String>> {
 
 fn answer(
     model: &LoadedModel,
+    speaker: &mut Speaker,
     history: &mut Vec<Message>,
-    sampling: &SamplingArgs,
-    seed: u64,
+    (sampling, seed): (&SamplingArgs, u64),
     out: &Output,
 ) -> anyhow::Result<String> {
-    let (prompt, config) = fit(model, history, sampling, out)?;
-    let completion = complete(model, &prompt, &config, seed, out)?;
-    out.text("\n")?;
-    Ok(tokenizer(model)?.decode(&completion.ids)?)
+    let (prompt, generate) = fit(model, history, sampling, out)?;
+    let tokenizer = tokenizer(model)?;
+    match speaker {
+        Speaker::One => {
+            let completion = complete(model, &prompt, &generate, seed, out)?;
+            out.text("\n")?;
+            Ok(tokenizer.decode(&completion.ids)?)
+        }
+        Speaker::Chosen { strategy, adapted, pool } => {
+            let query = Query { prompt: history.clone(), seed };
+            let mut printer = Printer::new(Some(tokenizer), out);
+            let grading = Grading { model: adapted, tokenizer, generate: &generate, out };
+            let mut oracle = grading.oracle(pool, None);
+            let passes = two_pass(&mut **strategy, &[query], &mut oracle, |_, id| printer.push(id))?;
+            printer.finish()?;
+            out.text("\n")?;
+            let answer = passes.answers.into_iter().next().context("the batch of one question has no answer")?;
+            out.note(&format!("({})", answer.choice.label));
+            Ok(answer.text)
+        }
+    }
 }
 
 /// The token ids of the conversation, whose oldest turns are forgotten until an answer fits the context.

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use t2_model::chat::Message;
 use t2_model::generate::{Completion, GenerateConfig, generate};
-use t2_model::tokenizer::Tokenizer;
+use t2_model::tokenizer::{TextStream, Tokenizer};
 
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs};
@@ -86,28 +86,47 @@ pub(crate) fn complete(
     seed: u64,
     out: &Output,
 ) -> anyhow::Result<Completion> {
-    let mut stream = model.tokenizer.as_ref().map(Tokenizer::stream);
-    let mut failed = None;
-    let print = |_, id: u32| {
-        let text = match &mut stream {
+    let mut printer = Printer::new(model.tokenizer.as_ref(), out);
+    let prompts = [prompt.to_vec()];
+    let how = (model.mix(), config);
+    let completions = generate(&model.checkpoint.model, &prompts, &[seed], how, |_, id| printer.push(id))?;
+    printer.finish()?;
+    completions.into_iter().next().context("the batch of one prompt has no completion")
+}
+
+/// Prints an answer as it comes: text, or ids without a tokenizer.
+pub(crate) struct Printer<'a> {
+    stream: Option<TextStream<'a>>,
+    out: &'a Output,
+    failed: Option<anyhow::Error>,
+}
+
+impl<'a> Printer<'a> {
+    pub(crate) fn new(tokenizer: Option<&'a Tokenizer>, out: &'a Output) -> Self {
+        Self { stream: tokenizer.map(Tokenizer::stream), out, failed: None }
+    }
+
+    /// Print what `id` adds; breaks off after Ctrl-C and when nothing can be printed.
+    pub(crate) fn push(&mut self, id: u32) -> ControlFlow<()> {
+        let text = match &mut self.stream {
             Some(stream) => stream.push(id).map_err(Into::into),
             None => Ok(format!("{id} ")),
         };
-        match text.and_then(|text| out.text(&text)) {
+        match text.and_then(|text| self.out.text(&text)) {
             Ok(()) => interrupt::poll(),
             Err(error) => {
-                failed = Some(error);
+                self.failed = Some(error);
                 ControlFlow::Break(())
             }
         }
-    };
-    let prompts = [prompt.to_vec()];
-    let completions = generate(&model.checkpoint.model, &prompts, &[seed], (model.mix(), config), print)?;
-    if let Some(error) = failed {
-        return Err(error);
     }
-    if let Some(stream) = stream {
-        out.text(&stream.finish()?)?;
+
+    /// Print what is left, or say why printing failed.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        match (self.failed, self.stream) {
+            (Some(error), _) => Err(error),
+            (None, Some(stream)) => self.out.text(&stream.finish()?),
+            (None, None) => Ok(()),
+        }
     }
-    completions.into_iter().next().context("the batch of one prompt has no completion")
 }

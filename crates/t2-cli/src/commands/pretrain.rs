@@ -130,7 +130,7 @@ fn card(recipe: &Recipe, steps: &[Line]) -> String {
         vocab = shape.vocab,
         context = shape.max_seq_len,
         steps = pretrain.steps,
-        tokens = pretrain.steps * pretrain.batch * pretrain.seq,
+        tokens = steps.last().map_or(0, |line| line.tokens),
         seed = pretrain.seed,
         minutes = minutes,
         curve = curve,

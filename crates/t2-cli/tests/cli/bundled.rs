@@ -2,12 +2,14 @@
 
 use serde_json::Value;
 
-use crate::support::{World, keys};
+use crate::support::{World, finish, keys};
 
 /// Enough problems to tell 12 points apart: the standard error of a difference is below 7.
 const PROBLEMS: &str = "120";
 /// What an expert must add to the accuracy of the base model on its own family.
 const GAIN: f64 = 0.12;
+/// The experts as files.
+const EXPERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny/experts");
 
 fn accuracy(world: &World, task: &str, more: &[&str]) -> f64 {
     let args = [&["eval", "tiny", "--task", task, "--limit", PROBLEMS], more].concat();
@@ -30,6 +32,18 @@ fn the_classifier_finds_the_expert_of_a_question() {
     assert_eq!(answer["choice"], "code", "{answer}");
     assert_eq!(answer["mixture"]["code"], 1.0);
     assert!(answer["answer"].as_str().unwrap().contains("return x + 3"), "{answer}");
+}
+
+#[test]
+fn a_chat_in_two_passes_chooses_at_every_turn() {
+    let world = World::new();
+    let mut chat = world.command(&["chat", "tiny", "--experts", EXPERTS]);
+    let lines = "hey gimme a function f(x) to add 3 to x\n/reset\nso tom got 4 cups, then gives 2 to sara, how many now?\n";
+    let done = finish(&mut chat, lines);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let [code, math] = ["(code)", "(math)"].map(|label| done.stderr.find(label));
+    assert!(code.is_some() && code < math, "{}", done.stderr);
+    assert!(done.stdout.contains("return x + 3") && done.stdout.contains("####"), "{}", done.stdout);
 }
 
 #[test]

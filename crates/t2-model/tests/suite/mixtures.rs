@@ -7,6 +7,7 @@ use t2_model::expert::{Expert, ExpertError, ExpertInfo};
 use t2_model::generate::{Completion, FinishReason, GenerateConfig, generate};
 use t2_model::mix::{Bank, Mix, Mixture};
 use t2_model::sample::Sampling;
+use t2_model::score::{log_likelihoods, option_log_likelihoods};
 
 use crate::tiny;
 
@@ -143,4 +144,24 @@ fn a_bank_refuses_an_expert_that_does_not_fit() {
     let rows = prompts();
     let mix = empty.rows(&vec![Mixture::base(0); rows.len()]);
     assert_eq!(bench.logits(&rows, Mix::Rows(&mix)), bench.logits(&rows, Mix::Base));
+}
+
+#[test]
+fn options_weigh_what_they_weigh_as_completions() {
+    let bench = Bench::new();
+    let prompts: Vec<Vec<u32>> = (0..8).map(|row| tiny::ids(3 + row as usize, 40, 60 + row)).collect();
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    for options in [vec![vec![4], vec![7, 2, 9], vec![7, 5]], vec![vec![4], vec![5]]] {
+        let options: Vec<&[u32]> = options.iter().map(Vec::as_slice).collect();
+        let rows = bench.bank.rows(&bench.mixtures);
+        let weights = option_log_likelihoods(&bench.model, &prompts, &options, Mix::Rows(&rows)).unwrap();
+        for (row, weights) in weights.iter().enumerate() {
+            let mix = bench.bank.rows(&vec![bench.mixtures[row].clone(); options.len()]);
+            let pairs: Vec<(&[u32], &[u32])> = options.iter().map(|option| (prompts[row], *option)).collect();
+            let alone = log_likelihoods(&bench.model, &pairs, Mix::Rows(&mix)).unwrap();
+            for (weight, alone) in weights.iter().zip(&alone) {
+                assert!((weight - alone).abs() < SAME_LOGPROB, "row {row}: {weights:?}, as completions {alone:?}");
+            }
+        }
+    }
 }

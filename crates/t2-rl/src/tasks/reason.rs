@@ -123,9 +123,18 @@ impl Facts {
         fill(self.relation.fact, &[("s", subject), ("v", value)])
     }
 
-    /// All facts, each as a sentence.
-    pub(crate) fn sentences(&self) -> Vec<String> {
-        (0..self.pairs.len()).map(|at| self.sentence(at)).collect()
+    /// The facts `order` names, as one who words things so tells them; casually without capitals and full stops.
+    pub(crate) fn told(&self, wording: Wording, order: &[usize]) -> String {
+        let sentences: Vec<_> = order.iter().map(|at| self.sentence(*at)).collect();
+        match wording {
+            Wording::Formal => sentences.join(" "),
+            Wording::Casual => sentences.join(", ").replace('.', "").to_lowercase(),
+        }
+    }
+
+    /// All facts in order.
+    pub(crate) fn all_told(&self, wording: Wording) -> String {
+        self.told(wording, &(0..self.pairs.len()).collect::<Vec<_>>())
     }
 }
 
@@ -164,11 +173,11 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     let (subject, value) = facts.pairs[target];
     let ask = fill(ask, &[("s", subject), ("v", value)]);
     let question = match wording {
-        Wording::Formal => format!("{}\n{ask}", facts.sentences().join(" ")),
-        Wording::Casual => casual(&facts.sentences(), &ask),
+        Wording::Formal => format!("{}\n{ask}", facts.all_told(wording)),
+        Wording::Casual => format!("{}\n{}?", facts.all_told(wording), ask.to_lowercase()),
     };
     let choices = Choices::draw(rng, &facts, sought, target);
-    choices.problem(rng, wording, question, facts.sentence(target))
+    choices.problem(rng, wording, question, &facts.told(wording, &[target]))
 }
 
 impl Facts {
@@ -176,12 +185,6 @@ impl Facts {
         let count = rng.random_range(2..=4);
         Self::draw(rng, count)
     }
-}
-
-/// Facts and question without capitals and full stops.
-fn casual(sentences: &[String], ask: &str) -> String {
-    let facts: Vec<_> = sentences.iter().map(|sentence| sentence.trim_end_matches('.')).collect();
-    format!("{}\n{ask}?", facts.join(", ")).to_lowercase()
 }
 
 /// What can be chosen from, and which of it is right.
@@ -221,14 +224,15 @@ impl Choices {
         Self { words, right }
     }
 
-    /// The problem of choosing: the careful answer quotes `fact`, the careless one names a letter at once.
-    pub(crate) fn problem(&self, rng: &mut ChaCha8Rng, wording: Wording, question: String, fact: String) -> Problem {
+    /// The problem of choosing: the careful answer quotes `fact` as it was told, the careless one names a letter at
+    /// once.
+    pub(crate) fn problem(&self, rng: &mut ChaCha8Rng, wording: Wording, question: String, fact: &str) -> Problem {
         let lines = self.words.iter().enumerate().map(|(at, word)| match wording {
             Wording::Formal => format!("\n{}) {word}", letter(at)),
             Wording::Casual => format!("\n{}) {}", letter(at), word.to_lowercase()),
         });
         let question = question + &lines.collect::<String>();
-        let careful = format!("{fact} The answer is {}.", letter(self.right));
+        let careful = format!("{}. The answer is {}.", fact.trim_end_matches('.'), letter(self.right));
         let wrong = (self.right + rng.random_range(1..self.words.len())) % self.words.len();
         let guess = if chance(rng, CARELESS_RIGHT) { self.right } else { wrong };
         Problem { wording, question, careful, careless: format!("it's {}.", letter(guess)), checks: Vec::new() }

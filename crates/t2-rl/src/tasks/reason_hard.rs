@@ -47,16 +47,14 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     let wording = Wording::draw(rng);
     let target = rng.random_range(0..count);
     let clue = clue(&facts, sought, target);
+    let told = facts.all_told(wording);
     let question = match wording {
-        Wording::Formal => fill(pick(rng, FORMAL), &[("facts", &facts.sentences().join(" ")), ("c", &clue)]),
-        Wording::Casual => {
-            let told = facts.sentences().join(", ").replace('.', "");
-            fill(pick(rng, CASUAL), &[("facts", &told), ("c", &clue)]).to_lowercase()
-        }
+        Wording::Formal => fill(pick(rng, FORMAL), &[("facts", &told), ("c", &clue)]),
+        Wording::Casual => fill(pick(rng, CASUAL), &[("facts", &told), ("c", &clue)]).to_lowercase(),
     };
     let told = facts.pairs.iter().map(|pair| sought.of(*pair));
     let choices = Choices::of(rng, sought.of(facts.pairs[target]), told, 4);
-    choices.problem(rng, wording, question, facts.sentence(target))
+    choices.problem(rng, wording, question, &facts.told(wording, &[target]))
 }
 
 /// The given half of a fact, with the article that the fact gives it: `the dog`.

@@ -86,15 +86,15 @@ pub(super) fn backward<M: CausalLm>(
         tokens: rows.iter().map(|(r, _)| r.completion.ids.len()).sum::<usize>() as f32,
         entropy: entropies.sum().try_into_vec_as::<f32>()?[0],
         kl: outputs.kl.map(Tensor::try_into_vec_as::<f32>).transpose()?.map(|kl| kl[0]),
-        logprob_gap: largest_gap(rows, &scored),
+        logprob_gap: largest_gap(rows, &scored, sequences.start),
     })
 }
 
-/// Largest difference between sampled and scored log-probabilities; `scored` is `[batch, seq]`, row by row.
-fn largest_gap(rows: &[(&Rollout, f32)], scored: &[f32]) -> f32 {
+/// Largest difference between sampled and scored log-probabilities; `scored` is `[batch, seq - start]`, row by row.
+fn largest_gap(rows: &[(&Rollout, f32)], scored: &[f32], start: usize) -> f32 {
     let seq = scored.len() / rows.len();
     let gaps = rows.iter().zip(scored.chunks(seq)).flat_map(|((rollout, _), scored)| {
-        let scored = &scored[rollout.prompt.len() - 1..];
+        let scored = &scored[rollout.prompt.len() - 1 - start..];
         rollout.completion.logprobs.iter().zip(scored).map(|(sampled, scored)| (sampled - scored).abs())
     });
     gaps.fold(0.0, f32::max)
