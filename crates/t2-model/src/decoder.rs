@@ -98,13 +98,14 @@ struct Pass<'a> {
 }
 
 impl DecoderConfig {
-    /// A decoder with freshly drawn weights, normal with variance `1 / d_model`. Seed `device` first for reproducible
-    /// ones.
+    /// A decoder with freshly drawn weights, normal with variance `1 / d_model`, and biases of zero. Seed `device` first
+    /// for reproducible ones.
     pub fn init(&self, device: &Device) -> Decoder {
         let initializer = Initializer::Normal { mean: 0.0, std: (self.d_model as f64).powf(-0.5) };
         let norm = || RmsNormConfig::new(self.d_model).with_epsilon(self.rms_eps).init(device);
-        let linear = |d_in, d_out, bias| {
-            LinearConfig::new(d_in, d_out).with_bias(bias).with_initializer(initializer.clone()).init(device)
+        let linear = |d_in, d_out, bias: bool| {
+            let weights = LinearConfig::new(d_in, d_out).with_bias(false).with_initializer(initializer.clone());
+            Linear { bias: bias.then(|| Initializer::Zeros.init([d_out], device)), ..weights.init(device) }
         };
         let (d_q, d_kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let block = || Block {
