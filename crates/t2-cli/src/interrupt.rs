@@ -36,9 +36,12 @@ pub(crate) fn reset() {
     REQUESTED.store(false, SeqCst);
 }
 
-/// Run `wait`, which waits for the user; Ctrl-C ends the process meanwhile.
+/// Run `wait`, which waits for the user; Ctrl-C ends the process meanwhile, also one that came just before.
 pub(crate) fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
     WAITING.store(true, SeqCst);
+    if requested() {
+        crate::error::end(EXIT_CODE.into());
+    }
     let result = wait();
     WAITING.store(false, SeqCst);
     result
