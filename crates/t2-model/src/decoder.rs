@@ -124,9 +124,7 @@ impl DecoderConfig {
             },
         };
         Decoder {
-            embed: EmbeddingConfig::new(self.vocab, self.d_model)
-                .with_initializer(initializer.clone())
-                .init(device),
+            embed: EmbeddingConfig::new(self.vocab, self.d_model).with_initializer(initializer.clone()).init(device),
             blocks: (0..self.layers).map(|_| block()).collect(),
             norm: norm(),
             head: (!self.tied_head).then(|| linear(self.d_model, self.vocab, false)),

@@ -287,10 +287,7 @@ fn padded(rows: &[Row], device: &Device) -> (Tensor<2, Int>, Tensor<2>) {
     let (ids, weights): (Vec<i64>, Vec<f32>) =
         rows.iter().flat_map(filled).map(|(id, weight)| (i64::from(id), weight)).unzip();
     let shape = [rows.len(), columns];
-    (
-        Tensor::from_data(TensorData::new(ids, shape), device),
-        Tensor::from_data(TensorData::new(weights, shape), device),
-    )
+    (Tensor::from_data(TensorData::new(ids, shape), device), Tensor::from_data(TensorData::new(weights, shape), device))
 }
 
 /// The tokens of a document exactly as the model meets them when it answers, and the end; with their weights.
@@ -373,9 +370,8 @@ fn restore(
     };
     let weights = ModuleRecord::from_bytes(read(&model_path)?).map_err(|error| unusable(&model_path, &error))?;
     let model = model.try_load_record(weights).map_err(|error| unusable(&model_path, &error))?;
-    let optimizer = optimizer
-        .from_bytes(read(&optimizer_path)?)
-        .map_err(|error: RecordError| unusable(&optimizer_path, &error))?;
+    let optimizer =
+        optimizer.from_bytes(read(&optimizer_path)?).map_err(|error: RecordError| unusable(&optimizer_path, &error))?;
     Ok((model, optimizer))
 }
 

@@ -38,7 +38,8 @@ fn the_classifier_finds_the_expert_of_a_question() {
 fn a_chat_in_two_passes_chooses_at_every_turn() {
     let world = World::new();
     let mut chat = world.command(&["chat", "tiny", "--experts", EXPERTS]);
-    let lines = "hey gimme a function f(x) to add 3 to x\n/reset\nso tom got 4 cups, then gives 2 to sara, how many now?\n";
+    let lines =
+        "hey gimme a function f(x) to add 3 to x\n/reset\nso tom got 4 cups, then gives 2 to sara, how many now?\n";
     let done = finish(&mut chat, lines);
     assert_eq!(done.code, 0, "{}", done.stderr);
     let [code, math] = ["(code)", "(math)"].map(|label| done.stderr.find(label));
