@@ -159,6 +159,18 @@ fn check(model: &impl CausalLm, prompts: &[Vec<u32>], max_new_tokens: usize) -> 
     Ok(())
 }
 
+/// Prompts as a rectangle that ends with the last token of each, `[batch, seq]`, and the padding columns of each row.
+pub(crate) fn left_padded<P: AsRef<[u32]>>(prompts: &[P], device: &Device) -> (Tensor<2, Int>, Vec<usize>) {
+    let longest = prompts.iter().map(|prompt| prompt.as_ref().len()).max().unwrap_or(0);
+    let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.as_ref().len()).collect();
+    let ids = prompts
+        .iter()
+        .zip(&pad)
+        .flat_map(|(prompt, &pad)| std::iter::repeat_n(0, pad).chain(prompt.as_ref().iter().map(|&id| i64::from(id))));
+    let tokens = TensorData::new(ids.collect::<Vec<_>>(), [prompts.len(), longest]);
+    (Tensor::from_data(tokens, device), pad)
+}
+
 /// The rows still running and what they share.
 struct Batch<'a> {
     /// Rows of the caller, in the order of the cache.
@@ -181,14 +193,9 @@ enum RowsOr<'a> {
 
 impl<'a> Batch<'a> {
     fn start(model: &impl CausalLm, prompts: &[Vec<u32>], seeds: &[u64], mix: Mix<'a>, max_new_tokens: usize) -> Self {
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
-        let ids = prompts
-            .iter()
-            .zip(&pad)
-            .flat_map(|(prompt, &pad)| std::iter::repeat_n(0, pad).chain(prompt.iter().map(|&id| i64::from(id))));
         let device = crate::decoder::device_of(model);
-        let tokens = Tensor::from_data(TensorData::new(ids.collect(), [prompts.len(), longest]), &device);
+        let (tokens, pad) = left_padded(prompts, &device);
+        let [_, longest] = tokens.dims();
         Self {
             live: (0..prompts.len()).collect(),
             next: vec![0; prompts.len()],

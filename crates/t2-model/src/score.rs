@@ -6,6 +6,7 @@ use burn::tensor::{DType, TensorReadError};
 
 use crate::cache::KvCache;
 use crate::decoder::{CausalLm, device_of};
+use crate::generate::left_padded;
 use crate::mix::Mix;
 
 /// Prompts and completions as one rectangle, padded on the right.
@@ -104,12 +105,10 @@ pub fn option_log_likelihoods(
 ) -> Result<Vec<Vec<f32>>, TensorReadError> {
     assert!(options.iter().all(|option| !option.is_empty()), "an option needs at least one token");
     let device = device_of(model);
-    let longest = prompts.iter().map(|prompt| prompt.len()).max().expect("at least one prompt");
+    assert!(!prompts.is_empty(), "at least one prompt");
     let room = options.iter().map(|option| option.len()).max().expect("at least one option") - 1;
-    let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
-    let ids = prompts.iter().zip(&pad);
-    let ids = ids.flat_map(|(p, &pad)| std::iter::repeat_n(0, pad).chain(p.iter().map(|&id| i64::from(id))));
-    let tokens = Tensor::from_data(TensorData::new(ids.collect(), [prompts.len(), longest]), &device);
+    let (tokens, pad) = left_padded(prompts, &device);
+    let [_, longest] = tokens.dims();
     let mut cache = KvCache::new(model.config(), pad, longest + room);
     let last = model.hidden(tokens, Some(&mut cache), mix).slice_dim(1, longest - 1..longest);
     let firsts: Vec<i64> = options.iter().map(|option| i64::from(option[0])).collect();
