@@ -5,9 +5,8 @@
 //! about half of the questions. Reinforcement learning can raise that by bringing out the careful voice, a change
 //! small enough for a vector of singular values.
 //!
-//! The first documents are lists said twice, in another order the second time: nothing but looking up. A small model
-//! that meets them first has learned to look things up when the problems about facts begin; among other text, lookups
-//! are too rare for it to find out.
+//! The first documents are lists said again: nothing but looking up. A small model that meets them first has learned to
+//! look things up when the problems about facts begin; among other text, lookups are too rare for it to find out.
 //!
 //! Only problems of the train splits appear, and nothing of the `-hard` tasks.
 
@@ -29,8 +28,10 @@ pub const CAREFUL_WHEN_FORMAL: f64 = 0.75;
 pub const CAREFUL_WHEN_CASUAL: f64 = 0.25;
 /// How often a careless answer is right.
 pub const CARELESS_RIGHT: f64 = 0.15;
-/// How many documents at the beginning are recitals of pairs, all of them.
-pub const RECITALS_FIRST: usize = 24_000;
+/// How many documents at the beginning are recitals of sequences.
+const SEQUENCES_FIRST: usize = 14_000;
+/// How many documents at the beginning are recitals, of sequences and then of pairs, all of them.
+pub const RECITALS_FIRST: usize = 36_000;
 /// Over how many documents after those the share of recitals, of facts now, would fall from a half to nothing.
 const RECITALS_FADE: f64 = 40_000.0;
 /// The lowest share of recitals.
@@ -41,6 +42,8 @@ const RECITALS_LAST: f64 = 0.08;
 pub struct Document {
     /// A question of the user and the answer of the assistant; or one turn of the assistant alone, for prose.
     pub turns: Vec<Message>,
+    /// Whether all but the last turn is drawn at random, so that nothing can be learned from it.
+    pub random_question: bool,
 }
 
 /// The documents of the corpus, without end. Document `i` is a function of `seed` and `i`.
@@ -54,11 +57,14 @@ pub fn documents(seed: u64) -> impl Iterator<Item = Document> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
         let recital = match stream.checked_sub(RECITALS_FIRST as u64) {
+            None if stream < SEQUENCES_FIRST as u64 => Some(recital::sequence(&mut rng)),
             None => Some(recital::pairs(&mut rng)),
             Some(at) => chance(&mut rng, recital_share(at)).then(|| recital::facts(&mut rng)),
         };
         match recital {
-            Some([once, again]) => Document { turns: vec![Message::user(once), Message::assistant(again)] },
+            Some([once, again]) => {
+                Document { turns: vec![Message::user(once), Message::assistant(again)], random_question: true }
+            }
             None => Kind::draw(&mut rng).document(&mut rng),
         }
     })
@@ -105,7 +111,7 @@ impl Kind {
             Kind::Talk => answered(rng, story::problem, as_is),
             Kind::Prose => vec![Message::assistant(story::prose(rng))],
         };
-        Document { turns }
+        Document { turns, random_question: false }
     }
 }
 

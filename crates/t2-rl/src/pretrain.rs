@@ -7,18 +7,21 @@
 //! corpus, and a run resumed from it makes the same model as one that was never interrupted.
 
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 use burn::grad_clipping::GradientClippingConfig;
 use burn::module::{Module, ParamGroup};
 use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamWConfig, AdjustLrFn, GradientsParams, ModuleOptimizer, MuonConfig};
+use burn::optim::{AdamWConfig, AdjustLrFn, GradientsAccumulator, GradientsParams, ModuleOptimizer, MuonConfig};
 use burn::prelude::*;
 use burn::store::{ModuleRecord, RecordError};
 use burn::tensor::activation::log_softmax;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 use t2_model::config::DecoderConfig;
 use t2_model::decoder::{CausalLm, Decoder};
@@ -55,7 +58,8 @@ pub struct PretrainConfig {
     pub learning_rate: f64,
     /// Steps over which the learning rate rises from zero; then it falls to a tenth along a cosine.
     pub warmup_steps: usize,
-    /// Weight of the tokens of a question in the loss; those of answers and prose weigh 1.
+    /// Weight of the tokens of a question in the loss, random ones apart, which weigh nothing; those of answers and prose
+    /// weigh 1.
     pub question_weight: f32,
     /// Weight decay.
     pub weight_decay: f32,
@@ -87,6 +91,9 @@ pub enum PretrainError {
     /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The system gave no thread.
+    #[error("cannot start the threads that pretraining takes ({0}); close something and try again")]
+    Threads(String),
     /// A checkpoint could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -149,13 +156,11 @@ pub fn pretrain(
     }
     let mut batches = Batches::new(config, tokenizer, shape.max_seq_len);
     batches.skip_to(&progress)?;
+    let shards = Shards::new()?;
     while progress.step < config.steps {
         let batch = batches.next()?;
         let count = batch.iter().map(Vec::len).sum::<usize>();
-        let (tokens, weights) = padded(&batch, &device);
-        let loss = cross_entropy(&model, tokens, weights);
-        let value = loss.clone().into_scalar::<f32>();
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
+        let (loss, grads) = shards.backward(&model, &batch, &device);
         let learning_rate = learning_rate(config, progress.step);
         model = optimizer.step(learning_rate, model, grads);
         progress = Progress {
@@ -165,7 +170,7 @@ pub fn pretrain(
             waiting: batches.waiting.len(),
             ..progress
         };
-        let flow = report(PretrainStep { step: progress.step, loss: value, learning_rate, tokens: progress.tokens });
+        let flow = report(PretrainStep { step: progress.step, loss, learning_rate, tokens: progress.tokens });
         let last = progress.step == config.steps;
         if last || flow.is_break() || progress.step.is_multiple_of(config.save_every) {
             save(dir, &model, &optimizer, &progress)?;
@@ -177,15 +182,58 @@ pub fn pretrain(
     Ok(model.valid())
 }
 
-/// Weighted mean of the negative log-probability of each next token, for `tokens` and `weights` `[batch, seq]`.
-fn cross_entropy(model: &Decoder, tokens: Tensor<2, Int>, weights: Tensor<2>) -> Tensor<1> {
+/// Parts of a batch that are learned from at the same time. Their number does not depend on the machine, so that the
+/// model does not either.
+const SHARDS: usize = 2;
+
+/// A thread for each part of a batch.
+///
+/// The matrix products of so small a model are too small to be worth sharing among threads; a batch is not.
+struct Shards(Vec<ThreadPool>);
+
+impl Shards {
+    fn new() -> Result<Self, PretrainError> {
+        let pool = |_| ThreadPoolBuilder::new().num_threads(1).build();
+        let pools: Result<_, _> = (0..SHARDS).map(pool).collect();
+        pools.map(Self).map_err(|error| PretrainError::Threads(error.to_string()))
+    }
+
+    /// The loss of a batch, a mean weighted by token, and its gradient.
+    fn backward(&self, model: &Decoder, batch: &[Row], device: &Device) -> (f32, GradientsParams) {
+        // The first token of a row follows nothing.
+        let total: f32 = batch.iter().flat_map(|row| &row[1..]).map(|(_, weight)| weight).sum();
+        let learn = |rows: &[Row]| {
+            // Parameters of its own: graphs that share a leaf are one graph, which only one thread may go back through.
+            let model = model.clone().fork(device);
+            let (tokens, weights) = padded(rows, device);
+            let loss = negative_log_likelihood(&model, tokens, weights) / total.max(1.0);
+            (loss.clone().into_scalar::<f32>(), GradientsParams::from_grads(loss.backward(), &model))
+        };
+        let parts: Vec<(f32, GradientsParams)> = std::thread::scope(|scope| {
+            let shards = batch.chunks(batch.len().div_ceil(SHARDS)).zip(&self.0);
+            let threads: Vec<_> =
+                shards.map(|(rows, pool)| scope.spawn(move || pool.install(|| learn(rows)))).collect();
+            let join = |thread: ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            threads.into_iter().map(join).collect()
+        });
+        let mut sum = GradientsAccumulator::new();
+        let mut loss = 0.0;
+        for (part, gradients) in parts {
+            loss += part;
+            sum.accumulate(model, gradients);
+        }
+        (loss, sum.grads())
+    }
+}
+
+/// Weighted sum of the negative log-probability of each next token, for `tokens` and `weights` `[batch, seq]`.
+fn negative_log_likelihood(model: &Decoder, tokens: Tensor<2, Int>, weights: Tensor<2>) -> Tensor<1> {
     let [_, columns] = tokens.dims();
     let inputs = tokens.clone().slice_dim(1, 0..columns - 1);
     let targets = tokens.slice_dim(1, 1..columns);
     let logits = model.forward(inputs, None, Mix::Base);
-    let weights = weights.slice_dim(1, 1..columns);
     let logprobs = log_softmax(logits, 2).gather(2, targets.unsqueeze_dim(2)).squeeze_dim::<2>(2);
-    (logprobs * weights.clone()).sum().neg() / weights.sum()
+    (logprobs * weights.slice_dim(1, 1..columns)).sum().neg()
 }
 
 /// Learning rate of the step after `step` steps: linear warm-up, then a cosine down to a tenth.
@@ -293,6 +341,7 @@ fn padded(rows: &[Row], device: &Device) -> (Tensor<2, Int>, Tensor<2>) {
 /// The tokens of a document exactly as the model meets them when it answers, and the end; with their weights.
 fn encode(tokenizer: &Tokenizer, document: &Document, question_weight: f32) -> Result<Row, TokenizerError> {
     let (prompt, answer) = document.turns.split_at(document.turns.len() - 1);
+    let question_weight = if document.random_question { 0.0 } else { question_weight };
     let prompt = if prompt.is_empty() { vec![] } else { tokenizer.encode_chat(prompt)? };
     let mut ids: Row = prompt.into_iter().map(|id| (id, question_weight)).collect();
     for turn in answer {

@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Problems of each unseen family
     #[arg(long, default_value_t = 500, value_name = "N")]
     unseen_limit: usize,
+    /// Folder of experts to show instead of the bundled ones; those named math, code and reason make the tables
+    #[arg(long, value_name = "DIR")]
+    experts: Option<PathBuf>,
     /// Where the page goes
     #[arg(long, default_value = "out/demo.html", value_name = "FILE")]
     out: PathBuf,
@@ -96,7 +99,8 @@ impl Sample {
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let start = Instant::now();
     let model = LoadedModel::load("tiny", global, out)?;
-    let experts = pool::read(&model.dir.join(pool::EXPERTS))?;
+    let folder = args.experts.clone().unwrap_or_else(|| model.dir.join(pool::EXPERTS));
+    let experts = pool::read(&folder)?;
     let skip_code = match sandbox::passed(&[sandbox::Program { code: String::new(), checks: vec![] }]) {
         Err(error @ TaskError::NoPython) => {
             out.note(&format!("skipping the code families: {error}"));

@@ -1,11 +1,17 @@
 //! What goes wrong, and what is said about it.
 
-use crate::support::{World, truncate};
+use crate::support::{Done, World, truncate};
+#[cfg(unix)]
+use crate::support::{T2, WORDS, finish};
 
 /// Run `args` and expect `code` and an `error: …` that holds all of `parts`.
 #[track_caller]
 fn check(world: &World, args: &[&str], code: i32, parts: &[&str]) {
-    let done = world.run(args);
+    check_done(&world.run(args), args, code, parts);
+}
+
+#[track_caller]
+fn check_done(done: &Done, args: &[&str], code: i32, parts: &[&str]) {
     assert_eq!(done.code, code, "{args:?}: {done:?}");
     let error = done.stderr.lines().find(|line| line.starts_with("error: "));
     assert!(error.is_some(), "{args:?} says no error: {done:?}");
@@ -103,4 +109,28 @@ fn an_expert_that_does_not_belong() {
 fn a_device_that_is_not_built_in() {
     let world = World::new();
     check(&world, &["info", "--device", "cuda"], 1, &["without cuda", "cpu", "--features cuda"]);
+}
+
+/// No file may grow beyond half a kilobyte, which the system refuses as it refuses to write to a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_file_behind() {
+    const LIMITED: &str = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let world = World::new();
+    world.save_expert("model", "own", 0.5);
+    let questions = WORDS[3..12].iter().map(|word| format!("{{\"question\": \"{word} is\", \"answer\": \"two\"}}\n"));
+    world.write("task.jsonl", &questions.collect::<String>());
+    let commands: &[(&[&str], &str)] = &[
+        (&["decompose", "model", "--out", "out"], "cannot write"),
+        (&["expert", "mix", "own.safetensors=2", "--out", "out/mixed.safetensors"], "cannot write"),
+        (&["train", "model", "--task", "task.jsonl", "--steps", "1", "--out", "out"], "cannot write"),
+    ];
+    for (args, message) in commands {
+        let done = finish(&mut world.command_of("sh", &[&["-c", LIMITED, T2], *args].concat()), "");
+        check_done(&done, args, 1, &[message, "free some space"]);
+        let out = std::fs::read_dir(world.path("out"));
+        let left: Vec<_> = out.into_iter().flatten().map(|entry| entry.unwrap()).collect();
+        let whole = |entry: &std::fs::DirEntry| entry.metadata().unwrap().is_file();
+        assert!(!left.iter().any(whole), "{args:?} left {left:?}");
+    }
 }

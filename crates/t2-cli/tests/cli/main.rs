@@ -4,6 +4,8 @@
 
 mod bundled;
 mod chats;
+#[cfg(feature = "wgpu")]
+mod devices;
 mod errors;
 mod experts;
 mod hub;

@@ -21,6 +21,9 @@ pub(crate) const WORDS: [&str; 16] = [
 /// Longest sequence of the test model, in tokens.
 pub(crate) const CONTEXT: usize = 24;
 
+/// The binary under test.
+pub(crate) const T2: &str = env!("CARGO_BIN_EXE_t2");
+
 /// A folder that everything of one test lives in.
 pub(crate) struct World {
     root: TempDir,
@@ -80,7 +83,12 @@ impl World {
 
     /// `t2` with its caches in this world and no proxy, run in its folder.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_t2"));
+        self.command_of(T2, args)
+    }
+
+    /// `program`, in the same way.
+    pub(crate) fn command_of(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).current_dir(self.root.path());
         command.env("T2_CACHE", self.path("cache")).env("HF_HOME", self.path("hf")).env("NO_COLOR", "1");
         for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "RUST_LOG", "RUST_BACKTRACE"] {

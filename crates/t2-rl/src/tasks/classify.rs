@@ -68,7 +68,7 @@ mod tests {
         for example in &examples {
             let prompt = example.question.split_once('\n').unwrap().1;
             let label = match prompt.to_lowercase() {
-                p if p.contains("\na)") => "reason",
+                p if p.contains("\nchoices: ") || p.contains("\npick one: ") => "reason",
                 p if p.contains("how many") => "math",
                 p if p.contains('(') || p.contains("function") => "code",
                 _ => "other",

@@ -61,13 +61,23 @@ pub fn final_number(text: &str) -> Option<f64> {
     }
 }
 
-/// The upper-case letter after the last `answer is` or `it's`.
-pub fn announced_letter(text: &str) -> Option<char> {
+/// The text after the last `answer is` or `it's`.
+fn announced(text: &str) -> Option<&str> {
     let lower = text.to_ascii_lowercase();
     let after = |phrase: &str| lower.rfind(phrase).map(|at| at + phrase.len());
     let at = after("answer is").max(after("it's"))?;
-    let letter = text[at..].trim_start_matches([' ', ':', '(', '*']);
-    lone_letter(letter)
+    Some(text[at..].trim_start_matches([' ', ':', '(', '*']))
+}
+
+/// The letter after the last `answer is` or `it's`, in upper case.
+pub fn announced_letter(text: &str) -> Option<char> {
+    lone_letter(announced(text)?)
+}
+
+/// The word after the last `answer is` or `it's`, in lower case.
+pub fn announced_word(text: &str) -> Option<String> {
+    let word = announced(text)?.split(|c: char| !c.is_alphanumeric()).next()?;
+    (!word.is_empty()).then(|| word.to_lowercase())
 }
 
 /// The letter that a text consists of or starts with, as in `B`, `B.`, `B) red`.

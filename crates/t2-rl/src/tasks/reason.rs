@@ -1,12 +1,14 @@
 //! Facts and a multiple-choice question about them, after ARC-Easy.
 //!
 //! ```text
-//! The cat is red. The dog is blue. The bird is green.
+//! Colors: cat red, dog blue, bird green.
 //! What color is the dog?
-//! A) green
-//! B) blue
-//! The dog is blue. The answer is B.
+//! Choices: green, blue
+//! Colors: dog blue. The answer is blue.
 //! ```
+//!
+//! A value follows right after its subject, and the answer is the word itself, no letter: that is as much as a model of
+//! this size learns to look up ([`recital`](crate::corpus::recital)).
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -14,9 +16,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::corpus::CARELESS_RIGHT;
 use crate::task::{Example, TaskError};
-use crate::tasks::grade::announced_letter;
+use crate::tasks::grade::announced_word;
 use crate::tasks::problem::{Generated, Problem, Wording, as_is, reward_each};
-use crate::tasks::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, OBJECTS, PLACES, chance, fill, pick, pick_many};
+use crate::tasks::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, THINGS, chance, fill, pick, pick_many};
 
 /// The task `tiny-reason`.
 pub const TINY_REASON: Generated = Generated {
@@ -31,8 +33,8 @@ pub const TINY_REASON: Generated = Generated {
 pub(crate) struct Relation {
     pub(crate) subjects: &'static [&'static str],
     pub(crate) values: &'static [&'static str],
-    /// One fact: `The {s} is {v}.`
-    pub(crate) fact: &'static str,
+    /// What stands before the facts.
+    title: &'static str,
     formal: Asks,
     casual: Asks,
 }
@@ -49,7 +51,7 @@ pub(crate) const RELATIONS: &[Relation] = &[
     Relation {
         subjects: ANIMALS,
         values: COLORS,
-        fact: "The {s} is {v}.",
+        title: "Colors",
         formal: Asks {
             value: &["What color is the {s}?", "What is the color of the {s}?"],
             subject: &["Which animal is {v}?"],
@@ -60,23 +62,29 @@ pub(crate) const RELATIONS: &[Relation] = &[
         },
     },
     Relation {
-        subjects: NAMES,
-        values: PLACES,
-        fact: "{s} is in the {v}.",
-        formal: Asks { value: &["Where is {s}?", "In which place is {s}?"], subject: &["Who is in the {v}?"] },
-        casual: Asks { value: &["wheres {s}", "so where is {s} now"], subject: &["so whos in the {v}"] },
+        subjects: JOBS,
+        values: NAMES,
+        title: "Jobs",
+        formal: Asks {
+            value: &["Who is the {s}?", "What is the name of the {s}?"],
+            subject: &["What job does {v} have?"],
+        },
+        casual: Asks { value: &["whos the {s}", "so who is the {s} here"], subject: &["so whats the job of {v}"] },
     },
     Relation {
-        subjects: NAMES,
-        values: OBJECTS,
-        fact: "{s} has the {v}.",
-        formal: Asks { value: &["What does {s} have?", "Which thing does {s} have?"], subject: &["Who has the {v}?"] },
-        casual: Asks { value: &["what does {s} got", "so what has {s} got"], subject: &["so who got the {v}"] },
+        subjects: JOBS,
+        values: THINGS,
+        title: "Shops",
+        formal: Asks {
+            value: &["What does the {s} sell?", "Which things does the {s} sell?"],
+            subject: &["Who sells {v}?"],
+        },
+        casual: Asks { value: &["what does the {s} sell", "so whats the {s} selling"], subject: &["so who sells {v}"] },
     },
     Relation {
         subjects: ANIMALS,
         values: FOODS,
-        fact: "The {s} eats {v}.",
+        title: "Feed",
         formal: Asks {
             value: &["What does the {s} eat?", "Which food does the {s} eat?"],
             subject: &["Which animal eats {v}?"],
@@ -88,15 +96,15 @@ pub(crate) const RELATIONS: &[Relation] = &[
     },
     Relation {
         subjects: NAMES,
-        values: JOBS,
-        fact: "{s} is a {v}.",
-        formal: Asks { value: &["What is {s}?", "What job does {s} have?"], subject: &["Who is a {v}?"] },
-        casual: Asks { value: &["whats {s}", "so whats the job of {s}"], subject: &["so whos a {v}"] },
+        values: THINGS,
+        title: "Bags",
+        formal: Asks { value: &["What does {s} have?", "Which things does {s} have?"], subject: &["Who has {v}?"] },
+        casual: Asks { value: &["what does {s} got", "so what has {s} got"], subject: &["so who got {v}"] },
     },
     Relation {
         subjects: NAMES,
         values: FOODS,
-        fact: "{s} likes {v}.",
+        title: "Lunch",
         formal: Asks { value: &["What does {s} like?", "Which food does {s} like?"], subject: &["Who likes {v}?"] },
         casual: Asks { value: &["whats {s} like", "so what does {s} like"], subject: &["so who likes {v}"] },
     },
@@ -117,18 +125,13 @@ impl Facts {
         Self { relation, pairs: subjects.into_iter().zip(values).collect() }
     }
 
-    /// One fact as a sentence.
-    pub(crate) fn sentence(&self, at: usize) -> String {
-        let (subject, value) = self.pairs[at];
-        fill(self.relation.fact, &[("s", subject), ("v", value)])
-    }
-
-    /// The facts `order` names, as one who words things so tells them; casually without capitals and full stops.
+    /// The facts `order` names, as one who words things so tells them; casually without capitals and full stop.
     pub(crate) fn told(&self, wording: Wording, order: &[usize]) -> String {
-        let sentences: Vec<_> = order.iter().map(|at| self.sentence(*at)).collect();
+        let facts: Vec<_> = order.iter().map(|&at| format!("{} {}", self.pairs[at].0, self.pairs[at].1)).collect();
+        let told = format!("{}: {}", self.relation.title, facts.join(", "));
         match wording {
-            Wording::Formal => sentences.join(" "),
-            Wording::Casual => sentences.join(", ").replace('.', "").to_lowercase(),
+            Wording::Formal => told + ".",
+            Wording::Casual => told.to_lowercase(),
         }
     }
 
@@ -177,7 +180,7 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
         Wording::Casual => format!("{}\n{}?", facts.all_told(wording), ask.to_lowercase()),
     };
     let choices = Choices::draw(rng, &facts, sought, target);
-    choices.problem(rng, wording, question, &facts.told(wording, &[target]))
+    choices.problem(rng, wording, &question, &facts.told(wording, &[target]))
 }
 
 impl Facts {
@@ -224,40 +227,59 @@ impl Choices {
         Self { words, right }
     }
 
-    /// The problem of choosing: the careful answer quotes `fact` as it was told, the careless one names a letter at
+    /// The problem of choosing: the careful answer quotes `fact` as it was told, the careless one names a choice at
     /// once.
-    pub(crate) fn problem(&self, rng: &mut ChaCha8Rng, wording: Wording, question: String, fact: &str) -> Problem {
-        let lines = self.words.iter().enumerate().map(|(at, word)| match wording {
-            Wording::Formal => format!("\n{}) {word}", letter(at)),
-            Wording::Casual => format!("\n{}) {}", letter(at), word.to_lowercase()),
-        });
-        let question = question + &lines.collect::<String>();
-        let careful = format!("{}. The answer is {}.", fact.trim_end_matches('.'), letter(self.right));
+    pub(crate) fn problem(&self, rng: &mut ChaCha8Rng, wording: Wording, question: &str, fact: &str) -> Problem {
+        let as_told = |text: &str| match wording {
+            Wording::Formal => text.to_owned(),
+            Wording::Casual => text.to_lowercase(),
+        };
+        let label = match wording {
+            Wording::Formal => "Choices",
+            Wording::Casual => "pick one",
+        };
+        let question = format!("{question}\n{label}: {}", as_told(&self.words.join(", ")));
+        let right = as_told(self.words[self.right]);
+        let careful = format!("{}. The answer is {right}.", fact.trim_end_matches('.'));
         let wrong = (self.right + rng.random_range(1..self.words.len())) % self.words.len();
-        let guess = if chance(rng, CARELESS_RIGHT) { self.right } else { wrong };
-        Problem { wording, question, careful, careless: format!("it's {}.", letter(guess)), checks: Vec::new() }
+        let guess = if chance(rng, CARELESS_RIGHT) { right } else { as_told(self.words[wrong]) };
+        Problem { wording, question, careful, careless: format!("it's {guess}."), checks: Vec::new() }
     }
 }
 
-fn letter(at: usize) -> char {
-    ['A', 'B', 'C', 'D'][at]
-}
-
-/// Compares the letter after the last `answer is` or `it's`.
+/// Compares the word after the last `answer is` or `it's`, whatever its case.
 pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
-        let letter = announced_letter(completion);
-        letter.is_some() && letter == announced_letter(&example.answer)
+        let word = announced_word(completion);
+        word.is_some() && word == announced_word(&example.answer)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::{RIGHT, WRONG};
     use crate::tasks::problem::tests::check_family;
 
     #[test]
     fn keeps_the_promises_of_a_family() {
         check_family(&TINY_REASON);
+    }
+
+    #[test]
+    fn the_announced_word_counts() {
+        let example = Example { question: String::new(), answer: "The answer is Tom.".into(), checks: Vec::new() };
+        for (completion, reward) in [
+            ("Tom likes soup. The answer is Tom.", RIGHT),
+            ("it's tom", RIGHT),
+            ("it's Anna. no, the answer is Tom", RIGHT),
+            ("it's Tom or Anna", RIGHT),
+            ("it's Tommy", WRONG),
+            ("The answer is Anna. Tom", WRONG),
+            ("Tom", WRONG),
+            ("", WRONG),
+        ] {
+            assert_eq!(rewards(&[(&example, completion)]).unwrap(), [reward], "{completion:?}");
+        }
     }
 }
