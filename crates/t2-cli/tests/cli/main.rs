@@ -4,8 +4,6 @@
 
 mod bundled;
 mod chats;
-#[cfg(feature = "wgpu")]
-mod devices;
 mod errors;
 mod experts;
 mod hub;
