@@ -1,4 +1,4 @@
-//! Lists said again in another order: the plainest text that takes looking up.
+//! Lists said again: the plainest text that takes looking up.
 
 use rand::Rng;
 use rand::seq::SliceRandom;
