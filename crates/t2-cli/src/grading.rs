@@ -17,7 +17,7 @@ use crate::output::Output;
 /// Problems completed in one batch.
 const BATCH: usize = 128;
 /// Labelled examples for strategies that learn from them.
-const SHOTS: usize = 32;
+const SHOTS: usize = 64;
 
 /// A model with what it takes to grade it.
 #[derive(Clone, Copy)]

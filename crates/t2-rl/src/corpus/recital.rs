@@ -5,18 +5,17 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::tasks::problem::Wording;
-use crate::tasks::reason::Facts;
+use crate::tasks::reason::{Facts, Sought};
 use crate::tasks::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, THINGS, pick_many};
 
-/// Facts: `Colors: cat red, dog blue.` and `Colors: dog blue, cat red.`
+/// Facts: `Colors: cat red, dog blue.` and `Colors: blue dog, cat red.`
 pub fn facts(rng: &mut ChaCha8Rng) -> [String; 2] {
     let count = rng.random_range(2..=5);
     let facts = Facts::draw(rng, count);
     let wording = Wording::draw(rng);
-    let mut order: Vec<_> = (0..count).collect();
-    let once = facts.told(wording, &order);
+    let mut order: Vec<_> = (0..count).map(|at| (at, Sought::draw(rng))).collect();
     order.shuffle(rng);
-    [once, facts.told(wording, &order)]
+    [facts.all_told(wording), facts.told(wording, &order)]
 }
 
 /// Words without order or sense, three times: `cat red cups Tom` and `cat red cups Tom cat red cups Tom`. From the second
@@ -28,14 +27,19 @@ pub fn sequence(rng: &mut ChaCha8Rng) -> [String; 2] {
     [once, again]
 }
 
-/// Words in pairs, as facts are told, and then some of them again: `cat Tom, red cups` and `red cups, red cups, cat Tom,
-/// red cups`. Pairs are drawn with replacement, so that the second word of a pair can be known from the first and from
-/// nothing else.
+/// Words in pairs, as facts are told, and then some of them again, either way round: `cat Tom, red cups` and `red cups,
+/// cups red, Tom cat, red cups`. Pairs are drawn with replacement, so that the second word of a pair can be known from
+/// the first and from nothing else.
 pub fn pairs(rng: &mut ChaCha8Rng) -> [String; 2] {
     let count = rng.random_range(2..=5);
     let words = pick_many(rng, &words(), 2 * count);
     let pairs: Vec<_> = words.chunks(2).map(|pair| pair.join(" ")).collect();
-    let again: Vec<_> = (0..2 * count).map(|_| pairs[rng.random_range(0..count)].as_str()).collect();
+    let again: Vec<_> = (0..2 * count)
+        .map(|_| {
+            let pair = &words[2 * rng.random_range(0..count)..][..2];
+            if rng.random_bool(0.5) { pair.join(" ") } else { format!("{} {}", pair[1], pair[0]) }
+        })
+        .collect();
     [pairs.join(", "), again.join(", ")]
 }
 
@@ -50,9 +54,11 @@ mod tests {
 
     use super::*;
 
-    /// The parts of a list, each once, in alphabetical order.
-    fn parts(list: &str) -> Vec<&str> {
-        let mut parts: Vec<_> = list.trim_end_matches('.').split([',', ':']).map(str::trim).collect();
+    /// The parts of a list, each once and with its words in alphabetical order, in alphabetical order.
+    fn parts(list: &str) -> Vec<Vec<&str>> {
+        let mut parts: Vec<Vec<_>> =
+            list.trim_end_matches('.').split([',', ':']).map(|part| part.split_whitespace().collect()).collect();
+        parts.iter_mut().for_each(|words| words.sort_unstable());
         parts.sort_unstable();
         parts.dedup();
         parts

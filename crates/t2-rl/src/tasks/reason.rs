@@ -7,8 +7,9 @@
 //! Colors: dog blue. The answer is blue.
 //! ```
 //!
-//! A value follows right after its subject, and the answer is the word itself, no letter: that is as much as a model of
-//! this size learns to look up ([`recital`](crate::corpus::recital)).
+//! The question stands after the facts or before them. A value follows right after its subject, the careful answer says
+//! the half of the fact that was given and then the other (`Colors: blue dog. The answer is dog.`), and it names a word,
+//! no letter: that is as much as a model of this size learns to look up ([`recital`](crate::corpus::recital)).
 
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -125,23 +126,27 @@ impl Facts {
         Self { relation, pairs: subjects.into_iter().zip(values).collect() }
     }
 
-    /// The facts `order` names, as one who words things so tells them; casually without capitals and full stop.
-    pub(crate) fn told(&self, wording: Wording, order: &[usize]) -> String {
-        let facts: Vec<_> = order.iter().map(|&at| format!("{} {}", self.pairs[at].0, self.pairs[at].1)).collect();
-        let told = format!("{}: {}", self.relation.title, facts.join(", "));
+    /// The facts that `order` names, each with the half that is told second, as one who words things so tells them;
+    /// casually without capitals and full stop.
+    pub(crate) fn told(&self, wording: Wording, order: &[(usize, Sought)]) -> String {
+        let fact = |&(at, second): &(usize, Sought)| match (second, self.pairs[at]) {
+            (Sought::Value, (subject, value)) => format!("{subject} {value}"),
+            (Sought::Subject, (subject, value)) => format!("{value} {subject}"),
+        };
+        let told = format!("{}: {}", self.relation.title, order.iter().map(fact).collect::<Vec<_>>().join(", "));
         match wording {
             Wording::Formal => told + ".",
             Wording::Casual => told.to_lowercase(),
         }
     }
 
-    /// All facts in order.
+    /// All facts in order, subjects first.
     pub(crate) fn all_told(&self, wording: Wording) -> String {
-        self.told(wording, &(0..self.pairs.len()).collect::<Vec<_>>())
+        self.told(wording, &(0..self.pairs.len()).map(|at| (at, Sought::Value)).collect::<Vec<_>>())
     }
 }
 
-/// Which half of a fact is asked for.
+/// Which half of a fact is asked for, or told second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sought {
     Value,
@@ -175,12 +180,14 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     let ask = pick(rng, if sought == Sought::Value { asks.value } else { asks.subject });
     let (subject, value) = facts.pairs[target];
     let ask = fill(ask, &[("s", subject), ("v", value)]);
-    let question = match wording {
-        Wording::Formal => format!("{}\n{ask}", facts.all_told(wording)),
-        Wording::Casual => format!("{}\n{}?", facts.all_told(wording), ask.to_lowercase()),
+    let ask = match wording {
+        Wording::Formal => ask,
+        Wording::Casual => ask.to_lowercase() + "?",
     };
+    let told = facts.all_told(wording);
+    let question = if chance(rng, 0.5) { format!("{told}\n{ask}") } else { format!("{ask} {told}") };
     let choices = Choices::draw(rng, &facts, sought, target);
-    choices.problem(rng, wording, &question, &facts.told(wording, &[target]))
+    choices.problem(rng, wording, &question, &facts.told(wording, &[(target, sought)]))
 }
 
 impl Facts {

@@ -52,7 +52,7 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     };
     let told = facts.pairs.iter().map(|pair| sought.of(*pair));
     let choices = Choices::of(rng, sought.of(facts.pairs[target]), told, 4);
-    choices.problem(rng, wording, &question, &facts.told(wording, &[target]))
+    choices.problem(rng, wording, &question, &facts.told(wording, &[(target, sought)]))
 }
 
 #[cfg(test)]
