@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::module::Module;
-use t2_linalg::HostSvd;
+use t2_linalg::AutoSvd;
 use t2_model::decomposition::{Decomposition, Targets};
 use t2_model::expert::{Expert, ExpertInfo};
 
@@ -51,7 +51,7 @@ pub(crate) fn decompose_into(
         bar.set_position(progress.done as u64);
         interrupt::poll()
     };
-    let solver = HostSvd::default();
+    let solver = AutoSvd::default();
     let decomposition = Decomposition::of(&model.checkpoint.model, targets, &solver, Some(&cache), progress);
     bar.finish_and_clear();
     Ok(decomposition?)

@@ -6,6 +6,7 @@ use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
 use rayon::prelude::*;
 
+use crate::svd::Attempt;
 use crate::{Svd, SvdError};
 
 /// One matrix of the batch.
@@ -29,6 +30,13 @@ pub(crate) struct Factors<'a> {
     pub(crate) vt: &'a mut [f32],
 }
 
+impl Factors<'_> {
+    /// The factors of a matrix that has none.
+    fn spoil(self) {
+        [self.u, self.s, self.vt].into_iter().for_each(|factor| factor.fill(f32::NAN));
+    }
+}
+
 /// How the matrices of a batch share the cores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Schedule {
@@ -38,53 +46,62 @@ pub(crate) enum Schedule {
     OneByOne,
 }
 
-/// Runs `decompose` on every matrix of `a`, `[batch, m, n]`.
-pub(crate) fn decompose_each<F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Svd, SvdError>
+/// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`.
+///
+/// `W` is memory that one matrix after another uses, of each thread its own: what a decomposition allocates is returned
+/// to the system and asked for again otherwise, page by page.
+pub(crate) fn decompose_each<W, F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Attempt, SvdError>
 where
-    F: Fn(Matrix<'_>, &mut Factors<'_>) -> Result<(), SvdError> + Sync,
+    W: Default,
+    F: Fn(Matrix<'_>, &mut Factors<'_>, &mut W) -> Result<(), SvdError> + Sync,
 {
     let device = a.device();
     let [batch, m, n] = a.dims();
     let k = m.min(n);
     let mut factors = [vec![0.0; batch * m * k], vec![0.0; batch * k], vec![0.0; batch * k * n]];
+    let mut failed = Vec::new();
 
     // Without a single value there is nothing to decompose, and the factors are empty too.
     if batch * k > 0 {
         let a: Vec<f32> = a.try_into_vec_as()?;
-        check_finite(&a, [m, n])?;
-
         let [u, s, vt] = &mut factors;
         let outputs = u.chunks_mut(m * k).zip(s.chunks_mut(k)).zip(vt.chunks_mut(k * n));
         let jobs: Vec<(Matrix<'_>, Factors<'_>)> = (a.chunks(m * n).zip(outputs).enumerate())
             .map(|(index, (values, ((u, s), vt)))| (Matrix { index, m, n, values }, Factors { u, s, vt }))
             .collect();
-        let solve = |(matrix, mut factors): (Matrix<'_>, Factors<'_>)| {
-            decompose(matrix, &mut factors)?;
-            fix_signs(factors, [m, n]);
-            Ok(())
+        let solve = |work: &mut W, (matrix, mut factors): (Matrix<'_>, Factors<'_>)| {
+            let outcome = check_finite(matrix).and_then(|()| decompose(matrix, &mut factors, work));
+            match outcome {
+                Ok(()) => fix_signs(factors, [m, n]),
+                Err(_) => factors.spoil(),
+            }
+            outcome.err()
         };
-        let outcomes: Vec<Result<(), SvdError>> = match schedule {
-            Schedule::AcrossBatch => jobs.into_par_iter().map(solve).collect(),
-            Schedule::OneByOne => jobs.into_iter().map(solve).collect(),
+        let outcomes: Vec<Option<SvdError>> = match schedule {
+            Schedule::AcrossBatch => jobs.into_par_iter().map_init(W::default, solve).collect(),
+            Schedule::OneByOne => {
+                let mut work = W::default();
+                jobs.into_iter().map(|job| solve(&mut work, job)).collect()
+            }
         };
-        // Collected before it is searched, so that the error is the first in the batch and not the first in time.
-        outcomes.into_iter().collect::<Result<(), _>>()?;
+        failed.extend(outcomes.into_iter().flatten());
     }
 
     let [u, s, vt] = factors;
     let options = (&device, DType::F32);
-    Ok(Svd {
+    let svd = Svd {
         u: Tensor::from_data(TensorData::new(u, [batch, m, k]), options),
         s: Tensor::from_data(TensorData::new(s, [batch, k]), options),
         vt: Tensor::from_data(TensorData::new(vt, [batch, k, n]), options),
-    })
+    };
+    Ok(Attempt { svd, failed })
 }
 
-/// Names the first value of `a`, `[batch, m, n]`, that is not finite.
-fn check_finite(a: &[f32], [m, n]: [usize; 2]) -> Result<(), SvdError> {
-    match a.iter().position(|value| !value.is_finite()) {
+/// Names the first value of a matrix that is not finite.
+pub(crate) fn check_finite(Matrix { index, n, values, .. }: Matrix<'_>) -> Result<(), SvdError> {
+    match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(at) => Err(SvdError::NotFinite { index: at / (m * n), row: at / n % m, column: at % n, value: a[at] }),
+        Some(at) => Err(SvdError::NotFinite { index, row: at / n, column: at % n, value: values[at] }),
     }
 }
 

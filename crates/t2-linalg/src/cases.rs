@@ -57,8 +57,16 @@ pub const FINITE: &[Case] = &[
     Case::new("odd_65x127", [2, 65, 127], gaussian),
     Case::new("odd_127x65", [2, 127, 65], gaussian),
     Case::new("power_law", [2, 96, 64], |a, dims, random| with_spectrum(a, dims, random, |i, _| (i + 1.0).powf(-0.5))),
-    Case::new("graded_to_1e-6", [2, 64, 64], |a, dims, random| {
-        with_spectrum(a, dims, random, |i, k| 10_f64.powf(-6.0 * i / (k - 1.0)));
+    Case::new("graded_to_1e-6", [2, 64, 64], |a, dims, random| graded(a, dims, random, 6.0)),
+    Case::new("graded_to_1e-3", [2, 65, 65], |a, dims, random| graded(a, dims, random, 3.0)),
+    Case::new("graded_to_1e-10", [2, 64, 64], |a, dims, random| graded(a, dims, random, 10.0)),
+    Case::new("scaled_rows", [2, 80, 64], |a, [m, n], random| {
+        gaussian(a, [m, n], random);
+        each_mut(a, n, |i, _, value| value * 10_f64.powf(-6.0 * i / (m - 1) as f64));
+    }),
+    Case::new("scaled_columns", [2, 80, 64], |a, [m, n], random| {
+        gaussian(a, [m, n], random);
+        each_mut(a, n, |_, j, value| value * 10_f64.powf(-6.0 * j / (n - 1) as f64));
     }),
     Case::new("clustered", [2, 64, 64], |a, dims, random| {
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 } else { 1e-3 });
@@ -67,8 +75,28 @@ pub const FINITE: &[Case] = &[
     Case::new("rank_8", [2, 64, 48], |a, dims, random| {
         with_spectrum(a, dims, random, |i, _| if i < 8.0 { 1.0 } else { 0.0 });
     }),
+    Case::new("rank_half", [2, 66, 66], |a, dims, random| {
+        with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 - i / k } else { 0.0 });
+    }),
+    Case::new("rank_1", [2, 70, 50], |a, dims, random| {
+        with_spectrum(a, dims, random, |i, _| if i < 1.0 { 1.0 } else { 0.0 });
+    }),
+    Case::new("zero_columns", [2, 72, 64], |a, [m, n], random| {
+        gaussian(a, [m, n], random);
+        each_mut(a, n, |_, j, value| if j % 7.0 == 0.0 { 0.0 } else { value });
+    }),
+    Case::new("zero_rows", [2, 66, 64], |a, [m, n], random| {
+        gaussian(a, [m, n], random);
+        each_mut(a, n, |i, _, value| if i % 7.0 == 0.0 { 0.0 } else { value });
+    }),
     Case::new("zero", [2, 40, 24], |_, _, _| {}),
     Case::new("identity", [1, 40, 40], |a, [_, n], _| a.iter_mut().step_by(n + 1).for_each(|value| *value = 1.0)),
+    Case::new("diagonal", [2, 50, 40], |a, [_, n], random| {
+        a.iter_mut().step_by(n + 1).take(n).for_each(|value| *value = random.normal() as f32);
+    }),
+    Case::new("permutation", [1, 45, 45], |a, [_, n], _| {
+        a.chunks_mut(n).enumerate().for_each(|(i, row)| row[(7 * i + 3) % n] = 1.0);
+    }),
     Case::new("hilbert", [1, 40, 40], |a, [_, n], _| each(a, n, |i, j| 1.0 / (i + j + 1.0))),
     Case::new("kahan", [1, 64, 64], kahan),
     Case::new("one_column", [2, 37, 1], gaussian),
@@ -90,6 +118,7 @@ pub const FINITE: &[Case] = &[
 pub const LARGE: &[Case] = &[
     Case::new("square_256", [1, 256, 256], gaussian),
     Case::new("batch_of_256", [8, 256, 256], gaussian),
+    Case::new("odd_1000", [1, 1000, 1000], gaussian),
     Case::new("square_1024", [1, 1024, 1024], gaussian),
     Case::new("tall_1536x576", [1, 1536, 576], gaussian),
 ];
@@ -129,6 +158,11 @@ fn gaussian(a: &mut [f32], _: [usize; 2], random: &mut Random) {
     a.iter_mut().for_each(|value| *value = random.normal() as f32);
 }
 
+/// Singular values in a geometric sequence from one down to `10^-decades`.
+fn graded(a: &mut [f32], dims: [usize; 2], random: &mut Random, decades: f64) {
+    with_spectrum(a, dims, random, |i, k| 10_f64.powf(-decades * i / (k - 1.0)));
+}
+
 fn scaled(a: &mut [f32], dims: [usize; 2], random: &mut Random, scale: f32) {
     gaussian(a, dims, random);
     a.iter_mut().for_each(|value| *value *= scale);
@@ -154,6 +188,15 @@ fn kahan(a: &mut [f32], [_, n]: [usize; 2], _: &mut Random) {
 fn each(a: &mut [f32], n: usize, entry: impl Fn(f64, f64) -> f64) {
     for (i, row) in a.chunks_mut(n).enumerate() {
         row.iter_mut().enumerate().for_each(|(j, value)| *value = entry(i as f64, j as f64) as f32);
+    }
+}
+
+/// Replaces every value by `entry(row, column, value)`.
+fn each_mut(a: &mut [f32], n: usize, entry: impl Fn(f64, f64, f64) -> f64) {
+    for (i, row) in a.chunks_mut(n).enumerate() {
+        for (j, value) in row.iter_mut().enumerate() {
+            *value = entry(i as f64, j as f64, f64::from(*value)) as f32;
+        }
     }
 }
 

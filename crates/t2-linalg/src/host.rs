@@ -2,12 +2,12 @@
 
 use burn::prelude::*;
 use faer::diag::DiagMut;
-use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
 use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch};
-use faer::{Auto, Mat, MatMut, MatRef, Par};
+use faer::{Auto, MatMut, MatRef, Par};
 
 use crate::batch::{Factors, Matrix, Schedule, decompose_each};
-use crate::{Svd, SvdError, SvdSolver};
+use crate::{Attempt, SvdError, SvdSolver};
 
 /// The size of a bidiagonal matrix from which it is divided and conquered rather than solved by QR iteration.
 ///
@@ -41,40 +41,61 @@ impl Default for HostSvd {
 }
 
 impl SvdSolver for HostSvd {
-    fn svd(&self, a: Tensor<3>) -> Result<Svd, SvdError> {
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
         let [_, m, n] = a.dims();
         let (schedule, par) = if m.min(n) < self.parallel_from {
             (Schedule::AcrossBatch, Par::Seq)
         } else {
             (Schedule::OneByOne, Par::rayon(0))
         };
-        decompose_each(a, schedule, |matrix, factors| decompose(matrix, factors, par))
+        decompose_each(a, schedule, |matrix, factors, work| decompose(matrix, factors, work, par))
     }
 }
 
-fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, par: Par) -> Result<(), SvdError> {
+/// What [`decompose`] computes in.
+#[derive(Default)]
+struct Workspace {
+    /// The matrix, scaled.
+    a: Vec<f32>,
+    /// `U`, column-major.
+    u: Vec<f32>,
+    scratch: Option<(StackReq, MemBuffer)>,
+}
+
+impl Workspace {
+    /// Memory for `request`, the same as last time if that was enough.
+    fn stack(scratch: &mut Option<(StackReq, MemBuffer)>, request: StackReq) -> &mut MemStack {
+        if !matches!(scratch, Some((has, _)) if *has == request) {
+            *scratch = Some((request, MemBuffer::new(request)));
+        }
+        let (_, buffer) = scratch.get_or_insert_with(|| (request, MemBuffer::new(request)));
+        MemStack::new(buffer)
+    }
+}
+
+fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Par) -> Result<(), SvdError> {
     let Matrix { index, m, n, values } = matrix;
     let k = m.min(n);
     let scale = power_of_two_below(values);
-    let a: Vec<f32> = values.iter().map(|&value| (f64::from(value) / scale) as f32).collect();
+    work.a.clear();
+    work.a.extend(values.iter().map(|&value| (f64::from(value) / scale) as f32));
+    work.u.resize(m * k, 0.0);
 
-    let mut u = Mat::zeros(m, k);
-    // A row-major `[k, n]` is a column-major `[n, k]`.
-    let v = MatMut::from_column_major_slice_mut(factors.vt, n, k);
     let thin = ComputeSvdVectors::Thin;
     let params = SvdParams { recursion_threshold: SMALLEST_DIVIDED, ..<SvdParams as Auto<f32>>::auto() }.into();
     svd(
-        MatRef::from_row_major_slice(&a, m, n),
+        MatRef::from_row_major_slice(&work.a, m, n),
         DiagMut::from_slice_mut(factors.s),
-        Some(u.as_mut()),
-        Some(v),
+        Some(MatMut::from_column_major_slice_mut(&mut work.u, m, k)),
+        // A row-major `[k, n]` is a column-major `[n, k]`.
+        Some(MatMut::from_column_major_slice_mut(factors.vt, n, k)),
         par,
-        MemStack::new(&mut MemBuffer::new(svd_scratch::<f32>(m, n, thin, thin, par, params))),
+        Workspace::stack(&mut work.scratch, svd_scratch::<f32>(m, n, thin, thin, par, params)),
         params,
     )
     .map_err(|_| SvdError::HostGaveUp { index, m, n })?;
 
-    MatMut::from_row_major_slice_mut(factors.u, m, k).copy_from(&u);
+    transpose(&work.u, factors.u, [m, k]);
     let largest = f64::from(factors.s[0]) * scale;
     if largest > f64::from(f32::MAX) {
         return Err(SvdError::Overflow { index, sigma: largest });
@@ -91,4 +112,20 @@ fn power_of_two_below(values: &[f32]) -> f64 {
     }
     // Without its fraction a float is the power of two below it; no f32 is subnormal as an f64.
     f64::from_bits(f64::from(largest).to_bits() & f64::INFINITY.to_bits())
+}
+
+/// Side of the squares in which a matrix is transposed: two of them fit the fastest cache.
+const TILE: usize = 32;
+
+/// Writes the column-major `[m, k]` in `from` row-major into `to`.
+fn transpose(from: &[f32], to: &mut [f32], [m, k]: [usize; 2]) {
+    for rows in (0..m).step_by(TILE) {
+        for columns in (0..k).step_by(TILE) {
+            for i in rows..m.min(rows + TILE) {
+                for j in columns..k.min(columns + TILE) {
+                    to[i * k + j] = from[j * m + i];
+                }
+            }
+        }
+    }
 }

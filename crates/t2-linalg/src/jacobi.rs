@@ -6,13 +6,17 @@
 use burn::prelude::*;
 
 use crate::batch::{Factors, Matrix, Schedule, decompose_each};
-use crate::{Svd, SvdError, SvdSolver};
+use crate::{Attempt, SvdError, SvdSolver};
 
 /// The cosine between two columns below which they count as orthogonal.
 ///
 /// Convergence is quadratic, so one sweep more would reach rounding; the factors are handed out in f32, whose
 /// spacing is a million times this.
 const ORTHOGONAL: f64 = 1e-13;
+
+/// A column this short, over the longest, is rounding of rounding and counts as zero: columns that depend on each
+/// other shrink without end.
+const VANISHED: f64 = 1e-25;
 
 /// Decomposes on the host in f64: what the other solvers are compared with.
 ///
@@ -30,8 +34,8 @@ impl Default for JacobiSvd {
 }
 
 impl SvdSolver for JacobiSvd {
-    fn svd(&self, a: Tensor<3>) -> Result<Svd, SvdError> {
-        decompose_each(a, Schedule::AcrossBatch, |matrix, factors| self.decompose(matrix, factors))
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
+        decompose_each(a, Schedule::AcrossBatch, |matrix, factors, (): &mut ()| self.decompose(matrix, factors))
     }
 }
 
@@ -69,6 +73,7 @@ impl JacobiSvd {
     /// Returns the largest cosine that the last sweep met.
     fn orthogonalize(&self, left: &mut [Vec<f64>], right: &mut [Vec<f64>]) -> f64 {
         let mut residual = f64::INFINITY;
+        let vanished = vanished(left).powi(2);
         for _ in 0..self.max_sweeps {
             residual = 0.0;
             for q in 1..left.len() {
@@ -76,7 +81,7 @@ impl JacobiSvd {
                     let (alpha, beta, gamma) =
                         (dot(&left[p], &left[p]), dot(&left[q], &left[q]), dot(&left[p], &left[q]));
                     // A zero column is orthogonal to all others.
-                    if gamma == 0.0 {
+                    if gamma == 0.0 || alpha <= vanished || beta <= vanished {
                         continue;
                     }
                     residual = f64::max(residual, gamma.abs() / (alpha.sqrt() * beta.sqrt()));
@@ -111,9 +116,10 @@ fn normalize_descending(left: &mut Vec<Vec<f64>>, right: &mut Vec<Vec<f64>>) -> 
     order.sort_by(|&i, &j| norms[j].total_cmp(&norms[i]));
 
     *right = order.iter().map(|&j| right[j].clone()).collect();
+    let vanished = vanished(left);
     let mut unit: Vec<Vec<f64>> = Vec::new();
     for &j in &order {
-        let column = if norms[j] > 0.0 {
+        let column = if norms[j] > vanished {
             left[j].iter().map(|value| value / norms[j]).collect()
         } else {
             orthogonal_to(&unit, left[j].len())
@@ -122,6 +128,11 @@ fn normalize_descending(left: &mut Vec<Vec<f64>>, right: &mut Vec<Vec<f64>>) -> 
     }
     *left = unit;
     order.iter().map(|&j| norms[j]).collect()
+}
+
+/// The norm up to which a column counts as zero.
+fn vanished(columns: &[Vec<f64>]) -> f64 {
+    VANISHED * columns.iter().map(|column| dot(column, column)).fold(0.0, f64::max).sqrt()
 }
 
 /// A unit vector of length `rows` orthogonal to all of `basis`, which must be orthonormal and fewer than `rows`.

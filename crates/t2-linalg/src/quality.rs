@@ -30,6 +30,8 @@ pub struct Quality {
     pub vt_orthogonality: f64,
     /// The largest amount by which a singular value is below zero or above the one before it, over the largest.
     pub disorder: f64,
+    /// The larger of `‖UᵀU − I‖ / √k` and `‖VᵀV − I‖ / √k` in the Frobenius norm: the typical error of a vector.
+    pub skew: f64,
     /// `‖A − U diag(s) Vᵀ‖ / ‖A‖` in the Frobenius norm: what is lost when the factors replace the matrix.
     pub relative_error: f64,
 }
@@ -76,11 +78,14 @@ impl Quality {
         let (m, n) = a.shape();
         let scaled = Mat::from_fn(m, s.len(), |i, j| u[(i, j)] * s[j]);
         let error = a - scaled * vt;
+        let [excess_u, excess_vt] = [excess(u.transpose(), u), excess(vt, vt.transpose())];
+        let skew = |excess: &Mat<f64>| ratio(frobenius_norm(excess.as_ref()), (s.len() as f64).sqrt());
         Self {
             residual: ratio(one_norm(error.as_ref()), one_norm(a) * m.max(n) as f64 * EPSILON),
-            u_orthogonality: ratio(one_norm(excess(u.transpose(), u).as_ref()), m as f64 * EPSILON),
-            vt_orthogonality: ratio(one_norm(excess(vt, vt.transpose()).as_ref()), n as f64 * EPSILON),
+            u_orthogonality: ratio(one_norm(excess_u.as_ref()), m as f64 * EPSILON),
+            vt_orthogonality: ratio(one_norm(excess_vt.as_ref()), n as f64 * EPSILON),
             disorder: disorder(s),
+            skew: worst([skew(&excess_u), skew(&excess_vt)]),
             relative_error: ratio(frobenius_norm(error.as_ref()), frobenius_norm(a)),
         }
     }

@@ -4,17 +4,45 @@ use burn::prelude::*;
 use burn::tensor::TensorReadError;
 
 /// An algorithm that decomposes a batch of matrices.
+///
+/// The factors are f32, on the device of the matrices, and carry no gradient: nothing is differentiated through a
+/// decomposition.
 pub trait SvdSolver: Send + Sync {
-    /// Decomposes every matrix of `a`, `[batch, m, n]`.
+    /// Decomposes every matrix of `a`, `[batch, m, n]`, that has a decomposition, and says why the others have none.
     ///
-    /// The factors are f32, on the device of `a`, and carry no gradient: nothing is differentiated through a
-    /// decomposition.
+    /// # Errors
+    ///
+    /// What concerns no single matrix: a device that cannot be read, or one that the solver does not run on.
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError>;
+
+    /// Decomposes every matrix of `a`, `[batch, m, n]`.
     ///
     /// # Errors
     ///
     /// The first matrix, in batch order, that holds a NaN or an infinity, does not converge, or has a singular
-    /// value that f32 cannot hold; or a device that cannot be read.
-    fn svd(&self, a: Tensor<3>) -> Result<Svd, SvdError>;
+    /// value that f32 cannot hold; or what [`svd_each`](Self::svd_each) says.
+    fn svd(&self, a: Tensor<3>) -> Result<Svd, SvdError> {
+        let Attempt { svd, failed } = self.svd_each(a)?;
+        failed.into_iter().next().map_or(Ok(svd), Err)
+    }
+
+    /// The singular values alone, `[batch, min(m, n)]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`svd`](Self::svd).
+    fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {
+        Ok(self.svd(a)?.s)
+    }
+}
+
+/// What became of the matrices of a batch.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The factors; those of a matrix that failed are NaN.
+    pub svd: Svd,
+    /// One error for each matrix that failed, in batch order.
+    pub failed: Vec<SvdError>,
 }
 
 /// The reduced singular value decomposition of a batch, with `k = min(m, n)`.
@@ -92,7 +120,28 @@ pub enum SvdError {
         /// Its largest singular value.
         sigma: f64,
     },
+    /// The solver does not run on the device of the matrices.
+    #[error("{solver} does not run on {device}; HostSvd runs everywhere")]
+    NoKernels {
+        /// The solver.
+        solver: &'static str,
+        /// The device.
+        device: String,
+    },
     /// The device did not hand over its data.
     #[error("the matrices could not be read from their device")]
     Read(#[from] TensorReadError),
+}
+
+impl SvdError {
+    /// The matrix that the error is about, counted along `batch`; none if it is about all of them.
+    pub fn index(&self) -> Option<usize> {
+        match *self {
+            Self::NotFinite { index, .. }
+            | Self::NoConvergence { index, .. }
+            | Self::HostGaveUp { index, .. }
+            | Self::Overflow { index, .. } => Some(index),
+            Self::NoKernels { .. } | Self::Read(_) => None,
+        }
+    }
 }

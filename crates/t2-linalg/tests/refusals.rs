@@ -6,18 +6,33 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use t2_linalg::cases::{self, Case};
 use t2_linalg::quality::{Quality, THRESHOLD};
-use t2_linalg::{HostSvd, JacobiSvd, Svd, SvdError, SvdSolver};
+use t2_linalg::{Attempt, HostSvd, JacobiSvd, Svd, SvdError, SvdSolver};
 
-const SOLVERS: &[&dyn SvdSolver] = &[&HostSvd { parallel_from: 2048 }, &JacobiSvd { max_sweeps: 60 }];
+/// A solver, and a device it runs on.
+type OnDevice = (&'static dyn SvdSolver, fn() -> Device);
+
+const SOLVERS: &[OnDevice] = &[
+    (&HostSvd { parallel_from: 2048 }, Device::flex),
+    (&JacobiSvd { max_sweeps: 60 }, Device::flex),
+    #[cfg(feature = "wgpu")]
+    (&t2_linalg::BlockJacobiSvd { max_sweeps: 60 }, || first(burn::tensor::DeviceType::Wgpu)),
+    #[cfg(feature = "cuda")]
+    (&t2_linalg::BlockJacobiSvd { max_sweeps: 60 }, || first(burn::tensor::DeviceType::Cuda)),
+];
+
+#[cfg(feature = "gpu")]
+fn first(kind: burn::tensor::DeviceType) -> Device {
+    Device::enumerate(kind).into_iter().next().unwrap()
+}
 
 const SEED: u64 = 6252;
 
 #[test]
 fn a_value_that_is_not_finite_is_named() {
-    for solver in SOLVERS {
+    for (solver, device) in SOLVERS {
         for case in cases::NOT_FINITE {
             let good = Case { batch: 3, fill: cases::FINITE[0].fill, ..*case };
-            let a = Tensor::cat(vec![good.tensor(SEED, &Device::flex()), case.tensor(SEED, &Device::flex())], 0);
+            let a = Tensor::cat(vec![good.tensor(SEED, &device()), case.tensor(SEED, &device())], 0);
             let error = solver.svd(a).unwrap_err();
             let SvdError::NotFinite { index, row, column, value } = error else { panic!("{}: {error}", case.name) };
             assert_eq!((index, [row, column]), (3, cases::SPOILED_AT), "{}", case.name);
@@ -27,13 +42,39 @@ fn a_value_that_is_not_finite_is_named() {
 }
 
 #[test]
+fn the_other_matrices_of_a_batch_are_decomposed_all_the_same() {
+    for (solver, device) in SOLVERS {
+        let bad = cases::NOT_FINITE[0];
+        let good = Case { batch: 2, fill: cases::FINITE[0].fill, ..bad };
+        let [first, last] = [SEED, SEED + 1].map(|seed| good.tensor(seed, &device()));
+        let a = Tensor::cat(vec![first.clone(), bad.tensor(SEED, &device()), last.clone()], 0);
+        let Attempt { svd, failed } = solver.svd_each(a).unwrap();
+        assert!(matches!(failed[..], [SvdError::NotFinite { index: 2, .. }]), "{failed:?}");
+        for (good, at) in [(first, 0), (last, 3)] {
+            let part = |factor: &Tensor<3>| factor.clone().narrow(0, at, 2);
+            let svd = Svd { u: part(&svd.u), s: svd.s.clone().narrow(0, at, 2), vt: part(&svd.vt) };
+            assert!(Quality::of(&good, &svd).unwrap().iter().all(|quality| quality.is_within(THRESHOLD)));
+        }
+        let spoiled = svd.s.narrow(0, 2, 1).try_into_vec_as::<f32>().unwrap();
+        assert!(spoiled.iter().all(|sigma| sigma.is_nan()), "a matrix that failed has factors: {spoiled:?}");
+    }
+}
+
+#[test]
 fn singular_values_beyond_f32_are_an_error() {
-    let a =
-        Tensor::<3>::full([2, 4, 4], 3e38, &Device::flex()) * Tensor::from_data([[[1e-38]], [[1.0]]], &Device::flex());
-    for solver in SOLVERS {
-        let error = solver.svd(a.clone()).unwrap_err();
+    for (solver, device) in SOLVERS {
+        let a = Tensor::<3>::full([2, 4, 4], 3e38, &device()) * Tensor::from_data([[[1e-38]], [[1.0]]], &device());
+        let error = solver.svd(a).unwrap_err();
         assert!(matches!(error, SvdError::Overflow { index: 1, sigma } if sigma > 1e39), "{error}");
     }
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn kernels_refuse_a_device_that_has_none() {
+    let a = cases::FINITE[0].tensor(SEED, &Device::flex());
+    let error = t2_linalg::BlockJacobiSvd::default().svd(a).unwrap_err();
+    assert!(error.to_string().starts_with("BlockJacobiSvd does not run on"), "{error}");
 }
 
 #[test]
@@ -45,9 +86,9 @@ fn a_spent_budget_is_an_error_that_names_it() {
 
 #[test]
 fn empty_matrices_have_empty_factors() {
-    for solver in SOLVERS {
+    for (solver, device) in SOLVERS {
         for [batch, m, n] in [[0, 4, 3], [2, 0, 3], [2, 4, 0], [0, 0, 0]] {
-            let svd = solver.svd(Tensor::zeros([batch, m, n], &Device::flex())).unwrap();
+            let svd = solver.svd(Tensor::zeros([batch, m, n], &device())).unwrap();
             let k = m.min(n);
             assert_eq!((svd.u.dims(), svd.s.dims(), svd.vt.dims()), ([batch, m, k], [batch, k], [batch, k, n]));
         }

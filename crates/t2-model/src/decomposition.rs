@@ -220,7 +220,10 @@ impl Decomposition {
         if missing.is_empty() {
             return Ok(());
         }
-        let failed = |source| DecomposeError::Svd { path: missing[culprit(&source)].0.clone(), source };
+        let failed = |source: SvdError| {
+            let path = missing[source.index().unwrap_or(0)].0.clone();
+            DecomposeError::Svd { path, source }
+        };
         let a = Tensor::stack::<3>(missing.iter().map(|(_, weight, _)| (*weight).clone()).collect(), 0);
         let svd = solver.svd(a.clone()).map_err(failed)?;
         let quality = Quality::of(&a, &svd).map_err(failed)?;
@@ -243,17 +246,6 @@ impl Decomposition {
     /// Paths of the decomposed weights, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.factors.keys().map(String::as_str)
-    }
-}
-
-/// The matrix of the batch that `error` is about.
-fn culprit(error: &SvdError) -> usize {
-    match *error {
-        SvdError::NotFinite { index, .. }
-        | SvdError::NoConvergence { index, .. }
-        | SvdError::HostGaveUp { index, .. }
-        | SvdError::Overflow { index, .. } => index,
-        _ => 0,
     }
 }
 

@@ -1,0 +1,70 @@
+//! Times one solver on one shape, and measures what it returned: a JSON line for scripts that compare.
+//!
+//! `svd_times DEVICE SOLVER SHAPE RUNS`, for example `svd_times cpu auto 32x576x1536 5`. Devices are `cpu`, `wgpu` and
+//! `cuda`, as far as the build has them; solvers `auto`, `host` and `kernels`. The matrices are Gaussian and on the
+//! device before the clock starts, and so are the factors when it stops. Before the timed runs there is one that
+//! compiles the kernels.
+
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement takes arguments and prints a line")]
+
+use std::error::Error;
+use std::time::Instant;
+
+use burn::prelude::*;
+use t2_linalg::cases::{Case, FINITE};
+use t2_linalg::quality::Quality;
+use t2_linalg::{AutoSvd, HostSvd, SvdSolver};
+
+/// Matrices of a batch whose factors are measured; f64 on the host takes longer than the decomposition.
+const MEASURED: usize = 1;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [device_name, solver_name, shape, runs] = &args[..] else {
+        return Err("usage: svd_times DEVICE SOLVER SHAPE RUNS, for example: svd_times cpu auto 32x576x1536 5".into());
+    };
+    let device = device(device_name)?;
+    let solver = solver(solver_name)?;
+    let dims: Vec<usize> = shape.split('x').map(str::parse).collect::<Result<_, _>>()?;
+    let &[batch, m, n] = &dims[..] else { return Err(format!("{shape} is no shape BATCHxMxN").into()) };
+    let a = Case { name: "gaussian", batch, m, n, ..FINITE[0] }.tensor(2501, &device);
+
+    let mut svd = solver.svd(a.clone())?;
+    let mut seconds = Vec::new();
+    for _ in 0..runs.parse()? {
+        device.sync()?;
+        let start = Instant::now();
+        svd = solver.svd(a.clone())?;
+        device.sync()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    let first = |factor: Tensor<3>| factor.narrow(0, 0, MEASURED);
+    svd = t2_linalg::Svd { u: first(svd.u), s: svd.s.narrow(0, 0, MEASURED), vt: first(svd.vt) };
+    let quality = Quality::of(&first(a), &svd)?[0];
+    println!(
+        r#"{{"device":"{device_name}","solver":"{solver_name}","shape":"{shape}","seconds":{seconds:?},"residual":{:e},"skew":{:e}}}"#,
+        quality.relative_error, quality.skew
+    );
+    Ok(())
+}
+
+fn device(name: &str) -> Result<Device, Box<dyn Error>> {
+    match name {
+        "cpu" => Ok(Device::flex()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().next().ok_or("no wgpu device".into()),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().next().ok_or("no cuda device".into()),
+        other => Err(format!("`{other}` is no device of this build").into()),
+    }
+}
+
+fn solver(name: &str) -> Result<Box<dyn SvdSolver>, Box<dyn Error>> {
+    match name {
+        "auto" => Ok(Box::new(AutoSvd::default())),
+        "host" => Ok(Box::new(HostSvd::default())),
+        #[cfg(feature = "gpu")]
+        "kernels" => Ok(Box::new(t2_linalg::BlockJacobiSvd::default())),
+        other => Err(format!("`{other}` is no solver of this build").into()),
+    }
+}

@@ -1,0 +1,117 @@
+//! The solver for GPUs: block one-sided Jacobi, preconditioned by a Cholesky factor. docs/svd.md derives it.
+
+use burn::prelude::*;
+use burn::tensor::DType;
+
+use crate::batch::{Matrix, check_finite};
+use crate::kernel::{self, Options, Outcome};
+use crate::{Attempt, Svd, SvdError, SvdSolver};
+
+/// The cosine at which the triangular factor is left: one Newton-Schulz step brings it to rounding.
+const COARSE: f32 = 1e-5;
+
+/// The cosine at which the matrix itself is done, over the root of the length of its vectors: a tenth of the rounding
+/// that a sum of so many products has to expect.
+const FINE: f32 = 0.1 * f32::EPSILON;
+
+/// A matrix whose largest cosine is not below this many times the one asked for did not converge.
+const TOLERATED: f32 = 16.0;
+
+/// Values in the buffers of one call of the kernels: half a gigabyte of f32, which every driver hands out in one
+/// piece.
+const VALUES_AT_ONCE: usize = 1 << 27;
+
+/// Decomposes on the device the matrices are on, in f32, with kernels of this crate.
+///
+/// The kernels are written once, in `CubeCL`, and compiled for CUDA, Vulkan, Metal and DirectX as the device asks.
+/// They need 16 KiB of shared memory, 256 units in a cube, and neither tensor cores nor f64; every product is one of
+/// f32. Results are the same bits on every run on one device.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockJacobiSvd {
+    /// Passes over all pairs of vectors before giving up, once for the triangular factor and once for the matrix
+    /// itself; the default is 60, and about 10 are needed.
+    pub max_sweeps: usize,
+}
+
+impl Default for BlockJacobiSvd {
+    fn default() -> Self {
+        Self { max_sweeps: 60 }
+    }
+}
+
+impl BlockJacobiSvd {
+    /// Whether there are kernels for `device`.
+    pub fn runs_on(device: &Device) -> bool {
+        kernel::runs_on(device)
+    }
+}
+
+impl SvdSolver for BlockJacobiSvd {
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
+        let device = a.device();
+        if !Self::runs_on(&device) {
+            return Err(SvdError::NoKernels { solver: "BlockJacobiSvd", device: format!("{device:?}") });
+        }
+        let [batch, m, n] = a.dims();
+        let a = a.without_autodiff().cast(DType::F32);
+        let k = m.min(n);
+        if batch * k == 0 {
+            let zeros = |shape| Tensor::zeros(shape, &device);
+            let svd = Svd { u: zeros([batch, m, k]), s: Tensor::zeros([batch, k], &device), vt: zeros([batch, k, n]) };
+            return Ok(Attempt { svd, failed: Vec::new() });
+        }
+        // The widest buffer holds the vectors of one side beside those of the other.
+        let at_once = (VALUES_AT_ONCE / (k * (m.max(n) + k))).clamp(1, kernel::MAX_MATRICES);
+        let attempts: Result<Vec<Attempt>, SvdError> = (0..batch)
+            .step_by(at_once)
+            .map(|first| self.attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first))
+            .collect();
+        let Attempt { svd, failed } = join(attempts?);
+        // Back on the device of the caller, which may differentiate other things.
+        let Svd { u, s, vt } = svd;
+        Ok(Attempt { svd: Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) }, failed })
+    }
+}
+
+impl BlockJacobiSvd {
+    /// Decomposes matrices that fit the device together, the first of which is `first` of the batch.
+    fn attempt(&self, a: Tensor<3>, first: usize) -> Result<Attempt, SvdError> {
+        let [matrices, m, n] = a.dims();
+        let tolerance = (FINE * (m.max(n) as f32).sqrt()).max(2e-7);
+        let options = Options { max_sweeps: self.max_sweeps, coarse: COARSE, fine: tolerance };
+        let Outcome { long, sigma, short, status } = kernel::block_jacobi(a.clone(), options);
+        let status: Vec<f32> = status.try_into_vec_as()?;
+        let mut failed = Vec::new();
+        for (offset, status) in status.chunks(kernel::STATUS).enumerate() {
+            let index = first + offset;
+            let &[cosine, sweeps, longest, unscale] = status else { continue };
+            let largest = f64::from(longest) * f64::from(unscale);
+            if unscale.is_nan() {
+                let values: Vec<f32> = a.clone().narrow(0, offset, 1).try_into_vec_as()?;
+                failed.extend(check_finite(Matrix { index, m, n, values: &values }).err());
+            } else if largest > f64::from(f32::MAX) {
+                failed.push(SvdError::Overflow { index, sigma: largest });
+            } else if cosine > TOLERATED * tolerance {
+                failed.push(SvdError::NoConvergence { index, sweeps: sweeps as usize, residual: cosine.into() });
+            }
+        }
+        debug_assert_eq!(long.dims(), [matrices, m.min(n), m.max(n)], "the kernels hand out reduced factors");
+        let (u, vt) = if m >= n { (long.swap_dims(1, 2), short) } else { (short.swap_dims(1, 2), long) };
+        Ok(Attempt { svd: Svd { u, s: sigma, vt }, failed })
+    }
+}
+
+/// One batch of the parts of one.
+fn join(mut parts: Vec<Attempt>) -> Attempt {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let failed = parts.iter_mut().flat_map(|part| part.failed.drain(..)).collect();
+    let parts: Vec<Svd> = parts.into_iter().map(|part| part.svd).collect();
+    let svd = Svd {
+        u: Tensor::cat(parts.iter().map(|svd| svd.u.clone()).collect(), 0),
+        s: Tensor::cat(parts.iter().map(|svd| svd.s.clone()).collect(), 0),
+        vt: Tensor::cat(parts.iter().map(|svd| svd.vt.clone()).collect(), 0),
+    };
+    Attempt { svd, failed }
+}

@@ -1,0 +1,450 @@
+//! The kernels of [`BlockJacobiSvd`](crate::BlockJacobiSvd) and the order they run in.
+//!
+//! Here alone the crate names a backend: CubeCL compiles for CUDA, Vulkan, Metal and DirectX. Equations: docs/svd.md.
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
+use burn::tensor::{DType, Device, Shape, Tensor};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeBackend, kernel::into_contiguous};
+use cubecl::prelude::*;
+
+use launch::{Call, Operand};
+use product::Form;
+
+mod cholesky;
+mod gram;
+mod launch;
+mod product;
+mod reduce;
+mod rotate;
+mod rows;
+
+/// Units of every cube; what WebGPU guarantees.
+const UNITS: usize = 256;
+
+/// Chunks in which the largest entry of a matrix is looked for.
+const CHUNKS: usize = 64;
+
+/// Rows shorter than this, over the longest, are left out of the Gram matrix.
+const NEGLIGIBLE: f32 = 1e-10;
+
+/// The size of the noise that replaces a vanished row, times `√n` and over the longest row: all of it together stays
+/// near the rounding of one row.
+const NOISE: f32 = 3e-7;
+
+/// A row has vanished when it is this much shorter than the noise that would replace it. Noise made orthogonal to
+/// other noise in a space of just its own dimension gets shorter by as much as that dimension.
+const VANISHED: f32 = 1.0 / 16384.0;
+
+/// What the kernels are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Sweeps over the triangular factor, and again over the matrix itself.
+    pub(crate) max_sweeps: usize,
+    /// The cosine at which the triangular factor is left.
+    pub(crate) coarse: f32,
+    /// The cosine at which the matrix itself is done.
+    pub(crate) fine: f32,
+}
+
+/// What the kernels return.
+pub(crate) struct Outcome {
+    /// The vectors of the longer side, `[matrices, k, max(m, n)]`.
+    pub(crate) long: Tensor<3>,
+    /// `[matrices, k]`.
+    pub(crate) sigma: Tensor<2>,
+    /// The vectors of the shorter side, `[matrices, k, k]`.
+    pub(crate) short: Tensor<3>,
+    /// For each matrix the last cosine, the sweeps, the largest singular value before and the factor of its scaling.
+    pub(crate) status: Tensor<2>,
+}
+
+/// Matrices that one call takes: the second and third side of a grid are this long everywhere.
+pub(crate) const MAX_MATRICES: usize = 65_535;
+
+/// Whether the kernels can be compiled for `device`.
+pub(crate) fn runs_on(device: &Device) -> bool {
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Cube(_))
+}
+
+/// Whether `device` has kernels and is not made of software.
+pub(crate) fn is_hardware(device: &Device) -> bool {
+    #[cfg(feature = "wgpu")]
+    if device.clone().without_autodiff() == Device::wgpu(burn::tensor::DeviceKind::Cpu) {
+        return false;
+    }
+    runs_on(device)
+}
+
+/// Numbers for each matrix in [`Outcome::status`].
+pub(crate) const STATUS: usize = 4;
+
+/// Decomposes `a`, `[matrices, m, n]`, f32 and not empty, on a device with kernels.
+pub(crate) fn block_jacobi(a: Tensor<3>, options: Options) -> Outcome {
+    let (long, sigma, short, status) = <Dispatch as SvdOps>::block_jacobi(a.into_dispatch(), options);
+    Outcome {
+        long: Tensor::from_dispatch(long),
+        sigma: Tensor::from_dispatch(sigma),
+        short: Tensor::from_dispatch(short),
+        status: Tensor::from_dispatch(status),
+    }
+}
+
+/// The factors of a batch as they leave the kernels, in the order of [`Outcome`].
+type Four<T> = (T, T, T, T);
+
+/// The extension of Burn's backends.
+#[backend_extension(Cube, Fusion)]
+pub(crate) trait SvdOps: Backend {
+    /// See [`block_jacobi`].
+    #[fusion(meta = output_specs)]
+    fn block_jacobi(
+        a: FloatTensor<Self>,
+        options: Options,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+fn output_specs(a: &TensorSpec, _: &Options) -> Four<TensorSpec> {
+    let [matrices, m, n] = a.shape.dims();
+    let (k, len) = (m.min(n), m.max(n));
+    let spec = |shape: &[usize]| TensorSpec::new(Shape::from(shape.to_vec()), DType::F32);
+    (spec(&[matrices, k, len]), spec(&[matrices, k]), spec(&[matrices, k, k]), spec(&[matrices, STATUS]))
+}
+
+impl SvdOps for CubeBackend {
+    fn block_jacobi(a: FloatTensor<Self>, options: Options) -> Four<FloatTensor<Self>> {
+        let [matrices, m, n] = a.meta.shape().dims();
+        Run::new(into_contiguous(a), [matrices, m, n], options).decompose()
+    }
+}
+
+/// One batch on its way through the kernels.
+struct Run {
+    a: CubeTensor,
+    options: Options,
+    matrices: usize,
+    m: usize,
+    n: usize,
+    /// Rows in a block.
+    block: usize,
+    /// Rows of each matrix: `min(m, n)`, the number of vectors.
+    used: usize,
+    /// The same, filled up to whole pairs of blocks.
+    count: usize,
+    /// Length of a vector: `max(m, n)`.
+    len: usize,
+}
+
+impl Run {
+    fn new(a: CubeTensor, [matrices, m, n]: [usize; 3], options: Options) -> Self {
+        let block = rotate::block_for(a.client.properties().hardware.max_shared_memory_size);
+        let (used, len) = (m.min(n), m.max(n));
+        Self { a, options, matrices, m, n, block, used, count: used.next_multiple_of(2 * block), len }
+    }
+
+    fn decompose(self) -> Four<CubeTensor> {
+        let (scale, unscale) = self.scales();
+        let vectors = self.load(&scale);
+        let v = self.right_vectors(&vectors);
+        let (rows, status) = self.refresh(&vectors, &v);
+        self.hand_out(&rows, &unscale, status)
+    }
+
+    /// The powers of two that bring the largest entry of each matrix near one, and those that undo it.
+    ///
+    /// A matrix that is not finite is decomposed as zeros and made NaN at the end.
+    fn scales(&self) -> (Vec<f32>, Vec<f32>) {
+        let found = self.integers(self.matrices * CHUNKS);
+        rows::largest_magnitude::launch(
+            self.client(),
+            CubeCount::new_2d(CHUNKS as u32, self.matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            self.a.clone().into_buffer_arg(),
+            found.clone().into_buffer_arg(),
+            self.m * self.n,
+            CHUNKS,
+        );
+        let bytes = self.client().read_one_unchecked(found.handle);
+        let largest = u32::from_bytes(&bytes).chunks(CHUNKS).map(|chunk| chunk.iter().copied().max().unwrap_or(0));
+        largest.map(|bits| scale_of(f32::from_bits(bits))).unzip()
+    }
+
+    /// The vectors as rows, `[matrices, count, len]`.
+    fn load(&self, scale: &[f32]) -> CubeTensor {
+        let vectors = self.floats(self.matrices * self.count * self.len);
+        let (row_step, entry_step) = if self.m >= self.n { (1, self.n) } else { (self.n, 1) };
+        self.elementwise(vectors.meta.num_elements(), |cubes, units| {
+            rows::load::launch(
+                self.client(),
+                cubes,
+                units,
+                self.a.clone().into_buffer_arg(),
+                self.upload(scale).into_buffer_arg(),
+                vectors.clone().into_buffer_arg(),
+                self.m * self.n,
+                self.used,
+                self.count,
+                self.len,
+                row_step,
+                entry_step,
+            );
+        });
+        vectors
+    }
+
+    /// The singular vectors of the shorter side as rows, `[matrices, count, count]`: those of the Gram matrix's
+    /// triangular factor, made orthogonal to rounding.
+    fn right_vectors(&self, vectors: &CubeTensor) -> CubeTensor {
+        let count = self.count;
+        let square = self.matrices * count * count;
+        let (gram, equilibrated, factor) = (self.floats(square), self.floats(square), self.floats(square));
+        self.row_product(vectors, self.len, &gram, Call::of(Form::RightTransposed));
+        let norm = self.norms(vectors, self.len, self.len);
+        let order = self.descending(&norm);
+
+        // Rounding of a sum of `len` squares, with room to spare.
+        let shift = 2.0 * f32::EPSILON * (self.used as f32).sqrt();
+        self.elementwise(square, |cubes, units| {
+            rows::equilibrate::launch(
+                self.client(),
+                cubes,
+                units,
+                gram.clone().into_buffer_arg(),
+                norm.clone().into_buffer_arg(),
+                order.clone().into_buffer_arg(),
+                equilibrated.clone().into_buffer_arg(),
+                count,
+                NEGLIGIBLE,
+                shift,
+            );
+        });
+        self.cholesky(&equilibrated, &factor, shift);
+        self.elementwise(square, |cubes, units| {
+            rows::restore_norms::launch(
+                self.client(),
+                cubes,
+                units,
+                factor.clone().into_buffer_arg(),
+                norm.clone().into_buffer_arg(),
+                order.clone().into_buffer_arg(),
+                self.used,
+                count,
+                NEGLIGIBLE,
+            );
+        });
+
+        let sweeps = Sweeps { rows: &factor, stride: count, len: count, tolerance: self.options.coarse };
+        self.sweep(&sweeps, |_| ());
+        let factor_norm = self.norms(&factor, count, count);
+        let factor_order = self.descending(&factor_norm);
+        let v = self.floats(square);
+        self.elementwise(square, |cubes, units| {
+            rows::unit_rows::launch(
+                self.client(),
+                cubes,
+                units,
+                factor.clone().into_buffer_arg(),
+                factor_norm.clone().into_buffer_arg(),
+                factor_order.clone().into_buffer_arg(),
+                order.clone().into_buffer_arg(),
+                v.clone().into_buffer_arg(),
+                count,
+            );
+        });
+        // Newton-Schulz, V ← (1.5 I − 0.5 V Vᵀ) V: from the coarse cosine to half its digits, and to all of them.
+        let once = self.newton_schulz(&v, &gram, equilibrated);
+        self.newton_schulz(&once, &gram, v)
+    }
+
+    fn newton_schulz(&self, v: &CubeTensor, gram: &CubeTensor, out: CubeTensor) -> CubeTensor {
+        let count = self.count;
+        self.row_product(v, count, gram, Call { scale: -0.5, diagonal: 1.5, ..Call::of(Form::RightTransposed) });
+        self.product(
+            [
+                Operand { buffer: gram, at: 0, row: count, matrix: count * count },
+                Operand { buffer: v, at: 0, row: count, matrix: count * count },
+                Operand { buffer: &out, at: 0, row: count, matrix: count * count },
+            ],
+            [count, count, count],
+            Call::of(Form::Plain),
+        );
+        out
+    }
+
+    /// `B = V A` beside `V`, made orthogonal to the last digits: `[matrices, count, len + count]`.
+    fn refresh(&self, vectors: &CubeTensor, v: &CubeTensor) -> (CubeTensor, Vec<[f32; 2]>) {
+        let (count, len, stride) = (self.count, self.len, self.len + self.count);
+        let rows = self.floats(self.matrices * count * stride);
+        self.elementwise(v.meta.num_elements(), |cubes, units| {
+            rows::place::launch(
+                self.client(),
+                cubes,
+                units,
+                v.clone().into_buffer_arg(),
+                rows.clone().into_buffer_arg(),
+                count,
+                stride,
+                len,
+            );
+        });
+        self.product(
+            [
+                Operand { buffer: v, at: 0, row: count, matrix: count * count },
+                Operand { buffer: vectors, at: 0, row: len, matrix: count * len },
+                Operand { buffer: &rows, at: 0, row: stride, matrix: count * stride },
+            ],
+            [count, len, count],
+            Call::of(Form::Plain),
+        );
+        let noise = NOISE / (self.used as f32).sqrt();
+        let sweeps = Sweeps { rows: &rows, stride, len, tolerance: self.options.fine };
+        let status = self.sweep(&sweeps, |sweep| {
+            let norm = self.norms(&rows, stride, len);
+            rows::replace_vanished::launch(
+                self.client(),
+                CubeCount::new_2d(count as u32, self.matrices as u32),
+                CubeDim::new_1d(UNITS as u32),
+                rows.clone().into_buffer_arg(),
+                norm.into_buffer_arg(),
+                count,
+                stride,
+                len,
+                VANISHED * noise,
+                noise,
+                sweep as u32,
+            );
+        });
+        (rows, status)
+    }
+
+    /// Sweeps until the rows of every matrix are orthogonal; the last cosine and the sweeps of each.
+    fn sweep(&self, sweeps: &Sweeps<'_>, before: impl Fn(usize)) -> Vec<[f32; 2]> {
+        let (matrices, block) = (self.matrices, self.block);
+        let (steps, pairs) = (self.count / block - 1, self.count / block / 2);
+        let width = 2 * block;
+        let rotation = self.floats(matrices * pairs * width * width);
+        let active = self.integers(matrices * pairs);
+        let cosines = self.floats(matrices * steps * pairs);
+        let largest = self.floats(matrices);
+        let mut status = vec![[f32::INFINITY, 0.0]; matrices];
+        for sweep in 0..self.options.max_sweeps {
+            let done: Vec<u32> = status.iter().map(|[cosine, _]| u32::from(*cosine <= sweeps.tolerance)).collect();
+            if !done.contains(&0) {
+                break;
+            }
+            before(sweep);
+            let scratch = [&rotation, &cosines, &active, &self.upload(&done)];
+            (0..steps).for_each(|step| self.step(sweeps, step, scratch));
+            rotate::sweep_cosine::launch(
+                self.client(),
+                CubeCount::new_1d(matrices as u32),
+                CubeDim::new_1d(UNITS as u32),
+                cosines.clone().into_buffer_arg(),
+                largest.clone().into_buffer_arg(),
+                steps * pairs,
+            );
+            let bytes = self.client().read_one_unchecked(largest.handle.clone());
+            for ((status, found), done) in status.iter_mut().zip(f32::from_bytes(&bytes)).zip(done) {
+                if done == 0 {
+                    *status = [*found, status[1] + 1.0];
+                }
+            }
+        }
+        status
+    }
+
+    /// Makes the rows of disjoint pairs of blocks orthogonal. `scratch` is the rotations, the cosines found, which pairs
+    /// turn, and which matrices are done.
+    fn step(&self, sweeps: &Sweeps<'_>, step: usize, [rotation, cosines, active, done]: [&CubeTensor; 4]) {
+        let (matrices, pairs) = (self.matrices as u32, (self.count / self.block / 2) as u32);
+        rotate::rotations::launch(
+            self.client(),
+            CubeCount::new_2d(pairs, matrices),
+            CubeDim::new_1d(UNITS as u32),
+            sweeps.rows.clone().into_buffer_arg(),
+            rotation.clone().into_buffer_arg(),
+            cosines.clone().into_buffer_arg(),
+            active.clone().into_buffer_arg(),
+            done.clone().into_buffer_arg(),
+            self.count,
+            sweeps.stride,
+            sweeps.len,
+            step,
+            sweeps.tolerance,
+            self.block,
+        );
+        rotate::turn::launch(
+            self.client(),
+            CubeCount::new_3d(sweeps.stride.div_ceil(rotate::TURN_TILE) as u32, pairs, matrices),
+            CubeDim::new_1d(UNITS as u32),
+            sweeps.rows.clone().into_buffer_arg(),
+            rotation.clone().into_buffer_arg(),
+            active.clone().into_buffer_arg(),
+            self.count,
+            sweeps.stride,
+            step,
+            self.block,
+        );
+    }
+
+    /// The factors, longest singular value first.
+    fn hand_out(&self, rows: &CubeTensor, unscale: &[f32], status: Vec<[f32; 2]>) -> Four<CubeTensor> {
+        let (matrices, used, len, stride) = (self.matrices, self.used, self.len, self.len + self.count);
+        let norm = self.norms(rows, stride, len);
+        let order = self.descending(&norm);
+        let long = self.tensor(vec![matrices, used, len], DType::F32);
+        let sigma = self.tensor(vec![matrices, used], DType::F32);
+        let short = self.tensor(vec![matrices, used, used], DType::F32);
+        rows::hand_out::launch(
+            self.client(),
+            CubeCount::new_2d(used as u32, matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            rows.clone().into_buffer_arg(),
+            norm.clone().into_buffer_arg(),
+            order.into_buffer_arg(),
+            self.upload(unscale).into_buffer_arg(),
+            long.clone().into_buffer_arg(),
+            sigma.clone().into_buffer_arg(),
+            short.clone().into_buffer_arg(),
+            used,
+            self.count,
+            stride,
+            len,
+            self.m >= self.n,
+        );
+        let bytes = self.client().read_one_unchecked(norm.handle);
+        let longest = f32::from_bytes(&bytes).chunks(self.count).map(|norms| norms.iter().copied().fold(0.0, f32::max));
+        let status: Vec<f32> = (status.into_iter().zip(longest).zip(unscale))
+            .flat_map(|(([cosine, sweeps], longest), unscale)| [cosine, sweeps, longest, *unscale])
+            .collect();
+        let status = self.upload_as(&status, vec![matrices, STATUS]);
+        (long, sigma, short, status)
+    }
+}
+
+/// Rows that sweeps make orthogonal.
+struct Sweeps<'a> {
+    rows: &'a CubeTensor,
+    /// From one row to the next.
+    stride: usize,
+    /// Entries in which the rows are to be orthogonal.
+    len: usize,
+    /// The largest cosine that counts as orthogonal.
+    tolerance: f32,
+}
+
+/// The power of two that brings a magnitude into `[1, 4)`, and its inverse; `(0, 0)` for zero and `(0, NaN)` for what is
+/// not finite. Neither is subnormal: GPUs may take that for zero.
+fn scale_of(magnitude: f32) -> (f32, f32) {
+    if !magnitude.is_finite() {
+        return (0.0, f32::NAN);
+    }
+    if magnitude < f32::MIN_POSITIVE {
+        return (0.0, 0.0);
+    }
+    let power = f32::from_bits(magnitude.to_bits() & f32::INFINITY.to_bits());
+    let unscale = power.min(1.0 / f32::MIN_POSITIVE);
+    (1.0 / unscale, unscale)
+}

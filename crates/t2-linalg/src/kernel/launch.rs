@@ -1,0 +1,221 @@
+//! Launches that more than one step of [`Run`] makes, and the buffers they work on.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::element::CubeElement as Element;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::Client;
+use cubecl::prelude::*;
+
+use super::product::Form;
+use super::{Run, UNITS, cholesky, product, rows};
+
+impl Run {
+    /// `out = scale rows rowsᵀ + diagonal I`, `[matrices, count, count]`.
+    pub(super) fn row_product(&self, rows: &CubeTensor, len: usize, out: &CubeTensor, call: Call) {
+        let count = self.count;
+        self.product(
+            [
+                Operand { buffer: rows, at: 0, row: len, matrix: count * len },
+                Operand { buffer: rows, at: 0, row: len, matrix: count * len },
+                Operand { buffer: out, at: 0, row: count, matrix: count * count },
+            ],
+            [count, count, len],
+            call,
+        );
+    }
+
+    /// One product for each matrix, of the sizes `[m, n, depth]`.
+    pub(super) fn product(&self, [left, right, out]: [Operand<'_>; 3], [m, n, depth]: [usize; 3], call: Call) {
+        product::product::launch(
+            self.client(),
+            CubeCount::new_3d(n.div_ceil(product::TILE) as u32, m.div_ceil(product::TILE) as u32, self.matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            left.buffer.clone().into_buffer_arg(),
+            right.buffer.clone().into_buffer_arg(),
+            out.buffer.clone().into_buffer_arg(),
+            left.at,
+            left.row,
+            left.matrix,
+            right.at,
+            right.row,
+            right.matrix,
+            out.at,
+            out.row,
+            out.matrix,
+            m,
+            n,
+            depth,
+            call.scale,
+            call.diagonal,
+            call.form,
+            call.accumulate,
+        );
+    }
+
+    /// The upper triangular factor of each `gram`, which is used up.
+    pub(super) fn cholesky(&self, gram: &CubeTensor, factor: &CubeTensor, floor: f32) {
+        let count = self.count;
+        for start in (0..count).step_by(cholesky::PANEL) {
+            cholesky::cholesky_panel::launch(
+                self.client(),
+                CubeCount::new_2d(count.div_ceil(UNITS) as u32, self.matrices as u32),
+                CubeDim::new_1d(UNITS as u32),
+                gram.clone().into_buffer_arg(),
+                factor.clone().into_buffer_arg(),
+                count,
+                start,
+                floor,
+            );
+            let next = start + cholesky::PANEL;
+            if next < count {
+                let panel = Operand { buffer: factor, at: start * count + next, row: count, matrix: count * count };
+                self.product(
+                    [panel, panel, Operand { buffer: gram, at: next * count + next, ..panel }],
+                    [count - next, count - next, cholesky::PANEL],
+                    Call { scale: -1.0, accumulate: true, ..Call::of(Form::LeftTransposed) },
+                );
+            }
+        }
+    }
+
+    /// The norms of all rows, `[matrices, count]`.
+    pub(super) fn norms(&self, rows: &CubeTensor, stride: usize, len: usize) -> CubeTensor {
+        let norm = self.floats(self.matrices * self.count);
+        rows::norms::launch(
+            self.client(),
+            CubeCount::new_2d(self.count as u32, self.matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            rows.clone().into_buffer_arg(),
+            norm.clone().into_buffer_arg(),
+            self.count,
+            stride,
+            len,
+        );
+        norm
+    }
+
+    /// The order of the rows, longest first, `[matrices, count]`.
+    pub(super) fn descending(&self, norm: &CubeTensor) -> CubeTensor {
+        let order = self.integers(self.matrices * self.count);
+        self.elementwise(self.matrices * self.count, |cubes, units| {
+            rows::descending::launch(
+                self.client(),
+                cubes,
+                units,
+                norm.clone().into_buffer_arg(),
+                order.clone().into_buffer_arg(),
+                self.count,
+            );
+        });
+        order
+    }
+
+    /// Calls `launch` with a grid of a unit for each of `elements`.
+    pub(super) fn elementwise(&self, elements: usize, launch: impl FnOnce(CubeCount, CubeDim)) {
+        let units = CubeDim::new_1d(UNITS as u32);
+        launch(cubecl::calculate_cube_count_elemwise(self.client(), elements, units), units);
+    }
+
+    pub(super) fn floats(&self, elements: usize) -> CubeTensor {
+        self.tensor(vec![elements], DType::F32)
+    }
+
+    pub(super) fn integers(&self, elements: usize) -> CubeTensor {
+        self.tensor(vec![elements], DType::U32)
+    }
+
+    /// A tensor that is not initialized.
+    pub(super) fn tensor(&self, shape: Vec<usize>, dtype: DType) -> CubeTensor {
+        let shape = Shape::from(shape);
+        let handle = self.client().empty(shape.num_elements() * dtype.size());
+        CubeTensor::new_contiguous(self.client().clone(), self.a.device.clone(), shape, handle, dtype)
+    }
+
+    pub(super) fn upload<E: Element>(&self, data: &[E]) -> CubeTensor {
+        self.upload_as(data, vec![data.len()])
+    }
+
+    pub(super) fn upload_as<E: Element>(&self, data: &[E], shape: Vec<usize>) -> CubeTensor {
+        let handle = self.client().create_from_slice(E::as_bytes(data));
+        let (client, device) = (self.client().clone(), self.a.device.clone());
+        CubeTensor::new_contiguous(client, device, Shape::from(shape), handle, E::dtype())
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.a.client
+    }
+}
+
+/// A block in each matrix of a buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a> {
+    pub(super) buffer: &'a CubeTensor,
+    /// Its first entry in the first matrix.
+    pub(super) at: usize,
+    /// From one row to the next.
+    pub(super) row: usize,
+    /// From one matrix to the next.
+    pub(super) matrix: usize,
+}
+
+/// What a product does beside multiplying.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    pub(super) form: Form,
+    pub(super) scale: f32,
+    pub(super) diagonal: f32,
+    pub(super) accumulate: bool,
+}
+
+impl Call {
+    /// A product and nothing else.
+    pub(super) fn of(form: Form) -> Self {
+        Self { form, scale: 1.0, diagonal: 0.0, accumulate: false }
+    }
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests {
+    use burn::backend::DispatchDevice;
+    use burn::tensor::Device;
+
+    use super::super::Options;
+    use super::*;
+
+    /// A product of the kernels is one of f32: TF32, whose mantissa has ten bits, errs by 3e-4.
+    #[test]
+    fn products_are_true_f32() {
+        let device = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().next().unwrap();
+        let DispatchDevice::Cube(device) = device.as_dispatch() else { panic!("no kernels on {device:?}") };
+        let [m, n, depth] = [70, 97, 300];
+        let value = |i: usize, seed: usize| ((i * 7919 + seed) % 1013) as f32 / 1013.0 - 0.5;
+        let left: Vec<f32> = (0..m * depth).map(|i| value(i, 3)).collect();
+        let right: Vec<f32> = (0..n * depth).map(|i| value(i, 5)).collect();
+        let client = device.client();
+        let tensor = |data: &[f32]| {
+            let handle = client.create_from_slice(f32::as_bytes(data));
+            let shape = Shape::from([1, 1, data.len()]);
+            CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32)
+        };
+        let run = Run::new(tensor(&left), [1, m, depth], Options { max_sweeps: 1, coarse: 1.0, fine: 1.0 });
+        let out = run.floats(m * n);
+        run.product(
+            [
+                Operand { buffer: &run.a, at: 0, row: depth, matrix: 0 },
+                Operand { buffer: &tensor(&right), at: 0, row: depth, matrix: 0 },
+                Operand { buffer: &out, at: 0, row: n, matrix: 0 },
+            ],
+            [m, n, depth],
+            Call::of(Form::RightTransposed),
+        );
+        let bytes = client.read_one_unchecked(out.handle);
+        let dot = |i: usize, j: usize, f: fn(f64, f64) -> f64| -> f64 {
+            let terms = left[i * depth..][..depth].iter().zip(&right[j * depth..][..depth]);
+            terms.map(|(x, y)| f(f64::from(*x), f64::from(*y))).sum()
+        };
+        for (at, found) in f32::from_bytes(&bytes).iter().enumerate() {
+            let (exact, size) = (dot(at / n, at % n, |x, y| x * y), dot(at / n, at % n, |x, y| (x * y).abs()));
+            assert!((f64::from(*found) - exact).abs() < 1e-6 * size, "entry {at} is {found}, not {exact}");
+        }
+    }
+}
