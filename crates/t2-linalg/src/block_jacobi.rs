@@ -97,7 +97,14 @@ impl BlockJacobiSvd {
         }
         debug_assert_eq!(long.dims(), [matrices, m.min(n), m.max(n)], "the kernels hand out reduced factors");
         let (u, vt) = if m >= n { (long.swap_dims(1, 2), short) } else { (short.swap_dims(1, 2), long) };
-        Ok(Attempt { svd: Svd { u, s: sigma, vt }, failed })
+        let mut svd = Svd { u, s: sigma, vt };
+        for offset in failed.iter().filter_map(SvdError::index).map(|index| index - first) {
+            let matrix = offset..offset + 1;
+            svd.u = svd.u.slice_fill([matrix.clone()], f32::NAN);
+            svd.s = svd.s.slice_fill([matrix.clone()], f32::NAN);
+            svd.vt = svd.vt.slice_fill([matrix], f32::NAN);
+        }
+        Ok(Attempt { svd, failed })
     }
 }
 

@@ -139,7 +139,7 @@ struct Run {
 
 impl Run {
     fn new(a: CubeTensor, [matrices, m, n]: [usize; 3], options: Options) -> Self {
-        let block = rotate::block_for(a.client.properties().hardware.max_shared_memory_size);
+        let block = rotate::BLOCK;
         let (used, len) = (m.min(n), m.max(n));
         Self { a, options, matrices, m, n, block, used, count: used.next_multiple_of(2 * block), len }
     }

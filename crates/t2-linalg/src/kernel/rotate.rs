@@ -12,16 +12,8 @@ use super::reduce::max_of_cube;
 /// Columns that one cube of [`turn`] takes.
 pub(super) const TURN_TILE: usize = 64;
 
-/// Rows in a block: what the shared memory of the device has room for.
-pub(super) fn block_for(shared_memory: usize) -> usize {
-    let bytes = |block: usize| {
-        let width = 2 * block;
-        let rotations = 2 * width * (width + 1) + width * (GRAM_TILE + 1) + 3 * width;
-        let turn = width * (TURN_TILE + width);
-        size_of::<f32>() * rotations.max(turn)
-    };
-    if bytes(32) <= shared_memory { 32 } else { 16 }
-}
+/// Rows in a block: two of them need 13 KiB of shared memory, of the 16 that every device has.
+pub(super) const BLOCK: usize = 16;
 
 /// The first player of `game` in round `round` of the round robin of `players`: the circle method, player 0 stays.
 #[cube]

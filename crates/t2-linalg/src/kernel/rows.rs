@@ -225,7 +225,7 @@ pub(super) fn replace_vanished(
 /// Hands out the factors of each matrix, longest row first: its norm, the row at length one and its tail, with signs
 /// that make the largest entry of the left vector positive. One cube for each row (x) and matrix (y).
 ///
-/// `unscale` gives the norms their size back and makes the factors of a spoiled matrix NaN.
+/// `unscale` gives the norms their size back.
 #[cube(launch)]
 pub(super) fn hand_out(
     rows: &[f32],
@@ -284,16 +284,14 @@ pub(super) fn hand_out(
 
     let out = matrix * used + place;
     let size_back = unscale[matrix];
-    // Zero times NaN: what a spoiled matrix adds to its factors.
-    let spoil = size_back * 0.0;
     let mut n = unit;
     while n < len {
-        long[out * len + n] = sign * rows[at + n] / length + spoil;
+        long[out * len + n] = sign * rows[at + n] / length;
         n += UNITS;
     }
     let mut n = unit;
     while n < used {
-        short[out * used + n] = sign * rows[at + len + n] + spoil;
+        short[out * used + n] = sign * rows[at + len + n];
         n += UNITS;
     }
     if unit == 0 {
