@@ -1,11 +1,13 @@
 //! Running a model under experts: load, mix, decompose what they scale, attach.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::module::Module;
+use indicatif::HumanDuration;
 use t2_linalg::AutoSvd;
-use t2_model::decomposition::{Decomposition, Targets};
+use t2_model::decomposition::{Decomposition, Progress, Targets};
 use t2_model::expert::{Expert, ExpertInfo};
 
 use crate::cli::WeightedExpert;
@@ -34,27 +36,33 @@ pub(crate) fn adapt(model: &mut LoadedModel, experts: &[WeightedExpert], out: &O
 
 /// The singular value decomposition of the `targets` of `model`, from the cache where it is there.
 pub(crate) fn decompose(model: &LoadedModel, targets: Targets, out: &Output) -> anyhow::Result<Decomposition> {
-    decompose_into(model, targets, None, out)
+    decompose_into(model, targets, &decompositions_dir()?, out)
 }
 
-/// The same, with the factors in `dir` if one is given.
+/// The same, with the factors in `dir`.
 pub(crate) fn decompose_into(
     model: &LoadedModel,
     targets: Targets,
-    dir: Option<&Path>,
+    dir: &Path,
     out: &Output,
 ) -> anyhow::Result<Decomposition> {
-    let cache = dir.map_or_else(decompositions_dir, |dir| Ok(dir.to_owned()))?;
-    let bar = out.progress(0, "decomposing");
-    let progress = |progress: t2_model::decomposition::Progress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        interrupt::poll()
-    };
     let solver = AutoSvd::default();
-    let decomposition = Decomposition::of(&model.checkpoint.model, targets, &solver, Some(&cache), progress);
-    bar.finish_and_clear();
-    Ok(decomposition?)
+    let decomposition = Decomposition::of(&model.checkpoint.model, targets, &solver, Some(dir), progress(out))?;
+    Ok(decomposition)
+}
+
+/// A bar that follows a decomposition, with the time that is left, and Ctrl-C.
+pub(crate) fn progress(out: &Output) -> impl FnMut(Progress) -> ControlFlow<()> {
+    let bar = out.progress_without_estimate(0, "decomposing");
+    move |Progress { done, total, remaining }| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+        bar.set_prefix(remaining.map_or_else(String::new, |remaining| format!("{} left", HumanDuration(remaining))));
+        if done == total {
+            bar.finish_and_clear();
+        }
+        interrupt::poll()
+    }
 }
 
 /// Where decompositions are kept.

@@ -11,6 +11,8 @@ use burn::tensor::DeviceType;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
 
+use crate::cli::Global;
+
 /// What `--device` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
@@ -112,8 +114,18 @@ pub(crate) fn open(choice: Choice) -> anyhow::Result<Device> {
     Ok(found.device)
 }
 
+/// The device and the type of the weights that the global options name.
+pub(crate) fn of(global: &Global) -> anyhow::Result<(Device, Option<DType>)> {
+    let device = open(global.device)?;
+    let dtype = global.dtype.map(DType::from);
+    if let Some(dtype) = dtype {
+        check_dtype(&device, dtype)?;
+    }
+    Ok((device, dtype))
+}
+
 /// Refuse a type of weights that `device` cannot compute with.
-pub(crate) fn check_dtype(device: &Device, dtype: DType) -> anyhow::Result<()> {
+fn check_dtype(device: &Device, dtype: DType) -> anyhow::Result<()> {
     if device.supports_dtype(dtype) {
         return Ok(());
     }

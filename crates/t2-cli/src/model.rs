@@ -35,11 +35,7 @@ pub(crate) struct LoadedModel {
 impl LoadedModel {
     /// Load MODEL onto the device and in the type that the global options name.
     pub(crate) fn load(name: &str, global: &Global, out: &Output) -> anyhow::Result<Self> {
-        let device = device::open(global.device)?;
-        let dtype = global.dtype.map(Into::into);
-        if let Some(dtype) = dtype {
-            device::check_dtype(&device, dtype)?;
-        }
+        let (device, dtype) = device::of(global)?;
         let dir = source::locate(name, out)?;
         let tokenizer = Tokenizer::load(&dir)?;
         let checkpoint = checkpoint::load(&dir, dtype, &device)?;

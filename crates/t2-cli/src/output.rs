@@ -13,6 +13,8 @@ use crate::environment;
 
 /// How a progress bar of steps looks.
 const STEPS: &str = "{msg} [{elapsed_precise}] {wide_bar} {pos}/{len} ({eta})";
+/// How a progress bar of steps of unequal length looks: the prefix says how long it will take.
+const UNEQUAL: &str = "{msg} [{elapsed_precise}] {wide_bar} {pos}/{len} {prefix}";
 /// How a progress bar of bytes looks.
 const BYTES: &str = "{msg} [{elapsed_precise}] {wide_bar} {bytes}/{total_bytes} ({eta})";
 
@@ -71,6 +73,11 @@ impl Output {
     /// A bar for `total` steps; hidden under `-q` and where stderr is no terminal.
     pub(crate) fn progress(&self, total: u64, message: impl Into<Cow<'static, str>>) -> ProgressBar {
         self.bar(total, message, STEPS)
+    }
+
+    /// The same for steps of unequal length; whoever moves it says in its prefix how long it will take.
+    pub(crate) fn progress_without_estimate(&self, total: u64, message: impl Into<Cow<'static, str>>) -> ProgressBar {
+        self.bar(total, message, UNEQUAL)
     }
 
     /// A bar for `total` bytes; hidden under `-q` and where stderr is no terminal.

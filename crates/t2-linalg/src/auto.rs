@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 
-use crate::{Attempt, HostSvd, SvdError, SvdSolver};
+use crate::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
 
 /// Decomposes where it is fastest: on a GPU with `BlockJacobiSvd`, if the crate was built with its kernels, and on the CPU with [`HostSvd`] everywhere else.
 ///
@@ -31,6 +31,10 @@ impl AutoSvd {
 impl SvdSolver for AutoSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
         self.solver(&a.device()).svd_each(a)
+    }
+
+    fn demand(&self, dims: [usize; 2], device: &Device) -> Demand {
+        self.solver(device).demand(dims, device)
     }
 
     fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {

@@ -97,6 +97,13 @@ where
     Ok(Attempt { svd, failed })
 }
 
+/// Bytes that a host solver needs for each `[m, n]` of a batch beside what it computes in: the matrices where the caller
+/// has them and as the solver reads them, two copies of the factors, and their product.
+pub(crate) fn host_bytes([m, n]: [usize; 2]) -> usize {
+    let k = m.min(n);
+    size_of::<f32>() * (3 * m * n + 2 * (m + n + 1) * k)
+}
+
 /// Names the first value of a matrix that is not finite.
 pub(crate) fn check_finite(Matrix { index, n, values, .. }: Matrix<'_>) -> Result<(), SvdError> {
     match values.iter().position(|value| !value.is_finite()) {

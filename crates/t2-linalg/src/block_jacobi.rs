@@ -5,7 +5,7 @@ use burn::tensor::DType;
 
 use crate::batch::{Matrix, check_finite};
 use crate::kernel::{self, Options, Outcome};
-use crate::{Attempt, Svd, SvdError, SvdSolver};
+use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 
 /// The cosine at which the triangular factor is left: one Newton-Schulz step brings it to rounding.
 const COARSE: f32 = 1e-5;
@@ -60,8 +60,7 @@ impl SvdSolver for BlockJacobiSvd {
             let svd = Svd { u: zeros([batch, m, k]), s: Tensor::zeros([batch, k], &device), vt: zeros([batch, k, n]) };
             return Ok(Attempt { svd, failed: Vec::new() });
         }
-        // The widest buffer holds the vectors of one side beside those of the other.
-        let at_once = (VALUES_AT_ONCE / (k * (m.max(n) + k))).clamp(1, kernel::MAX_MATRICES);
+        let at_once = at_once([m, n]);
         let attempts: Result<Vec<Attempt>, SvdError> = (0..batch)
             .step_by(at_once)
             .map(|first| self.attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first))
@@ -71,6 +70,17 @@ impl SvdSolver for BlockJacobiSvd {
         let Svd { u, s, vt } = svd;
         Ok(Attempt { svd: Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) }, failed })
     }
+
+    fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {
+        Demand { bytes_per_matrix: size_of::<f32>() * kernel::values_per_matrix([m, n]), batch: at_once([m, n]) }
+    }
+}
+
+/// How many matrices one call of the kernels takes. The widest buffer holds the vectors of one side beside those of the
+/// other.
+fn at_once([m, n]: [usize; 2]) -> usize {
+    let k = m.min(n).max(1);
+    (VALUES_AT_ONCE / (k * (m.max(n) + k))).clamp(1, kernel::MAX_MATRICES)
 }
 
 impl BlockJacobiSvd {

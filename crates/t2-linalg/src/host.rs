@@ -6,8 +6,8 @@ use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
 use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch};
 use faer::{Auto, MatMut, MatRef, Par};
 
-use crate::batch::{Factors, Matrix, Schedule, decompose_each};
-use crate::{Attempt, SvdError, SvdSolver};
+use crate::batch::{Factors, Matrix, Schedule, decompose_each, host_bytes};
+use crate::{Attempt, Demand, SvdError, SvdSolver};
 
 /// The size of a bidiagonal matrix from which it is divided and conquered rather than solved by QR iteration.
 ///
@@ -40,16 +40,44 @@ impl Default for HostSvd {
     }
 }
 
-impl SvdSolver for HostSvd {
-    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
-        let [_, m, n] = a.dims();
-        let (schedule, par) = if m.min(n) < self.parallel_from {
+impl HostSvd {
+    /// How matrices of `[m, n]` share the cores.
+    fn schedule(&self, [m, n]: [usize; 2]) -> (Schedule, Par) {
+        if m.min(n) < self.parallel_from {
             (Schedule::AcrossBatch, Par::Seq)
         } else {
             (Schedule::OneByOne, Par::rayon(0))
-        };
+        }
+    }
+}
+
+impl SvdSolver for HostSvd {
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
+        let [_, m, n] = a.dims();
+        let (schedule, par) = self.schedule([m, n]);
         decompose_each(a, schedule, |matrix, factors, work| decompose(matrix, factors, work, par))
     }
+
+    fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {
+        let (schedule, par) = self.schedule([m, n]);
+        let batch = match schedule {
+            // Twice as many matrices as cores, so that a slow one does not leave the others idle for its whole length.
+            Schedule::AcrossBatch => 2 * rayon::current_num_threads(),
+            Schedule::OneByOne => 1,
+        };
+        let work = size_of::<f32>() * (m * n + m * m.min(n)) + scratch([m, n], par).size_bytes();
+        Demand { bytes_per_matrix: host_bytes([m, n]) + work, batch }
+    }
+}
+
+/// Memory for faer.
+fn scratch([m, n]: [usize; 2], par: Par) -> StackReq {
+    let thin = ComputeSvdVectors::Thin;
+    svd_scratch::<f32>(m, n, thin, thin, par, params().into())
+}
+
+fn params() -> SvdParams {
+    SvdParams { recursion_threshold: SMALLEST_DIVIDED, ..<SvdParams as Auto<f32>>::auto() }
 }
 
 /// What [`decompose`] computes in.
@@ -81,8 +109,6 @@ fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, work: &mut Workspace
     work.a.extend(values.iter().map(|&value| (f64::from(value) / scale) as f32));
     work.u.resize(m * k, 0.0);
 
-    let thin = ComputeSvdVectors::Thin;
-    let params = SvdParams { recursion_threshold: SMALLEST_DIVIDED, ..<SvdParams as Auto<f32>>::auto() }.into();
     svd(
         MatRef::from_row_major_slice(&work.a, m, n),
         DiagMut::from_slice_mut(factors.s),
@@ -90,8 +116,8 @@ fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, work: &mut Workspace
         // A row-major `[k, n]` is a column-major `[n, k]`.
         Some(MatMut::from_column_major_slice_mut(factors.vt, n, k)),
         par,
-        Workspace::stack(&mut work.scratch, svd_scratch::<f32>(m, n, thin, thin, par, params)),
-        params,
+        Workspace::stack(&mut work.scratch, scratch([m, n], par)),
+        params().into(),
     )
     .map_err(|_| SvdError::HostGaveUp { index, m, n })?;
 

@@ -5,8 +5,8 @@
 
 use burn::prelude::*;
 
-use crate::batch::{Factors, Matrix, Schedule, decompose_each};
-use crate::{Attempt, SvdError, SvdSolver};
+use crate::batch::{Factors, Matrix, Schedule, decompose_each, host_bytes};
+use crate::{Attempt, Demand, SvdError, SvdSolver};
 
 /// The cosine between two columns below which they count as orthogonal.
 ///
@@ -36,6 +36,12 @@ impl Default for JacobiSvd {
 impl SvdSolver for JacobiSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
         decompose_each(a, Schedule::AcrossBatch, |matrix, factors, (): &mut ()| self.decompose(matrix, factors))
+    }
+
+    fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {
+        let k = m.min(n);
+        let work = size_of::<f64>() * k * (m.max(n) + k);
+        Demand { bytes_per_matrix: host_bytes([m, n]) + work, batch: rayon::current_num_threads() }
     }
 }
 

@@ -2,24 +2,24 @@
 //!
 //! Here alone the crate names a backend: CubeCL compiles for CUDA, Vulkan, Metal and DirectX. Equations: docs/svd.md.
 
-use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
-use burn::tensor::{DType, Device, Shape, Tensor};
+use burn::backend::DispatchDevice;
+use burn::tensor::{DType, Device, Tensor};
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 use cubecl::prelude::*;
 
 use launch::{Call, Operand};
-use product::Form;
 
 mod cholesky;
 mod gram;
 mod launch;
+mod ops;
 mod product;
 mod reduce;
 mod rotate;
 mod rows;
+
+pub(crate) use ops::{block_jacobi, product};
+pub(crate) use product::Form;
 
 /// Units of every cube; what WebGPU guarantees.
 const UNITS: usize = 256;
@@ -64,6 +64,13 @@ pub(crate) struct Outcome {
 /// Matrices that one call takes: the second and third side of a grid are this long everywhere.
 pub(crate) const MAX_MATRICES: usize = 65_535;
 
+/// f32 values that a matrix of `[m, n]` takes on the device at most, measuring its factors included: as it is and as
+/// vectors, these beside those of the other side, and the factors twice, since views are copied; and up to six squares.
+pub(crate) fn values_per_matrix([m, n]: [usize; 2]) -> usize {
+    let (len, count) = (m.max(n), m.min(n).next_multiple_of(2 * rotate::BLOCK));
+    count * (5 * len + 8 * count)
+}
+
 /// Whether the kernels can be compiled for `device`.
 pub(crate) fn runs_on(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Cube(_))
@@ -81,44 +88,8 @@ pub(crate) fn is_hardware(device: &Device) -> bool {
 /// Numbers for each matrix in [`Outcome::status`].
 pub(crate) const STATUS: usize = 4;
 
-/// Decomposes `a`, `[matrices, m, n]`, f32 and not empty, on a device with kernels.
-pub(crate) fn block_jacobi(a: Tensor<3>, options: Options) -> Outcome {
-    let (long, sigma, short, status) = <Dispatch as SvdOps>::block_jacobi(a.into_dispatch(), options);
-    Outcome {
-        long: Tensor::from_dispatch(long),
-        sigma: Tensor::from_dispatch(sigma),
-        short: Tensor::from_dispatch(short),
-        status: Tensor::from_dispatch(status),
-    }
-}
-
 /// The factors of a batch as they leave the kernels, in the order of [`Outcome`].
 type Four<T> = (T, T, T, T);
-
-/// The extension of Burn's backends.
-#[backend_extension(Cube, Fusion)]
-pub(crate) trait SvdOps: Backend {
-    /// See [`block_jacobi`].
-    #[fusion(meta = output_specs)]
-    fn block_jacobi(
-        a: FloatTensor<Self>,
-        options: Options,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-}
-
-fn output_specs(a: &TensorSpec, _: &Options) -> Four<TensorSpec> {
-    let [matrices, m, n] = a.shape.dims();
-    let (k, len) = (m.min(n), m.max(n));
-    let spec = |shape: &[usize]| TensorSpec::new(Shape::from(shape.to_vec()), DType::F32);
-    (spec(&[matrices, k, len]), spec(&[matrices, k]), spec(&[matrices, k, k]), spec(&[matrices, STATUS]))
-}
-
-impl SvdOps for CubeBackend {
-    fn block_jacobi(a: FloatTensor<Self>, options: Options) -> Four<FloatTensor<Self>> {
-        let [matrices, m, n] = a.meta.shape().dims();
-        Run::new(into_contiguous(a), [matrices, m, n], options).decompose()
-    }
-}
 
 /// One batch on its way through the kernels.
 struct Run {

@@ -18,4 +18,4 @@ pub use auto::AutoSvd;
 pub use block_jacobi::BlockJacobiSvd;
 pub use host::HostSvd;
 pub use jacobi::JacobiSvd;
-pub use svd::{Attempt, Svd, SvdError, SvdSolver};
+pub use svd::{Attempt, Demand, Svd, SvdError, SvdSolver};

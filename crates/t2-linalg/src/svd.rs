@@ -26,6 +26,9 @@ pub trait SvdSolver: Send + Sync {
         failed.into_iter().next().map_or(Ok(svd), Err)
     }
 
+    /// What the solver needs for matrices of `[m, n]` on `device`, for callers who have more of them than memory.
+    fn demand(&self, dims: [usize; 2], device: &Device) -> Demand;
+
     /// The singular values alone, `[batch, min(m, n)]`.
     ///
     /// # Errors
@@ -34,6 +37,16 @@ pub trait SvdSolver: Send + Sync {
     fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {
         Ok(self.svd(a)?.s)
     }
+}
+
+/// What a solver needs for matrices of one shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Memory that each matrix of a batch takes at most, in bytes on the device: the matrix, its factors, and what the
+    /// solver or [`quality::loss`](crate::quality::loss) computes in.
+    pub bytes_per_matrix: usize,
+    /// The number of matrices that keeps the device busy: larger batches are no faster, only larger.
+    pub batch: usize,
 }
 
 /// What became of the matrices of a batch.

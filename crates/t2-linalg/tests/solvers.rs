@@ -13,7 +13,7 @@ use burn::tensor::DeviceType;
 #[cfg(feature = "gpu")]
 use t2_linalg::BlockJacobiSvd;
 use t2_linalg::cases::{self, Case};
-use t2_linalg::quality::{Quality, THRESHOLD};
+use t2_linalg::quality::{self, Quality, THRESHOLD};
 use t2_linalg::{HostSvd, JacobiSvd, Svd, SvdSolver};
 
 /// A solver on a device, and what is asked of it there. A new one is an entry.
@@ -64,6 +64,9 @@ const SIGMA_TOLERANCE: f64 = 1e-6;
 /// The largest of `‖UᵀU − I‖ / √k` and `‖VᵀV − I‖ / √k` (Frobenius).
 const SKEW_TOLERANCE: f64 = 1e-5;
 
+/// How far [`quality::loss`] may be from the same in f64: its own products round.
+const LOSS_TOLERANCE: f64 = 1e-6;
+
 /// How far an entry of the product of the factors may be from that of the matrix, over its largest entry.
 const PRODUCT_TOLERANCE: f32 = 2e-6;
 
@@ -109,7 +112,8 @@ fn check_quality(tested: &Tested, case: &Case) {
     let solver_name = tested.name;
     let a = case.tensor(SEED, &(tested.device)());
     let svd = tested.solver.svd(a.clone()).unwrap_or_else(|error| panic!("{solver_name} on {}: {error}", case.name));
-    for (index, quality) in Quality::of(&a, &svd).unwrap().iter().enumerate() {
+    let losses = quality::loss(&a, &svd).unwrap();
+    for (index, (quality, loss)) in Quality::of(&a, &svd).unwrap().iter().zip(losses).enumerate() {
         println!(
             "{solver_name:<20} {:<20} {:<9} residual {:.3}  u {:.3}  vt {:.3}  skew {:.1e}  relative {:.1e}",
             case.name,
@@ -122,6 +126,9 @@ fn check_quality(tested: &Tested, case: &Case) {
         );
         let is_close = quality.relative_error <= tested.residual && quality.skew <= SKEW_TOLERANCE;
         assert!(quality.is_within(THRESHOLD) && is_close, "{solver_name} on {} [{index}]: {quality:?}", case.name);
+        let off = [loss.relative_error - quality.relative_error, loss.skew - quality.skew];
+        let is_measured = off.iter().all(|off| off.abs() <= LOSS_TOLERANCE);
+        assert!(is_measured, "{solver_name} on {} [{index}]: {loss:?} and not {quality:?}", case.name);
     }
 }
 

@@ -4,6 +4,8 @@
 
 pub mod llama;
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::checkpoint::LoadError;
@@ -12,7 +14,7 @@ use crate::config::DecoderConfig;
 pub use llama::Llama;
 
 /// A family of checkpoints.
-pub trait Architecture: Sync {
+pub trait Architecture: fmt::Debug + Sync {
     /// The name in the `architectures` list of `config.json`.
     fn hf_name(&self) -> &'static str;
 

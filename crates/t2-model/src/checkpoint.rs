@@ -4,10 +4,10 @@
 mod error;
 mod generation;
 mod save;
-mod tensors;
+pub(crate) mod tensors;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::architecture::{self, Architecture};
 use crate::config::DecoderConfig;
 use crate::decoder::Decoder;
+use crate::decomposition::{Targets, Weights};
 use crate::expert::Hash;
 use crate::paths;
 
@@ -58,6 +59,55 @@ pub struct Summary {
     pub generation: GenerationConfig,
 }
 
+/// The files of a checkpoint, mapped and not yet read.
+#[derive(Debug)]
+pub struct Files {
+    dir: PathBuf,
+    architecture: &'static dyn Architecture,
+    json: Value,
+    /// The shape of the decoder.
+    pub config: DecoderConfig,
+    shards: Shards,
+}
+
+impl Files {
+    /// Open the checkpoint in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] when a file is missing, broken or of an unknown family.
+    pub fn open(dir: &Path) -> Result<Self, LoadError> {
+        let (architecture, json) = read_architecture(dir)?;
+        let config = architecture.config(&json)?;
+        Ok(Self { dir: dir.to_owned(), architecture, config, shards: Shards::open(dir)?, json })
+    }
+
+    /// The weights of `targets` as they are with `dtype` in memory (f32 when `None`), to be decomposed on `device`: the
+    /// same that a model has which is loaded with this type.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] when a tensor is missing, of the wrong shape, or no plain float.
+    pub fn weights(&self, targets: Targets, dtype: Option<DType>, device: &Device) -> Result<Weights<'_>, LoadError> {
+        let dtype = dtype.unwrap_or(DType::F32);
+        let mut stored = self.stored()?;
+        let mut weights = Weights::none(targets, dtype).on(device);
+        for (path, shape) in self.config.parameters() {
+            let Some(view) = stored.remove(&path) else { continue };
+            let layout = layout(&path, shape.len());
+            weights.add(path, &shape, move || {
+                let values = tensors::values(&view, layout).convert_dtype(dtype).convert_dtype(DType::F32);
+                Ok(values.try_into_vec()?)
+            });
+        }
+        Ok(weights)
+    }
+
+    fn stored(&self) -> Result<BTreeMap<String, TensorView<'_>>, LoadError> {
+        stored(&self.dir, self.architecture, &self.config, &self.shards)
+    }
+}
+
 /// Read the checkpoint in `dir` onto `device`, with weights of `dtype` (f32 when `None`).
 ///
 /// # Errors
@@ -69,15 +119,13 @@ pub struct Summary {
 /// When the list of parameters disagrees with the decoder, which a test rules out.
 pub fn load(dir: &Path, dtype: Option<DType>, device: &Device) -> Result<Checkpoint, LoadError> {
     let dtype = dtype.unwrap_or(DType::F32);
-    let (architecture, json) = read_architecture(dir)?;
-    let config = architecture.config(&json)?;
-    let generation = GenerationConfig::read(dir, &json)?;
-    let shards = Shards::open(dir)?;
-    let stored = stored(dir, architecture, &config, &shards)?;
+    let files = Files::open(dir)?;
+    let generation = GenerationConfig::read(dir, &files.json)?;
+    let stored = files.stored()?;
     let stored_dtype = stored.get(EMBED).and_then(tensors::float_dtype).unwrap_or(dtype);
     let hash = hash_of(&stored);
     let mut fill = Fill { path: paths::Path::default(), stored: &stored, dtype, filled: 0 };
-    let model = config.init(device).map(&mut fill);
+    let model = files.config.init(device).map(&mut fill);
     assert_eq!(fill.filled, stored.len(), "parameters of the decoder and of DecoderConfig::parameters");
     Ok(Checkpoint { model, hash, dtype, stored_dtype, generation })
 }
@@ -108,10 +156,7 @@ pub fn read_config(dir: &Path) -> Result<DecoderConfig, LoadError> {
 ///
 /// As [`load`].
 pub fn hash(dir: &Path) -> Result<Hash, LoadError> {
-    let (architecture, json) = read_architecture(dir)?;
-    let config = architecture.config(&json)?;
-    let shards = Shards::open(dir)?;
-    Ok(hash_of(&stored(dir, architecture, &config, &shards)?))
+    Ok(hash_of(&Files::open(dir)?.stored()?))
 }
 
 impl DecoderConfig {

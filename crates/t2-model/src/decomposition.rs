@@ -1,88 +1,53 @@
 //! The SVD of every adapted weight of a model, computed once and kept on disk.
 //!
-//! Matrices of one shape are decomposed together. Each one's factors go to a file of their own, named by the hash of
-//! the weight and written whole or not at all: an interrupted run goes on where it stopped, and two models that share
-//! a weight share its file.
+//! Weights flow through: one batch of a shape is read while the one before it is decomposed and the factors before that
+//! are written. Each weight's factors go to a file of their own, named by the hash of the weight and written whole or
+//! not at all: an interrupted run goes on where it stopped, and two models that share a weight share its file.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::str::FromStr;
+use std::time::Duration;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, Reparameterizer};
+use burn::module::{Module, Param, ParamId, Reparameterizer};
 use burn::prelude::*;
-use t2_linalg::quality::Quality;
-use t2_linalg::{Svd, SvdError, SvdSolver};
+use burn::tensor::TensorReadError;
+use t2_linalg::{SvdError, SvdSolver};
 
-use crate::config::DecoderConfig;
 use crate::expert::Hash;
 use crate::files::WriteError;
-use crate::paths;
 use crate::svf::Svf;
-use store::{Key, Stored};
 
+use stream::Stream;
+pub use targets::{Targets, UnknownTarget};
+pub use weights::Weights;
+
+mod manifest;
+mod plan;
 mod store;
+mod stream;
+mod targets;
+mod weights;
 
-/// Most matrices that are decomposed in one batch; bounds memory and the work an interruption loses.
-const MAX_BATCH: usize = 8;
-
-/// Which weights of the decoder are adapted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Targets {
-    /// The feed-forward matrices: gate, up and down.
-    pub mlp: bool,
-    /// The attention matrices: queries, keys, values and output.
-    pub attn: bool,
+/// How weights are decomposed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecomposeConfig {
+    /// Most memory the work may take, in bytes: that of the device and, where it is another, the host's, added up. The
+    /// weights that wait on disk and the factors that the caller keeps are not in it. `None` takes what keeps the
+    /// device busy.
+    pub memory: Option<usize>,
+    /// Type of the singular vectors on disk.
+    pub factors: FactorType,
 }
 
-impl Targets {
-    /// Every matrix of every block.
-    pub const ALL: Self = Self { mlp: true, attn: true };
-
-    /// Whether the parameter at `path` is adapted.
-    pub fn matches(&self, path: &str) -> bool {
-        let inside = |module: &str| path.contains(module) && path.ends_with(".weight");
-        self.mlp && inside(".mlp.") || self.attn && inside(".attn.")
-    }
-
-    /// Number of trainable scales: the ranks of the adapted matrices, added up.
-    pub fn num_scales(&self, config: &DecoderConfig) -> usize {
-        let adapted = config.parameters().filter(|(path, _)| self.matches(path));
-        adapted.filter_map(|(_, shape)| shape.into_iter().min()).sum()
-    }
-}
-
-impl fmt::Display for Targets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.mlp, self.attn) {
-            (true, true) => "mlp,attn",
-            (true, false) => "mlp",
-            (false, true) => "attn",
-            (false, false) => "",
-        })
-    }
-}
-
-/// A target that no decoder has.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no target; use mlp, attn, or both separated by a comma")]
-pub struct UnknownTarget(String);
-
-impl FromStr for Targets {
-    type Err = UnknownTarget;
-
-    fn from_str(text: &str) -> Result<Self, UnknownTarget> {
-        let mut targets = Self { mlp: false, attn: false };
-        for name in text.split(',').map(str::trim) {
-            match name {
-                "mlp" => targets.mlp = true,
-                "attn" => targets.attn = true,
-                other => return Err(UnknownTarget(other.to_owned())),
-            }
-        }
-        Ok(targets)
-    }
+/// Type of singular vectors on disk; singular values are always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FactorType {
+    /// That of the weight, which is what a model computes with.
+    #[default]
+    Base,
+    /// f32: for a half-precision weight twice the space, and good for the same weight loaded as f32.
+    F32,
 }
 
 /// How far a decomposition is.
@@ -92,6 +57,8 @@ pub struct Progress {
     pub done: usize,
     /// Matrices in all.
     pub total: usize,
+    /// Time left, by the operations done so far; `None` before the first batch is decomposed.
+    pub remaining: Option<Duration>,
 }
 
 /// How well the factors stand for the weights, and where they came from.
@@ -104,9 +71,25 @@ pub struct Report {
     /// Files that were damaged or of another version, and were made again.
     pub repaired: usize,
     /// Largest `‖W − U diag(s) Vᵀ‖ / ‖W‖` (Frobenius).
-    pub max_residual: f64,
-    /// Largest of `‖UᵀU − I‖ / (m ε)` and `‖VᵀV − I‖ / (n ε)` (1-norm, ε of f32).
-    pub max_orthogonality: f64,
+    pub max_residual: f32,
+    /// Largest of `‖UᵀU − I‖ / √k` and `‖VᵀV − I‖ / √k` (Frobenius).
+    pub max_orthogonality: f32,
+    /// Memory that the largest batch takes at most, as [`DecomposeConfig::memory`] counts it, in bytes.
+    pub memory: usize,
+}
+
+impl Report {
+    fn add(&mut self, loss: Loss) {
+        self.max_residual = self.max_residual.max(loss.residual);
+        self.max_orthogonality = self.max_orthogonality.max(loss.orthogonality);
+    }
+}
+
+/// How well the factors of one weight stand for it, as f32, before they are rounded to their type on disk.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Loss {
+    residual: f32,
+    orthogonality: f32,
 }
 
 /// Why a model could not be decomposed.
@@ -121,9 +104,33 @@ pub enum DecomposeError {
         /// What the solver said.
         source: SvdError,
     },
+    /// A weight did not leave the device it is on.
+    #[error("cannot read `{path}` from its device: {source}")]
+    Read {
+        /// The weight.
+        path: String,
+        /// What the device said.
+        source: TensorReadError,
+    },
     /// The factors could not be kept.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A single weight needs more memory than the whole work may take.
+    #[error(
+        "decomposing `{path}`, {d_in} x {d_out}, takes {needed} MiB of memory and {memory} are allowed; allow more"
+    )]
+    Memory {
+        /// The weight.
+        path: String,
+        /// Its rows.
+        d_in: usize,
+        /// Its columns.
+        d_out: usize,
+        /// What it takes, in MiB.
+        needed: usize,
+        /// What is allowed, in MiB.
+        memory: usize,
+    },
     /// The caller broke off; what is done is on disk.
     #[error("interrupted after {done} of {total} matrices; run it again to go on from there")]
     Interrupted {
@@ -140,6 +147,24 @@ pub enum DecomposeError {
     },
 }
 
+/// Decompose `weights` into files under `cache`, holding no more of them in memory than `config` allows.
+///
+/// `progress` is called whenever weights are done and may break off.
+///
+/// # Errors
+///
+/// [`DecomposeError`] when a weight is not finite or larger than the memory allowed, the disk refuses, or the caller
+/// breaks off. What was done before is on disk.
+pub fn decompose(
+    weights: Weights<'_>,
+    config: DecomposeConfig,
+    solver: &dyn SvdSolver,
+    cache: &Path,
+    mut progress: impl FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Report, DecomposeError> {
+    Stream { config, solver, cache: Some(cache), keep: None, progress: &mut progress }.run(weights)
+}
+
 /// The reduced SVD of every adapted weight, by parameter path.
 ///
 /// Attach it with `model.apply_reparameterization(&decomposition)`: every parameter is frozen, and an [`Svf`] with
@@ -151,7 +176,7 @@ pub struct Decomposition {
     pub report: Report,
 }
 
-/// Factors of one weight, with how well they stand for it.
+/// Factors of one weight, on its device.
 #[derive(Clone, Debug)]
 struct Factors {
     /// `[d_in, k]`.
@@ -160,18 +185,16 @@ struct Factors {
     s: Tensor<1>,
     /// `[k, d_out]`.
     vt: Tensor<2>,
-    residual: f64,
-    orthogonality: f64,
 }
 
 impl Decomposition {
-    /// Decompose the weights of `targets`, keeping the factors under `cache`.
+    /// Decompose the weights of `targets` of a model in memory, keeping the factors, and those on disk under `cache`.
     ///
-    /// `progress` is called after each batch and may break off.
+    /// `progress` is called whenever weights are done and may break off.
     ///
     /// # Errors
     ///
-    /// [`DecomposeError`] when a weight is not finite, the disk refuses, or the caller breaks off.
+    /// As [`decompose`].
     pub fn of<M: Module>(
         model: &M,
         targets: Targets,
@@ -179,86 +202,17 @@ impl Decomposition {
         cache: Option<&Path>,
         mut progress: impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Self, DecomposeError> {
-        let weights = weights_by_shape(model, targets);
-        let total = weights.values().map(Vec::len).sum();
-        if total == 0 {
-            return Err(DecomposeError::NoTargets { targets });
-        }
-        let mut all = Self { factors: BTreeMap::new(), report: Report { matrices: total, ..Report::default() } };
-        for chunk in weights.values().flat_map(|weights| weights.chunks(MAX_BATCH)) {
-            all.add(chunk, solver, cache)?;
-            let done = all.factors.len();
-            if progress(Progress { done, total }).is_break() && done < total {
-                return Err(DecomposeError::Interrupted { done, total });
-            }
-        }
-        Ok(all)
-    }
-
-    /// Read or compute the factors of `chunk`, weights of one shape.
-    fn add(
-        &mut self,
-        chunk: &[(String, Tensor<2>)],
-        solver: &dyn SvdSolver,
-        cache: Option<&Path>,
-    ) -> Result<(), DecomposeError> {
-        let mut missing = Vec::new();
-        for (path, weight) in chunk {
-            let key = Key::of(weight);
-            match cache.map_or(Stored::Missing, |dir| store::read(dir, &key, &weight.device())) {
-                Stored::Found(factors) => {
-                    self.report.cached += 1;
-                    self.insert(path, *factors);
-                }
-                Stored::Damaged => {
-                    self.report.repaired += 1;
-                    missing.push((path, weight, key));
-                }
-                Stored::Missing => missing.push((path, weight, key)),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let failed = |source: SvdError| {
-            let path = missing[source.index().unwrap_or(0)].0.clone();
-            DecomposeError::Svd { path, source }
-        };
-        let a = Tensor::stack::<3>(missing.iter().map(|(_, weight, _)| (*weight).clone()).collect(), 0);
-        let svd = solver.svd(a.clone()).map_err(failed)?;
-        let quality = Quality::of(&a, &svd).map_err(failed)?;
-        for (index, ((path, _, key), quality)) in missing.into_iter().zip(quality).enumerate() {
-            let factors = Factors::new(&svd, index, &quality);
-            if let Some(dir) = cache {
-                store::write(dir, &key, &factors)?;
-            }
-            self.insert(path, factors);
-        }
-        Ok(())
-    }
-
-    fn insert(&mut self, path: &str, factors: Factors) {
-        self.report.max_residual = self.report.max_residual.max(factors.residual);
-        self.report.max_orthogonality = self.report.max_orthogonality.max(factors.orthogonality);
-        self.factors.insert(path.to_owned(), factors);
+        let weights = Weights::of_model(model, targets);
+        let mut factors = BTreeMap::new();
+        let config = DecomposeConfig::default();
+        let stream = Stream { config, solver, cache, keep: Some(&mut factors), progress: &mut progress };
+        let report = stream.run(weights)?;
+        Ok(Self { factors, report })
     }
 
     /// Paths of the decomposed weights, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.factors.keys().map(String::as_str)
-    }
-}
-
-impl Factors {
-    fn new(svd: &Svd, index: usize, quality: &Quality) -> Self {
-        let pick = |factor: &Tensor<3>| factor.clone().slice_dim(0, index..index + 1).squeeze_dim(0);
-        Self {
-            u: pick(&svd.u),
-            s: svd.s.clone().slice_dim(0, index..index + 1).squeeze_dim(0),
-            vt: pick(&svd.vt),
-            residual: quality.relative_error,
-            orthogonality: quality.u_orthogonality.max(quality.vt_orthogonality),
-        }
     }
 }
 
@@ -271,7 +225,7 @@ impl Reparameterizer for &Decomposition {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<Svf>) {
         let param = param.set_require_grad(false);
-        let svf = self.factors.get(path).cloned().map(|Factors { u, s, vt, .. }| {
+        let svf = self.factors.get(path).cloned().map(|Factors { u, s, vt }| {
             let device = param.lazy_device();
             let dtype = param.base().dtype();
             let [k] = s.dims();
@@ -296,32 +250,4 @@ fn id_of(path: &str) -> ParamId {
     let hash = Hash::from(blake3::hash(path.as_bytes())).0;
     let [a, b, c, d, e, f, g, h, ..] = hash;
     ParamId::from(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
-}
-
-/// The adapted weights as f32, with their paths, grouped by `[d_in, d_out]`.
-fn weights_by_shape<M: Module>(model: &M, targets: Targets) -> BTreeMap<[usize; 2], Vec<(String, Tensor<2>)>> {
-    struct Collect {
-        path: paths::Path,
-        targets: Targets,
-        found: BTreeMap<[usize; 2], Vec<(String, Tensor<2>)>>,
-    }
-    impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.enter(name);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let path = self.path.to_string();
-            if D == 2 && self.targets.matches(&path) {
-                let dims = param.lazy_shape().dims::<2>();
-                let weight = param.base().without_autodiff().cast(burn::tensor::DType::F32).reshape(dims);
-                self.found.entry(dims).or_default().push((path, weight));
-            }
-        }
-    }
-    let mut collect = Collect { path: paths::Path::default(), targets, found: BTreeMap::new() };
-    model.visit(&mut collect);
-    collect.found
 }

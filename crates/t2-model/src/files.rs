@@ -1,7 +1,7 @@
 //! Files that exist whole or not at all.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -19,26 +19,35 @@ pub struct WriteError {
 /// Ends the names of files that are being written.
 const PARTIAL: &str = ".partial";
 
-/// Write `bytes` to a temporary neighbour of `path`, flush it to the disk, and rename it: a reader, a full disk or a
-/// kill at any moment finds the old file or the new one. What a killed writer left beside it is cleared away.
+/// Write `bytes` to `path` as [`write_atomically_with`] does.
 ///
 /// # Errors
 ///
 /// [`WriteError`] when the folder cannot be made or the disk refuses.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let write = || {
+    write_atomically_with(path, |path| std::fs::write(path, bytes))
+}
+
+/// Let `write` fill a temporary neighbour of `path`, flush it to the disk, and rename it: a reader, a full disk or a
+/// kill at any moment finds the old file or the new one. What a killed writer left beside it is cleared away.
+///
+/// # Errors
+///
+/// [`WriteError`] when the folder cannot be made, the disk refuses, or `write` fails.
+pub fn write_atomically_with(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), WriteError> {
+    let all = || {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{name}.");
         std::fs::create_dir_all(dir)?;
         clear_leftovers(dir, &prefix)?;
-        let mut file = neighbour(dir, &prefix)?;
-        file.write_all(bytes)?;
+        let file = neighbour(dir, &prefix)?;
+        write(file.path())?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
     };
-    write().map_err(|source| WriteError { path: path.to_owned(), source })
+    all().map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 /// A new file in `dir`, locked for as long as its writer lives.

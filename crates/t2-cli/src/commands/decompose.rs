@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use serde_json::json;
-use t2_model::decomposition::Targets;
+use t2_linalg::AutoSvd;
+use t2_model::checkpoint::Files;
+use t2_model::decomposition::{DecomposeConfig, FactorType, Targets, decompose};
 
-use crate::adapt::decompose_into;
+use crate::adapt::{decompositions_dir, progress};
 use crate::cli::{Global, ModelArg};
-use crate::model::LoadedModel;
 use crate::output::Output;
+use crate::{device, source};
 
 /// Decompose the weights that experts scale; resumes where it stopped
 #[derive(clap::Args, Debug)]
@@ -22,22 +25,56 @@ pub(crate) struct Args {
     /// Where to keep the factors [default: the cache that every command looks in]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Most memory to work in, device and host added up, such as 8GiB [default: what keeps the device busy]
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<ByteSize>,
+    /// Type of the singular vectors on disk: that of the weights in memory, or f32
+    #[arg(long, value_enum, default_value_t = Factors::Base, value_name = "TYPE")]
+    factors: Factors,
+}
+
+/// Type of the singular vectors on disk.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Factors {
+    Base,
+    F32,
+}
+
+impl From<Factors> for FactorType {
+    fn from(factors: Factors) -> Self {
+        match factors {
+            Factors::Base => Self::Base,
+            Factors::F32 => Self::F32,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let model = LoadedModel::load(&args.model.model, global, out)?;
+    let (device, dtype) = device::of(global)?;
+    let files = Files::open(&source::locate(&args.model.model, out)?)?;
+    let weights = files.weights(args.targets, dtype, &device)?;
+    let cache = args.out.clone().map_or_else(decompositions_dir, Ok)?;
+    let memory = args.memory.map(|bytes| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX));
+    let config = DecomposeConfig { memory, factors: args.factors.into() };
     let start = Instant::now();
-    let report = decompose_into(&model, args.targets, args.out.as_deref(), out)?.report;
+    let report = decompose(weights, config, &AutoSvd::default(), &cache, progress(out))?;
     let seconds = start.elapsed().as_secs_f64();
     out.note(&format!(
-        "{} matrices ({} from the cache, {} repaired) in {seconds:.2} s, residual {:.1e}, orthogonality {:.2}",
-        report.matrices, report.cached, report.repaired, report.max_residual, report.max_orthogonality
+        "{} matrices ({} from the cache, {} repaired) in {seconds:.2} s and at most {}, residual {:.1e}, \
+         orthogonality {:.1e}",
+        report.matrices,
+        report.cached,
+        report.repaired,
+        ByteSize(report.memory as u64),
+        report.max_residual,
+        report.max_orthogonality
     ));
     out.json(&json!({
         "matrices": report.matrices,
         "cached": report.cached,
         "repaired": report.repaired,
         "seconds": seconds,
+        "memory": report.memory,
         "max_residual": report.max_residual,
         "max_orthogonality": report.max_orthogonality,
     }))

@@ -154,7 +154,7 @@ fn pass_seconds(dispatched: &[Dispatched]) -> (f64, f64) {
 fn decomposition_line(model: &LoadedModel, out: &Output) -> anyhow::Result<String> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     let start = Instant::now();
-    let report = adapt::decompose_into(model, t2_model::decomposition::Targets::ALL, Some(dir.path()), out)?.report;
+    let report = adapt::decompose_into(model, t2_model::decomposition::Targets::ALL, dir.path(), out)?.report;
     let line = format!(
         "{} matrices decomposed in {:.2} s: W = U diag(s) Vᵀ to a relative {:.1e}",
         report.matrices,

@@ -25,31 +25,8 @@ impl Run {
     }
 
     /// One product for each matrix, of the sizes `[m, n, depth]`.
-    pub(super) fn product(&self, [left, right, out]: [Operand<'_>; 3], [m, n, depth]: [usize; 3], call: Call) {
-        product::product::launch(
-            self.client(),
-            CubeCount::new_3d(n.div_ceil(product::TILE) as u32, m.div_ceil(product::TILE) as u32, self.matrices as u32),
-            CubeDim::new_1d(UNITS as u32),
-            left.buffer.clone().into_buffer_arg(),
-            right.buffer.clone().into_buffer_arg(),
-            out.buffer.clone().into_buffer_arg(),
-            left.at,
-            left.row,
-            left.matrix,
-            right.at,
-            right.row,
-            right.matrix,
-            out.at,
-            out.row,
-            out.matrix,
-            m,
-            n,
-            depth,
-            call.scale,
-            call.diagonal,
-            call.form,
-            call.accumulate,
-        );
+    pub(super) fn product(&self, operands: [Operand<'_>; 3], sizes: [usize; 3], call: Call) {
+        product(self.matrices, operands, sizes, call);
     }
 
     /// The upper triangular factor of each `gram`, which is used up.
@@ -146,6 +123,34 @@ impl Run {
     }
 }
 
+/// One product for each of `matrices`, of the sizes `[m, n, depth]`.
+pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m, n, depth]: [usize; 3], call: Call) {
+    product::product::launch(
+        &left.buffer.client,
+        CubeCount::new_3d(n.div_ceil(product::TILE) as u32, m.div_ceil(product::TILE) as u32, matrices as u32),
+        CubeDim::new_1d(UNITS as u32),
+        left.buffer.clone().into_buffer_arg(),
+        right.buffer.clone().into_buffer_arg(),
+        out.buffer.clone().into_buffer_arg(),
+        left.at,
+        left.row,
+        left.matrix,
+        right.at,
+        right.row,
+        right.matrix,
+        out.at,
+        out.row,
+        out.matrix,
+        m,
+        n,
+        depth,
+        call.scale,
+        call.diagonal,
+        call.form,
+        call.accumulate,
+    );
+}
+
 /// A block in each matrix of a buffer.
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
@@ -171,51 +176,5 @@ impl Call {
     /// A product and nothing else.
     pub(super) fn of(form: Form) -> Self {
         Self { form, scale: 1.0, diagonal: 0.0, accumulate: false }
-    }
-}
-
-#[cfg(all(test, feature = "wgpu"))]
-mod tests {
-    use burn::backend::DispatchDevice;
-    use burn::tensor::Device;
-
-    use super::super::Options;
-    use super::*;
-
-    /// A product of the kernels is one of f32: TF32, whose mantissa has ten bits, errs by 3e-4.
-    #[test]
-    fn products_are_true_f32() {
-        let device = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().next().unwrap();
-        let DispatchDevice::Cube(device) = device.as_dispatch() else { panic!("no kernels on {device:?}") };
-        let [m, n, depth] = [70, 97, 300];
-        let value = |i: usize, seed: usize| ((i * 7919 + seed) % 1013) as f32 / 1013.0 - 0.5;
-        let left: Vec<f32> = (0..m * depth).map(|i| value(i, 3)).collect();
-        let right: Vec<f32> = (0..n * depth).map(|i| value(i, 5)).collect();
-        let client = device.client();
-        let tensor = |data: &[f32]| {
-            let handle = client.create_from_slice(f32::as_bytes(data));
-            let shape = Shape::from([1, 1, data.len()]);
-            CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, DType::F32)
-        };
-        let run = Run::new(tensor(&left), [1, m, depth], Options { max_sweeps: 1, coarse: 1.0, fine: 1.0 });
-        let out = run.floats(m * n);
-        run.product(
-            [
-                Operand { buffer: &run.a, at: 0, row: depth, matrix: 0 },
-                Operand { buffer: &tensor(&right), at: 0, row: depth, matrix: 0 },
-                Operand { buffer: &out, at: 0, row: n, matrix: 0 },
-            ],
-            [m, n, depth],
-            Call::of(Form::RightTransposed),
-        );
-        let bytes = client.read_one_unchecked(out.handle);
-        let dot = |i: usize, j: usize, f: fn(f64, f64) -> f64| -> f64 {
-            let terms = left[i * depth..][..depth].iter().zip(&right[j * depth..][..depth]);
-            terms.map(|(x, y)| f(f64::from(*x), f64::from(*y))).sum()
-        };
-        for (at, found) in f32::from_bytes(&bytes).iter().enumerate() {
-            let (exact, size) = (dot(at / n, at % n, |x, y| x * y), dot(at / n, at % n, |x, y| (x * y).abs()));
-            assert!((f64::from(*found) - exact).abs() < 1e-6 * size, "entry {at} is {found}, not {exact}");
-        }
     }
 }

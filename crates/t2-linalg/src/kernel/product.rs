@@ -18,7 +18,7 @@ const SHARE: usize = TILE / SIDE;
 
 /// Which operand is stored transposed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// `A B`, of `[m, depth]` and `[depth, n]`.
     Plain,
     /// `A Bᵀ`, of `[m, depth]` and `[n, depth]`.

@@ -7,6 +7,7 @@ use crate::checkpoint::{GenerationConfig, LoadError};
 use crate::config::{DecoderConfig, RopeConfig, RopeScaling};
 
 /// `LlamaForCausalLM`.
+#[derive(Debug)]
 pub struct Llama;
 
 /// What transformers assumes when the key is absent.

@@ -15,8 +15,10 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The mapped files of one checkpoint.
+#[derive(Debug)]
 pub(crate) struct Shards(Vec<Shard>);
 
+#[derive(Debug)]
 struct Shard {
     path: PathBuf,
     map: Mmap,

@@ -5,36 +5,59 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
+use burn::tensor::DType;
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::Factors;
+use super::Loss;
+use crate::checkpoint::tensors;
 use crate::expert::Hash;
-use crate::files::{WriteError, write_atomically};
+use crate::files::{WriteError, write_atomically_with};
 
 /// Name of the one metadata entry: a checksum, a space, and a JSON document.
 const METADATA: &str = "t2_svd";
 /// Version of the layout and of the meaning of the factors; others are made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Names of the factors in a file.
 const NAMES: [&str; 3] = ["u", "s", "vt"];
 
-/// The hash of a weight: its shape and f32 values.
-pub(super) struct Key(Hash);
+/// The hash of a weight, its shape and f32 values, and the type of its singular vectors.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    weight: Hash,
+    dtype: DType,
+}
 
 impl Key {
-    pub(super) fn of(weight: &Tensor<2>) -> Self {
+    /// Of `values`, row-major of the shape `dims`.
+    pub(super) fn of(values: &[f32], dims: [usize; 2], dtype: DType) -> Self {
         let mut hasher = blake3::Hasher::new();
-        weight.dims().iter().for_each(|dim| {
-            hasher.update(&(*dim as u64).to_le_bytes());
-        });
-        hasher.update(weight.to_data().as_bytes());
-        Self(hasher.finalize().into())
+        for dim in dims {
+            hasher.update(&(dim as u64).to_le_bytes());
+        }
+        hasher.update(bytemuck::cast_slice(values));
+        Self { weight: hasher.finalize().into(), dtype }
+    }
+
+    pub(super) fn file_name(&self) -> String {
+        match self.dtype {
+            DType::F32 => format!("{}.safetensors", self.weight),
+            half => format!("{}-{}.safetensors", self.weight, half.name()),
+        }
     }
 
     fn file(&self, dir: &Path) -> PathBuf {
-        dir.join(format!("{}.safetensors", self.0))
+        dir.join(self.file_name())
     }
+}
+
+/// The factors of one weight in host memory.
+#[derive(Debug)]
+pub(super) struct HostFactors {
+    pub(super) u: TensorData,
+    pub(super) s: TensorData,
+    pub(super) vt: TensorData,
 }
 
 /// What a file of factors says about itself.
@@ -42,69 +65,91 @@ impl Key {
 struct Header {
     version: u32,
     weight: String,
-    residual: f64,
-    orthogonality: f64,
+    #[serde(flatten)]
+    loss: Loss,
 }
 
 /// What the disk had to offer.
 pub(super) enum Stored {
-    Found(Box<Factors>),
+    Found(Box<Found>),
     Damaged,
     Missing,
 }
 
-pub(super) fn read(dir: &Path, key: &Key, device: &Device) -> Stored {
-    match std::fs::read(key.file(dir)) {
-        Err(_) => Stored::Missing,
-        Ok(bytes) => parse(&bytes, key, device).map_or(Stored::Damaged, |factors| Stored::Found(Box::new(factors))),
+/// A file whose checksum is right.
+pub(super) struct Found {
+    pub(super) key: Key,
+    pub(super) loss: Loss,
+    /// `None` unless they were asked for.
+    pub(super) factors: Option<HostFactors>,
+}
+
+/// Look for the factors of `key` in `dir`, and load them if asked to. Factors in f32 serve for any other type.
+pub(super) fn find(dir: &Path, key: &Key, load: bool) -> Stored {
+    match read(dir, key, load) {
+        Stored::Missing if key.dtype != DType::F32 => read(dir, &Key { dtype: DType::F32, ..key.clone() }, load),
+        stored => stored,
     }
 }
 
-fn parse(bytes: &[u8], key: &Key, device: &Device) -> Option<Factors> {
+fn read(dir: &Path, key: &Key, load: bool) -> Stored {
+    match std::fs::read(key.file(dir)) {
+        Err(_) => Stored::Missing,
+        Ok(bytes) => parse(&bytes, key, load).map_or(Stored::Damaged, |found| Stored::Found(Box::new(found))),
+    }
+}
+
+fn parse(bytes: &[u8], key: &Key, load: bool) -> Option<Found> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
     let (sum, header) = metadata.metadata().as_ref()?.get(METADATA)?.split_once(' ')?;
-    let tensors = SafeTensors::deserialize(bytes).ok()?;
-    let [u, s, vt] = NAMES.map(|name| tensors.tensor(name).ok());
+    let found = SafeTensors::deserialize(bytes).ok()?;
+    let [u, s, vt] = NAMES.map(|name| found.tensor(name).ok());
     let (u, s, vt) = (u?, s?, vt?);
     if sum != checksum(header, [&u, &s, &vt]).to_string() {
         return None;
     }
     let header: Header = serde_json::from_str(header).ok()?;
-    if header.version != VERSION || header.weight != key.0.to_string() {
-        return None;
-    }
-    let load = |view: &TensorView<'_>| {
-        TensorData::new(bytemuck::pod_collect_to_vec::<u8, f32>(view.data()), view.shape().to_vec())
-    };
-    Some(Factors {
-        u: Tensor::from_data(load(&u), device),
-        s: Tensor::from_data(load(&s), device),
-        vt: Tensor::from_data(load(&vt), device),
-        residual: header.residual,
-        orthogonality: header.orthogonality,
+    let of_type = |view, dtype| tensors::float_dtype(view) == Some(dtype);
+    let is_ours = header.version == VERSION
+        && header.weight == key.weight.to_string()
+        && [&u, &vt].into_iter().all(|view| of_type(view, key.dtype))
+        && of_type(&s, DType::F32);
+    let load_one = |view: &TensorView<'_>| tensors::values(view, tensors::Layout::Same);
+    is_ours.then(|| Found {
+        key: key.clone(),
+        loss: header.loss,
+        factors: load.then(|| HostFactors { u: load_one(&u), s: load_one(&s), vt: load_one(&vt) }),
     })
 }
 
-pub(super) fn write(dir: &Path, key: &Key, factors: &Factors) -> Result<(), WriteError> {
-    let path = key.file(dir);
-    let &Factors { residual, orthogonality, .. } = factors;
-    let header = Header { version: VERSION, weight: key.0.to_string(), residual, orthogonality };
-    let bytes = serialize(&header, factors).map_err(|source| WriteError { path: path.clone(), source })?;
-    write_atomically(&path, &bytes)
+pub(super) fn write(dir: &Path, key: &Key, factors: &HostFactors, loss: Loss) -> Result<(), WriteError> {
+    write_as(VERSION, dir, key, (factors, loss))
 }
 
-fn serialize(header: &Header, factors: &Factors) -> io::Result<Vec<u8>> {
-    let header = serde_json::to_string(header)?;
-    let data = [factors.u.to_data(), factors.s.to_data(), factors.vt.to_data()];
-    let [u, s, vt] = &data;
-    let views = [view(u)?, view(s)?, view(vt)?];
-    let sum = checksum(&header, views.each_ref());
-    let metadata = HashMap::from([(METADATA.to_owned(), format!("{sum} {header}"))]);
-    safetensors::serialize(NAMES.into_iter().zip(views), Some(metadata)).map_err(io::Error::other)
+fn write_as(version: u32, dir: &Path, key: &Key, (factors, loss): (&HostFactors, Loss)) -> Result<(), WriteError> {
+    let header = Header { version, weight: key.weight.to_string(), loss };
+    write_atomically_with(&key.file(dir), |path| {
+        let header = serde_json::to_string(&header)?;
+        let HostFactors { u, s, vt } = factors;
+        let views = [view(u)?, view(s)?, view(vt)?];
+        let sum = checksum(&header, views.each_ref());
+        let metadata = HashMap::from([(METADATA.to_owned(), format!("{sum} {header}"))]);
+        // Straight to the disk: a copy in memory would be as large as the factors.
+        let written = safetensors::serialize_to_file(NAMES.into_iter().zip(views), Some(metadata), path);
+        written.map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => io::Error::other(other),
+        })
+    })
 }
 
 fn view(data: &TensorData) -> io::Result<TensorView<'_>> {
-    TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes()).map_err(io::Error::other)
+    let dtype = match data.dtype() {
+        DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::BF16,
+        _ => Dtype::F32,
+    };
+    TensorView::new(dtype, data.shape().to_vec(), data.as_bytes()).map_err(io::Error::other)
 }
 
 /// Hash of everything a file says: the header, then shape and values of each factor.
@@ -124,23 +169,47 @@ fn checksum(header: &str, factors: [&TensorView<'_>; 3]) -> Hash {
 mod tests {
     use super::*;
 
+    const LOSS: Loss = Loss { residual: 1e-7, orthogonality: 0.5 };
+
+    fn factors() -> HostFactors {
+        HostFactors {
+            u: TensorData::from([[1.0_f32, 0.0], [0.0, 1.0], [0.0, 0.0]]),
+            s: TensorData::from([2.0_f32, 1.0]),
+            vt: TensorData::from([[1.0_f32, 0.1], [0.0, 1.0]]),
+        }
+    }
+
+    fn key(dims: [usize; 2], dtype: DType) -> Key {
+        Key::of(&[1.0; 6], dims, dtype)
+    }
+
     #[test]
     fn a_file_of_another_version_or_weight_is_not_taken() {
-        let device = Device::flex();
-        let factors = Factors {
-            u: Tensor::from_floats([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], &device),
-            s: Tensor::from_floats([2.0, 1.0], &device),
-            vt: Tensor::from_floats([[1.0, 0.0], [0.0, 1.0]], &device),
-            residual: 1e-7,
-            orthogonality: 0.5,
-        };
-        let key = Key::of(&Tensor::ones([3, 2], &device));
-        let parsed = |version, weight: &Key| {
-            let header = Header { version, weight: weight.0.to_string(), residual: 1e-7, orthogonality: 0.5 };
-            parse(&serialize(&header, &factors).unwrap(), &key, &device)
-        };
-        assert_eq!(parsed(VERSION, &key).unwrap().s.to_data(), factors.s.to_data());
-        assert!(parsed(VERSION + 1, &key).is_none());
-        assert!(parsed(VERSION, &Key::of(&Tensor::ones([2, 3], &device))).is_none());
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, other) = (key([3, 2], DType::F32), key([2, 3], DType::F32));
+        assert!(matches!(find(dir.path(), &ours, true), Stored::Missing));
+        write(dir.path(), &ours, &factors(), LOSS).unwrap();
+        let Stored::Found(found) = find(dir.path(), &ours, true) else { panic!("it was just written") };
+        assert_eq!((found.loss, found.factors.unwrap().vt), (LOSS, factors().vt));
+        std::fs::rename(ours.file(dir.path()), other.file(dir.path())).unwrap();
+        assert!(matches!(find(dir.path(), &other, false), Stored::Damaged));
+        write_as(VERSION + 1, dir.path(), &ours, (&factors(), LOSS)).unwrap();
+        assert!(matches!(find(dir.path(), &ours, false), Stored::Damaged));
+    }
+
+    #[test]
+    fn vectors_in_f32_serve_for_half_precision_and_not_the_other_way_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let (full, half) = (key([3, 2], DType::F32), key([3, 2], DType::BF16));
+        let HostFactors { u, s, vt } = factors();
+        let rounded = HostFactors { u: u.convert_dtype(DType::BF16), s, vt: vt.convert_dtype(DType::BF16) };
+        write(dir.path(), &half, &rounded, LOSS).unwrap();
+        assert!(matches!(find(dir.path(), &full, false), Stored::Missing));
+        let Stored::Found(found) = find(dir.path(), &half, true) else { panic!("it was just written") };
+        assert_eq!(found.factors.unwrap().vt, rounded.vt);
+        std::fs::remove_file(half.file(dir.path())).unwrap();
+        write(dir.path(), &full, &factors(), LOSS).unwrap();
+        let Stored::Found(found) = find(dir.path(), &half, true) else { panic!("f32 serves") };
+        assert_eq!(found.key.file_name(), full.file_name());
     }
 }

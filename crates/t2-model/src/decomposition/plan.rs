@@ -1,0 +1,122 @@
+//! Which weights are decomposed together, within the memory that is allowed.
+
+use std::collections::BTreeMap;
+
+use t2_linalg::{Demand, SvdSolver};
+
+use super::weights::{Weight, Weights};
+use super::{DecomposeConfig, DecomposeError};
+
+const MIB: usize = 1 << 20;
+
+/// Weights of one shape.
+pub(super) struct Group<'a> {
+    /// `[d_in, d_out]`.
+    pub(super) dims: [usize; 2],
+    /// In the order of the model.
+    pub(super) weights: Vec<Weight<'a>>,
+    /// How many are decomposed at a time.
+    pub(super) batch: usize,
+    /// Memory that a batch takes at most, in bytes.
+    pub(super) memory: usize,
+}
+
+/// The weights by shape, in batches that fit the memory.
+pub(super) fn plan<'a>(
+    weights: Weights<'a>,
+    config: DecomposeConfig,
+    solver: &dyn SvdSolver,
+) -> Result<Vec<Group<'a>>, DecomposeError> {
+    let device = weights.device;
+    let mut groups: BTreeMap<[usize; 2], Vec<Weight<'a>>> = BTreeMap::new();
+    for weight in weights.list {
+        groups.entry(weight.dims).or_default().push(weight);
+    }
+    let fit = |(dims, weights): ([usize; 2], Vec<Weight<'a>>)| {
+        let need = Need::of(dims, solver.demand(dims, &device));
+        let most = need.batch.min(weights.len());
+        let batch = config.memory.map_or(most, |memory| need.fitting(memory).min(most));
+        if batch == 0 {
+            return Err(DecomposeError::Memory {
+                path: weights[0].path.clone(),
+                d_in: dims[0],
+                d_out: dims[1],
+                needed: need.of_batch(1).div_ceil(MIB),
+                memory: config.memory.unwrap_or(0) / MIB,
+            });
+        }
+        Ok(Group { dims, weights, batch, memory: need.of_batch(batch) })
+    };
+    groups.into_iter().map(fit).collect()
+}
+
+/// Memory for batches of one shape, in bytes.
+struct Need {
+    /// For each matrix of a batch: what the solver takes, and the one of the next batch that is read meanwhile.
+    each: usize,
+    /// However large the batch: a weight on its way from the disk, which is turned round, and factors on their way to
+    /// the disk, the one that is written, the one that waits and a file that is checked.
+    once: usize,
+    /// Matrices that keep the device busy.
+    batch: usize,
+}
+
+impl Need {
+    fn of([d_in, d_out]: [usize; 2], demand: Demand) -> Self {
+        let bytes = |values: usize| size_of::<f32>() * values;
+        let weight = bytes(d_in * d_out);
+        let factors = bytes((d_in + d_out + 1) * d_in.min(d_out));
+        Self { each: demand.bytes_per_matrix + weight, once: 2 * weight + 3 * factors, batch: demand.batch }
+    }
+
+    fn of_batch(&self, batch: usize) -> usize {
+        batch * self.each + self.once
+    }
+
+    /// The largest batch within `memory`.
+    fn fitting(&self, memory: usize) -> usize {
+        memory.saturating_sub(self.once) / self.each.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::prelude::Device;
+    use burn::tensor::DType;
+    use t2_linalg::HostSvd;
+
+    use super::*;
+    use crate::decomposition::Targets;
+
+    /// Seven weights, four of one shape.
+    fn weights() -> Weights<'static> {
+        let mut weights = Weights::none(Targets::ALL, DType::F32);
+        let shapes = [[64, 64], [64, 96], [64, 64], [96, 64], [64, 64], [64, 96], [64, 64]];
+        for (i, shape) in shapes.iter().enumerate() {
+            weights.add(format!("blocks.{i}.attn.q.weight"), shape, || Ok(vec![]));
+        }
+        weights
+    }
+
+    fn planned(memory: Option<usize>) -> Result<Vec<(usize, usize)>, DecomposeError> {
+        let solver = HostSvd::default();
+        let groups = plan(weights(), DecomposeConfig { memory, ..DecomposeConfig::default() }, &solver)?;
+        Ok(groups.iter().map(|group| (group.weights.len(), group.batch)).collect())
+    }
+
+    #[test]
+    fn batches_shrink_to_the_memory_and_one_matrix_must_fit() {
+        let full = planned(None).unwrap();
+        assert_eq!(full.iter().map(|(weights, _)| *weights).collect::<Vec<_>>(), [4, 2, 1]);
+        let of_one = |dims| Need::of(dims, HostSvd::default().demand(dims, &Device::flex())).of_batch(1);
+        let largest = of_one([64, 96]).max(of_one([96, 64]));
+        for memory in (largest..4 * largest).step_by(10_007) {
+            let config = DecomposeConfig { memory: Some(memory), ..DecomposeConfig::default() };
+            let groups = plan(weights(), config, &HostSvd::default()).unwrap();
+            assert!(groups.iter().all(|group| group.memory <= memory && group.batch >= 1));
+        }
+        assert!(planned(Some(largest)).unwrap().iter().any(|(_, batch)| *batch == 1));
+        let error = planned(Some(largest - 1)).unwrap_err().to_string();
+        assert!(error.contains(".attn.q.weight`, ") && error.contains("allow more"), "{error}");
+    }
+}

@@ -1,0 +1,296 @@
+//! The way of the weights: read, decomposed, written, each on a thread of its own.
+//!
+//! Nothing waits in between: a thread hands over when the next one is free. So at any moment there is one batch that is
+//! read, one that is decomposed, and two sets of factors on their way to the disk.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use burn::prelude::*;
+use burn::tensor::{DType, TensorReadError};
+use t2_linalg::{Attempt, Svd, SvdError, SvdSolver, quality};
+
+use super::manifest::{self, Entry};
+use super::plan::{Group, plan};
+use super::store::{self, Found, HostFactors, Key, Stored};
+use super::weights::{Weight, Weights};
+use super::{DecomposeConfig, DecomposeError, FactorType, Factors, Loss, Progress, Report};
+use crate::files::WriteError;
+
+/// Who decomposes the weights, and where the factors go.
+pub(super) struct Stream<'a> {
+    pub(super) config: DecomposeConfig,
+    pub(super) solver: &'a dyn SvdSolver,
+    /// The folder of the files.
+    pub(super) cache: Option<&'a Path>,
+    /// The factors in memory.
+    pub(super) keep: Option<&'a mut BTreeMap<String, Factors>>,
+    pub(super) progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
+}
+
+impl Stream<'_> {
+    pub(super) fn run(self, weights: Weights<'_>) -> Result<Report, DecomposeError> {
+        let (targets, device) = (weights.targets, weights.device.clone());
+        let dtype = match self.config.factors {
+            FactorType::Base => weights.dtype,
+            FactorType::F32 => DType::F32,
+        };
+        let groups = plan(weights, self.config, self.solver)?;
+        let report = Report {
+            matrices: groups.iter().map(|group| group.weights.len()).sum(),
+            memory: groups.iter().map(|group| group.memory).max().ok_or(DecomposeError::NoTargets { targets })?,
+            ..Report::default()
+        };
+        let (cache, load) = (self.cache, self.keep.is_some());
+        let pace = Pace::new(&groups);
+        let mut work = Work { stream: self, device, dtype, report, pace, done: 0, entries: Vec::new() };
+        thread::scope(|scope| {
+            let (send_read, read) = sync_channel(0);
+            let (send_computed, computed) = sync_channel(0);
+            scope.spawn(move || Reader { cache, dtype, load }.read(groups, &send_read));
+            let writer = scope.spawn(move || write(cache, &computed));
+            let outcome = work.on(&read, &send_computed);
+            // Both threads end when there is nobody to talk to.
+            drop((read, send_computed));
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            outcome
+        })?;
+        if let Some(dir) = cache {
+            manifest::write(dir, work.entries)?;
+        }
+        Ok(work.report)
+    }
+}
+
+/// What the reader hands over.
+enum Read {
+    /// A weight whose factors are on disk.
+    Found { path: String, dims: [usize; 2], found: Box<Found> },
+    /// Weights of one shape that are not.
+    Missing { dims: [usize; 2], batch: Vec<Missing> },
+}
+
+/// A weight without factors.
+struct Missing {
+    path: String,
+    key: Key,
+    /// There was a file, and it was of no use.
+    damaged: bool,
+    /// Row-major `[d_in, d_out]`.
+    values: Vec<f32>,
+}
+
+type Reading = Result<Read, DecomposeError>;
+
+/// Reads weights, and factors that are there already.
+struct Reader<'a> {
+    cache: Option<&'a Path>,
+    /// Type of the factors.
+    dtype: DType,
+    /// Whether factors are wanted in memory, and not just intact on disk.
+    load: bool,
+}
+
+impl Reader<'_> {
+    /// Hand over every weight, until nobody listens.
+    fn read(&self, groups: Vec<Group<'_>>, to: &SyncSender<Reading>) -> Result<(), SendError<Reading>> {
+        for Group { dims, weights, batch: full, .. } in groups {
+            let mut batch = Vec::with_capacity(full);
+            for weight in weights {
+                match self.one(weight) {
+                    Err(error) => to.send(Err(error))?,
+                    Ok(Ok((path, found))) => to.send(Ok(Read::Found { path, dims, found }))?,
+                    Ok(Err(missing)) => batch.push(missing),
+                }
+                if batch.len() == full {
+                    to.send(Ok(Read::Missing { dims, batch: std::mem::take(&mut batch) }))?;
+                }
+            }
+            if !batch.is_empty() {
+                to.send(Ok(Read::Missing { dims, batch }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The factors of a weight, or else its values.
+    fn one(&self, weight: Weight<'_>) -> Result<Result<(String, Box<Found>), Missing>, DecomposeError> {
+        let Weight { path, dims, read } = weight;
+        let values = match read() {
+            Ok(values) => values,
+            Err(source) => return Err(DecomposeError::Read { path, source }),
+        };
+        let key = Key::of(&values, dims, self.dtype);
+        Ok(match self.cache.map_or(Stored::Missing, |dir| store::find(dir, &key, self.load)) {
+            Stored::Found(found) => Ok((path, found)),
+            Stored::Damaged => Err(Missing { path, key, damaged: true, values }),
+            Stored::Missing => Err(Missing { path, key, damaged: false, values }),
+        })
+    }
+}
+
+/// Factors on their way to the disk.
+struct Computed {
+    key: Key,
+    factors: HostFactors,
+    loss: Loss,
+}
+
+/// Write factors until there are no more.
+fn write(cache: Option<&Path>, computed: &Receiver<Computed>) -> Result<(), WriteError> {
+    let Some(dir) = cache else { return Ok(()) };
+    computed.iter().try_for_each(|Computed { key, factors, loss }| store::write(dir, &key, &factors, loss))
+}
+
+/// Decomposes what is read.
+struct Work<'a> {
+    stream: Stream<'a>,
+    device: Device,
+    /// Type of the factors.
+    dtype: DType,
+    report: Report,
+    pace: Pace,
+    done: usize,
+    entries: Vec<Entry>,
+}
+
+impl Work<'_> {
+    fn on(&mut self, read: &Receiver<Reading>, to: &SyncSender<Computed>) -> Result<(), DecomposeError> {
+        let total = self.report.matrices;
+        for read in read {
+            match read? {
+                Read::Found { path, dims, found } => {
+                    self.pace.skip(dims);
+                    self.report.cached += 1;
+                    self.take(path, dims, *found);
+                }
+                Read::Missing { dims, batch } => {
+                    let (start, matrices) = (Instant::now(), batch.len());
+                    self.decompose(dims, batch, to)?;
+                    self.pace.work(dims, matrices, start.elapsed());
+                }
+            }
+            let progress = Progress { done: self.done, total, remaining: self.pace.remaining() };
+            if (self.stream.progress)(progress).is_break() && self.done < total {
+                return Err(DecomposeError::Interrupted { done: self.done, total });
+            }
+        }
+        Ok(())
+    }
+
+    /// Factors from the disk.
+    fn take(&mut self, path: String, dims: [usize; 2], Found { key, loss, factors }: Found) {
+        self.count(&path, &key, dims, loss);
+        if let (Some(keep), Some(HostFactors { u, s, vt })) = (&mut self.stream.keep, factors) {
+            let vectors = (&self.device, self.dtype);
+            let factors = Factors {
+                u: Tensor::from_data(u, vectors),
+                s: Tensor::from_data(s, (&self.device, DType::F32)),
+                vt: Tensor::from_data(vt, vectors),
+            };
+            keep.insert(path, factors);
+        }
+    }
+
+    /// Decompose weights of one shape. One that has no decomposition does not cost the others theirs.
+    fn decompose(
+        &mut self,
+        dims: [usize; 2],
+        mut batch: Vec<Missing>,
+        to: &SyncSender<Computed>,
+    ) -> Result<(), DecomposeError> {
+        let upload = |missing: &mut Missing| {
+            let values = TensorData::new(std::mem::take(&mut missing.values), dims);
+            Tensor::<2>::from_data(values, (&self.device, DType::F32))
+        };
+        let a = Tensor::stack::<3>(batch.iter_mut().map(upload).collect(), 0);
+        let paths: Vec<String> = batch.iter().map(|missing| missing.path.clone()).collect();
+        let failed = |source: SvdError| {
+            let path = paths[source.index().unwrap_or(0)].clone();
+            DecomposeError::Svd { path, source }
+        };
+        let Attempt { svd, failed: without } = self.stream.solver.svd_each(a.clone()).map_err(failed)?;
+        let losses = quality::loss(&a, &svd).map_err(failed)?;
+        drop(a);
+        for (index, (Missing { path, key, damaged, .. }, loss)) in batch.into_iter().zip(losses).enumerate() {
+            if without.iter().any(|error| error.index() == Some(index)) {
+                continue;
+            }
+            let loss = Loss { residual: loss.relative_error as f32, orthogonality: loss.skew as f32 };
+            let factors = Factors::new(&svd, index, self.dtype);
+            let on_host = factors.on_host().map_err(|error| failed(error.into()))?;
+            if to.send(Computed { key: key.clone(), factors: on_host, loss }).is_err() && self.stream.cache.is_some() {
+                // The writer says why it stopped.
+                return Ok(());
+            }
+            self.report.repaired += usize::from(damaged);
+            self.count(&path, &key, dims, loss);
+            if let Some(keep) = &mut self.stream.keep {
+                keep.insert(path, factors);
+            }
+        }
+        without.into_iter().next().map_or(Ok(()), |error| Err(failed(error)))
+    }
+
+    fn count(&mut self, path: &str, key: &Key, dims: [usize; 2], loss: Loss) {
+        tracing::debug!(path, residual = loss.residual, orthogonality = loss.orthogonality, "decomposed");
+        self.done += 1;
+        self.report.add(loss);
+        self.entries.push(Entry::new(path, key, dims, loss));
+    }
+}
+
+impl Factors {
+    /// Those of the matrix `index` of a batch, with vectors of type `dtype`.
+    fn new(svd: &Svd, index: usize, dtype: DType) -> Self {
+        let pick = |factor: &Tensor<3>| factor.clone().narrow(0, index, 1).squeeze_dim(0).cast(dtype);
+        Self { u: pick(&svd.u), s: svd.s.clone().narrow(0, index, 1).squeeze_dim(0), vt: pick(&svd.vt) }
+    }
+
+    fn on_host(&self) -> Result<HostFactors, TensorReadError> {
+        Ok(HostFactors {
+            u: self.u.try_to_data_dtype(self.u.dtype())?,
+            s: self.s.try_to_data_dtype(DType::F32)?,
+            vt: self.vt.try_to_data_dtype(self.vt.dtype())?,
+        })
+    }
+}
+
+/// How fast it goes. Work is counted in `d_in d_out k`, which the operations of a decomposition grow with.
+struct Pace {
+    ahead: f64,
+    behind: f64,
+    spent: Duration,
+}
+
+impl Pace {
+    fn new(groups: &[Group<'_>]) -> Self {
+        let ahead = groups.iter().map(|group| operations(group.dims) * group.weights.len() as f64).sum();
+        Self { ahead, behind: 0.0, spent: Duration::ZERO }
+    }
+
+    /// A matrix need not be decomposed.
+    fn skip(&mut self, dims: [usize; 2]) {
+        self.ahead -= operations(dims);
+    }
+
+    /// Matrices were decomposed in a time.
+    fn work(&mut self, dims: [usize; 2], matrices: usize, took: Duration) {
+        let operations = operations(dims) * matrices as f64;
+        self.ahead -= operations;
+        self.behind += operations;
+        self.spent += took;
+    }
+
+    fn remaining(&self) -> Option<Duration> {
+        (self.behind > 0.0).then(|| self.spent.mul_f64(self.ahead.max(0.0) / self.behind))
+    }
+}
+
+fn operations([d_in, d_out]: [usize; 2]) -> f64 {
+    d_in as f64 * d_out as f64 * d_in.min(d_out) as f64
+}

@@ -1,0 +1,72 @@
+//! A decomposition keeps to the memory it is allowed, by what the allocator hands out.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints what it measured")]
+
+use std::ops::ControlFlow;
+
+use burn::prelude::*;
+use peak_alloc::PeakAlloc;
+use t2_linalg::HostSvd;
+use t2_model::checkpoint::{self, Files, GenerationConfig};
+use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::decomposition::{DecomposeConfig, DecomposeError, Targets, decompose};
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+const MIB: usize = 1 << 20;
+
+/// What the process holds beside the matrices: threads, names, buffers for files.
+const BESIDE: usize = MIB;
+
+/// Eight blocks of 1.9 MiB in f32.
+const CONFIG: DecoderConfig = DecoderConfig {
+    vocab: 8,
+    d_model: 160,
+    d_hidden: 768,
+    layers: 8,
+    heads: 4,
+    kv_heads: 4,
+    head_dim: 40,
+    max_seq_len: 16,
+    rms_eps: 1e-5,
+    tied_head: true,
+    attention_bias: false,
+    mlp_bias: false,
+    rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+};
+
+// One test: the allocator counts the whole process.
+#[test]
+fn the_memory_allowed_is_not_exceeded_and_is_used() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let model = CONFIG.init(&device);
+        checkpoint::save(&model, &GenerationConfig::default(), folder.path()).unwrap();
+    }
+    let keep_on = |_| ControlFlow::Continue(());
+    let run = |memory: Option<usize>| {
+        let cache = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path()).unwrap();
+        let weights = files.weights(Targets::ALL, None, &device).unwrap();
+        let config = DecomposeConfig { memory, ..DecomposeConfig::default() };
+        let before = ALLOCATOR.current_usage();
+        ALLOCATOR.reset_peak_usage();
+        let outcome = decompose(weights, config, &HostSvd::default(), cache.path(), keep_on);
+        outcome.map(|report| (report, ALLOCATOR.peak_usage() - before))
+    };
+    let (free, _) = run(None).unwrap();
+    let mut peaks = vec![];
+    for memory in [free.memory / 3, free.memory / 2, free.memory] {
+        // faer reserves twice the last cache for each thread, once and for all; the best of several runs is free of it.
+        let (report, peak) = (0..4).map(|_| run(Some(memory)).unwrap()).min_by_key(|(_, peak)| *peak).unwrap();
+        println!("allowed {memory}, planned {}, peak {peak}", report.memory);
+        assert_eq!(report.matrices, 56);
+        assert!(report.memory <= memory && peak <= report.memory + BESIDE, "{peak} of {} of {memory}", report.memory);
+        peaks.push(peak);
+    }
+    assert!(peaks[0] < peaks[2], "a larger allowance is made use of: {peaks:?}");
+    let error = run(Some(MIB)).unwrap_err();
+    assert!(matches!(error, DecomposeError::Memory { memory: 1, .. }), "{error}");
+}
