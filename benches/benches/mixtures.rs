@@ -7,21 +7,14 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use burn::prelude::*;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use t2_benches::devices::{Named, devices};
 use t2_benches::mixtures::{Bench, ROWS, WORK};
 
-/// A device by name.
-type NamedDevice = (&'static str, fn() -> Device);
-
-/// Where the model is. A new device is a line.
-const DEVICES: &[NamedDevice] = &[("flex", Device::flex)];
-
 fn mixtures(criterion: &mut Criterion) {
-    for (device_name, device) in DEVICES {
-        let device = device();
+    for Named { name, device, .. } in devices() {
         let bench = Bench::new(&device);
-        let mut group = criterion.benchmark_group(format!("mixtures/{device_name}"));
+        let mut group = criterion.benchmark_group(format!("mixtures/{name}"));
         for work in WORK {
             group.throughput(Throughput::Elements((ROWS * work.tokens) as u64));
             for (name, mix) in bench.mixes() {

@@ -8,30 +8,32 @@ use std::time::{Duration, Instant};
 
 use burn::prelude::*;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use t2_benches::devices::{Named, devices};
 use t2_linalg::cases::{Case, FINITE, LARGE};
 use t2_linalg::{HostSvd, SvdSolver};
 
-/// Makes a device; there is no constant one.
-type NewDevice = fn() -> Device;
+/// What decomposes matrices that are on the CPU. A new algorithm is a line.
+const ON_CPU: &[(&str, &dyn SvdSolver)] = &[("faer", &HostSvd { parallel_from: 2048 })];
 
-/// Where the matrices are. A new device is a line.
-const DEVICES: &[(&str, NewDevice)] = &[("flex", Device::flex)];
-
-/// What decomposes them. A new algorithm is a line.
-const ALGORITHMS: &[(&str, &dyn SvdSolver)] = &[("faer", &HostSvd { parallel_from: 2048 })];
+/// What decomposes matrices that are on a GPU.
+const ON_GPU: &[(&str, &dyn SvdSolver)] = &[
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    ("block_jacobi", &t2_linalg::BlockJacobiSvd { max_sweeps: 60 }),
+];
 
 const SEED: u64 = 2501;
 
 fn svd(criterion: &mut Criterion) {
-    for (device_name, device) in DEVICES {
-        let device = device();
-        let mut group = criterion.benchmark_group(format!("svd/{device_name}"));
+    for Named { name, device, is_cpu } in devices() {
+        let mut group = criterion.benchmark_group(format!("svd/{name}"));
         let mut timed = BTreeSet::new();
-        for case in FINITE.iter().chain(LARGE).filter(|case| timed.insert(case.shape())) {
+        // A GPU made of software takes minutes over a large matrix.
+        let large = if is_cpu && name != "cpu" { &[] } else { LARGE };
+        for case in FINITE.iter().chain(large).filter(|case| timed.insert(case.shape())) {
             // The same kind of matrix for every shape, not the zeros or the identity that a test wants there.
             let a = Case { fill: FINITE[0].fill, ..*case }.tensor(SEED, &device);
             group.throughput(Throughput::Elements((case.batch * case.m * case.n) as u64));
-            for (algorithm, solver) in ALGORITHMS {
+            for (algorithm, solver) in if name == "cpu" { ON_CPU } else { ON_GPU } {
                 group.bench_with_input(BenchmarkId::new(*algorithm, case.shape()), &a, |bencher, a| {
                     bencher.iter_custom(|iterations| time(*solver, a, &device, iterations));
                 });

@@ -6,10 +6,11 @@ cell is the smallest of its times. Ratios are against the best torch driver of t
     cargo build --release -p t2-linalg --example svd_times           # or with --features wgpu,cuda
     python3 benches/peers/svd.py --ours target/release/examples/svd_times --devices cpu 32x576x1536 16x1024x1024
 
-Needs numpy and torch; Xgesvdp is called through CuPy where it is installed and left out where it is not.
+Needs numpy and torch; Xgesvdp is called in the cuSOLVER that torch for CUDA brings.
 """
 
 import argparse
+import ctypes
 import json
 import subprocess
 import time
@@ -54,17 +55,68 @@ def numpy_svd(shape, runs):
     return best, residual(*(torch.from_numpy(x) for x in (a, u, s, vh)))
 
 
-def xgesvdp(shape, runs):
-    """cuSOLVER's polar decomposition through CuPy, a matrix at a time; None without CuPy."""
+class Cusolver:
+    """cuSOLVER's polar decomposition, which no framework calls: `cusolverDnXgesvdp`, in f32, a matrix at a time."""
+
+    VECTORS, ECONOMY, R_32F = 1, 1, 0
+
+    def __init__(self):
+        torch.zeros(1, device="cuda")  # loads the libraries that torch brings, and makes the context
+        names = ("libcusolver.so.12", "libcusolver.so.11", "libcusolver.so")
+        self.library = next(filter(None, map(load, names)), None)
+        if self.library is None:
+            raise OSError("no cuSOLVER")
+        self.handle, self.params = ctypes.c_void_p(), ctypes.c_void_p()
+        self.call("cusolverDnCreate", ctypes.byref(self.handle))
+        self.call("cusolverDnCreateParams", ctypes.byref(self.params))
+
+    def call(self, name, *arguments):
+        status = getattr(self.library, name)(*arguments)
+        if status != 0:
+            raise RuntimeError(f"{name} returned {status}")
+
+    def gesvdp(self, a):
+        """`u, s, v` of one matrix `[m, n]`; torch is row-major, so cuSOLVER is shown the transpose, `[n, m]`."""
+        work = a.clone()
+        (m, n), k = a.shape[::-1], min(a.shape)
+        s = torch.empty(k, device="cuda")
+        left, right = torch.empty(k, m, device="cuda"), torch.empty(k, n, device="cuda")
+        info = torch.zeros(1, dtype=torch.int32, device="cuda")
+        pointer = lambda x: ctypes.c_void_p(x.data_ptr())
+        size = ctypes.c_int64
+        matrices = (
+            self.handle, self.params, self.VECTORS, self.ECONOMY, size(m), size(n),
+            self.R_32F, pointer(work), size(m), self.R_32F, pointer(s),
+            self.R_32F, pointer(left), size(m), self.R_32F, pointer(right), size(n), self.R_32F,
+        )
+        on_device, on_host, error = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_double()
+        self.call("cusolverDnXgesvdp_bufferSize", *matrices, ctypes.byref(on_device), ctypes.byref(on_host))
+        device_work = torch.empty(max(on_device.value, 1), dtype=torch.uint8, device="cuda")
+        host_work = ctypes.create_string_buffer(max(on_host.value, 1))
+        self.call(
+            "cusolverDnXgesvdp", *matrices, pointer(device_work), on_device, host_work, on_host,
+            pointer(info), ctypes.byref(error),
+        )
+        # Column-major [n, k] of the transpose is row-major [k, n] of the vectors on our right.
+        return right.T, s, left
+
+
+def load(name):
     try:
-        import cupy
-        from cupyx.cusolver import gesvdp  # noqa: F401 (not in every release)
-    except ImportError:
+        return ctypes.CDLL(name)
+    except OSError:
         return None
-    a = cupy.random.default_rng(2501).standard_normal(shape, dtype=cupy.float32)
-    best, parts = timed(lambda: [gesvdp(x) for x in a], runs, cupy.cuda.Device().synchronize)
-    u, s, vh = (torch.from_numpy(cupy.asnumpy(x)[None]) for x in parts[0])
-    return best, residual(torch.from_numpy(cupy.asnumpy(a[:1])), u, s, vh)
+
+
+def xgesvdp(shape, runs):
+    """`Cusolver.gesvdp` on a batch; None without cuSOLVER."""
+    try:
+        solver = Cusolver()
+    except OSError:
+        return None
+    a = torch.randn(shape, generator=torch.Generator().manual_seed(2501)).to("cuda")
+    best, parts = timed(lambda: [solver.gesvdp(x) for x in a], runs, torch.cuda.synchronize)
+    return best, residual(a, *(x[None] for x in parts[0]))
 
 
 def parties(args, device, shape):

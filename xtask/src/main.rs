@@ -31,8 +31,8 @@ enum Command {
     Check(check::Args),
     /// Train one expert from a file in `runs/`, then write its report.
     Train(t2::Train),
-    /// Run the Criterion benches.
-    Bench(t2::PassThrough),
+    /// Run the Criterion benches, on the CPU or on the devices named.
+    Bench(t2::Bench),
     /// Make the bundled model again: `t2 pretrain`.
     Pretrain(t2::PassThrough),
     /// Make the golden files again with the Python scripts that lie beside them.

@@ -29,6 +29,35 @@ pub(crate) struct Train {
     args: Vec<String>,
 }
 
+/// `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Bench {
+    /// Where to time, for example `cpu,wgpu`; a device that this machine lacks is left out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    device: Vec<BenchDevice>,
+    /// Passed on to `cargo bench`, for example `--bench svd`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// A device that the benches can be built for.
+#[derive(clap::ValueEnum, Clone, Copy)]
+enum BenchDevice {
+    Cpu,
+    Wgpu,
+    Cuda,
+}
+
+impl BenchDevice {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 /// Runs `t2 demo`.
 pub(crate) fn demo(args: &PassThrough) -> anyhow::Result<()> {
     become_command(t2("demo", &args.args))
@@ -40,10 +69,26 @@ pub(crate) fn pretrain(args: &PassThrough) -> anyhow::Result<()> {
 }
 
 /// Runs `cargo bench` on the benches.
-pub(crate) fn bench(args: &PassThrough) -> anyhow::Result<()> {
+pub(crate) fn bench(args: &Bench) -> anyhow::Result<()> {
+    become_command(cargo_bench(args))
+}
+
+/// A device is a feature of the benches, and part of their names, of which Criterion takes a pattern.
+fn cargo_bench(Bench { device, args }: &Bench) -> Command {
     let mut command = cargo(["bench", "--package", "t2-benches"]);
-    command.args(&args.args);
-    become_command(command)
+    let names: Vec<&str> = device.iter().map(|device| device.name()).collect();
+    let features: Vec<&str> = names.iter().copied().filter(|name| *name != "cpu").collect();
+    if !features.is_empty() {
+        command.arg("--features").arg(features.join(","));
+    }
+    command.args(args);
+    if !names.is_empty() {
+        if !args.iter().any(|arg| arg == "--") {
+            command.arg("--");
+        }
+        command.arg(format!("^[a-z]+/({})/", names.join("|")));
+    }
+    command
 }
 
 /// Runs `t2 train` on a file of `runs/`, then `t2 report` on what it wrote.
@@ -83,6 +128,20 @@ mod tests {
     fn a_run_writes_to_a_folder_of_its_name() {
         assert_eq!(default_out(Path::new("runs/tiny-math.toml")).unwrap(), Path::new("out/tiny-math"));
         assert!(default_out(Path::new("..")).is_err());
+    }
+
+    #[test]
+    fn devices_choose_features_and_benches() {
+        let args = |device: Vec<BenchDevice>, args: &[&str]| {
+            let args = args.iter().map(ToString::to_string).collect();
+            let command = cargo_bench(&Bench { device, args });
+            let args: Vec<_> = command.get_args().skip(3).map(|arg| arg.to_string_lossy().into_owned()).collect();
+            args.join(" ")
+        };
+        assert_eq!(args(vec![], &["--bench", "svd"]), "--bench svd");
+        assert_eq!(args(vec![BenchDevice::Cpu], &[]), "-- ^[a-z]+/(cpu)/");
+        let gpus = vec![BenchDevice::Wgpu, BenchDevice::Cuda];
+        assert_eq!(args(gpus, &["--", "--quick"]), "--features wgpu,cuda -- --quick ^[a-z]+/(wgpu|cuda)/");
     }
 
     #[test]

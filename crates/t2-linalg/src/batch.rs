@@ -2,8 +2,10 @@
 //!
 //! What every host solver has in common lives here: finite input, the sign convention, empty matrices.
 
+use std::sync::{Mutex, PoisonError};
+
 use burn::prelude::*;
-use burn::tensor::{DType, TensorData};
+use burn::tensor::{DType, TensorData, TensorReadError};
 use rayon::prelude::*;
 
 use crate::svd::Attempt;
@@ -48,46 +50,16 @@ pub(crate) enum Schedule {
 
 /// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`.
 ///
-/// `W` is memory that one matrix after another uses, of each thread its own: what a decomposition allocates is returned
-/// to the system and asked for again otherwise, page by page.
+/// `W` is memory that one matrix after another uses, never two at a time: what a decomposition allocates is returned to
+/// the system and asked for again otherwise, page by page.
 pub(crate) fn decompose_each<W, F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Attempt, SvdError>
 where
-    W: Default,
+    W: Default + Send,
     F: Fn(Matrix<'_>, &mut Factors<'_>, &mut W) -> Result<(), SvdError> + Sync,
 {
-    let device = a.device();
-    let [batch, m, n] = a.dims();
+    let (device, [batch, m, n]) = (a.device(), a.dims());
     let k = m.min(n);
-    let mut factors = [vec![0.0; batch * m * k], vec![0.0; batch * k], vec![0.0; batch * k * n]];
-    let mut failed = Vec::new();
-
-    // Without a single value there is nothing to decompose, and the factors are empty too.
-    if batch * k > 0 {
-        let a: Vec<f32> = a.try_into_vec_as()?;
-        let [u, s, vt] = &mut factors;
-        let outputs = u.chunks_mut(m * k).zip(s.chunks_mut(k)).zip(vt.chunks_mut(k * n));
-        let jobs: Vec<(Matrix<'_>, Factors<'_>)> = (a.chunks(m * n).zip(outputs).enumerate())
-            .map(|(index, (values, ((u, s), vt)))| (Matrix { index, m, n, values }, Factors { u, s, vt }))
-            .collect();
-        let solve = |work: &mut W, (matrix, mut factors): (Matrix<'_>, Factors<'_>)| {
-            let outcome = check_finite(matrix).and_then(|()| decompose(matrix, &mut factors, work));
-            match outcome {
-                Ok(()) => fix_signs(factors, [m, n]),
-                Err(_) => factors.spoil(),
-            }
-            outcome.err()
-        };
-        let outcomes: Vec<Option<SvdError>> = match schedule {
-            Schedule::AcrossBatch => jobs.into_par_iter().map_init(W::default, solve).collect(),
-            Schedule::OneByOne => {
-                let mut work = W::default();
-                jobs.into_iter().map(|job| solve(&mut work, job)).collect()
-            }
-        };
-        failed.extend(outcomes.into_iter().flatten());
-    }
-
-    let [u, s, vt] = factors;
+    let ([u, s, vt], failed) = solve(a, schedule, [m * k, k, k * n], decompose)?;
     let options = (&device, DType::F32);
     let svd = Svd {
         u: Tensor::from_data(TensorData::new(u, [batch, m, k]), options),
@@ -95,6 +67,72 @@ where
         vt: Tensor::from_data(TensorData::new(vt, [batch, k, n]), options),
     };
     Ok(Attempt { svd, failed })
+}
+
+/// The same for the singular values alone, `[batch, k]`: `u` and `vt` of the [`Factors`] are empty.
+pub(crate) fn values_of_each<W, F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Tensor<2>, SvdError>
+where
+    W: Default + Send,
+    F: Fn(Matrix<'_>, &mut Factors<'_>, &mut W) -> Result<(), SvdError> + Sync,
+{
+    let (device, [batch, m, n]) = (a.device(), a.dims());
+    let k = m.min(n);
+    let ([_, s, _], failed) = solve(a, schedule, [0, k, 0], decompose)?;
+    let s = Tensor::from_data(TensorData::new(s, [batch, k]), (&device, DType::F32));
+    failed.into_iter().next().map_or(Ok(s), Err)
+}
+
+/// Runs `decompose` on every finite matrix, for factors of `sizes` each, and says which failed.
+fn solve<W, F>(
+    a: Tensor<3>,
+    schedule: Schedule,
+    sizes: [usize; 3],
+    decompose: F,
+) -> Result<([Vec<f32>; 3], Vec<SvdError>), SvdError>
+where
+    W: Default + Send,
+    F: Fn(Matrix<'_>, &mut Factors<'_>, &mut W) -> Result<(), SvdError> + Sync,
+{
+    let [batch, m, n] = a.dims();
+    let mut factors = sizes.map(|size| vec![0.0; batch * size]);
+    // Without a single value there is nothing to decompose, and the factors are empty too.
+    if batch * m * n == 0 {
+        return Ok((factors, Vec::new()));
+    }
+    let a = a.try_into_data_as::<f32>()?;
+    let a = a.as_slice::<f32>().map_err(TensorReadError::from)?;
+    let mut left = factors.each_mut().map(Vec::as_mut_slice);
+    let jobs: Vec<(Matrix<'_>, Factors<'_>)> = (a.chunks(m * n).enumerate())
+        .map(|(index, values)| {
+            let mut of_one = left.iter_mut().zip(sizes).map(|(left, size)| take(left, size));
+            let [u, s, vt] = std::array::from_fn(|_| of_one.next().unwrap_or_default());
+            (Matrix { index, m, n, values }, Factors { u, s, vt })
+        })
+        .collect();
+    let spare: Mutex<Vec<W>> = Mutex::new(Vec::new());
+    let solve = |(matrix, mut factors): (Matrix<'_>, Factors<'_>)| {
+        let lock = || spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = lock().pop().unwrap_or_default();
+        let outcome = check_finite(matrix).and_then(|()| decompose(matrix, &mut factors, &mut work));
+        lock().push(work);
+        match outcome {
+            Ok(()) => fix_signs(factors, [m, n]),
+            Err(_) => factors.spoil(),
+        }
+        outcome.err()
+    };
+    let outcomes: Vec<Option<SvdError>> = match schedule {
+        Schedule::AcrossBatch => jobs.into_par_iter().map(solve).collect(),
+        Schedule::OneByOne => jobs.into_iter().map(solve).collect(),
+    };
+    Ok((factors, outcomes.into_iter().flatten().collect()))
+}
+
+/// The first `size` values of `left`, which keeps the others.
+fn take<'a>(left: &mut &'a mut [f32], size: usize) -> &'a mut [f32] {
+    let (taken, others) = std::mem::take(left).split_at_mut(size);
+    *left = others;
+    taken
 }
 
 /// Bytes that a host solver needs for each `[m, n]` of a batch beside what it computes in: the matrices where the caller

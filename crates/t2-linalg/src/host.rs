@@ -6,7 +6,7 @@ use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
 use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch};
 use faer::{Auto, MatMut, MatRef, Par};
 
-use crate::batch::{Factors, Matrix, Schedule, decompose_each, host_bytes};
+use crate::batch::{Factors, Matrix, Schedule, decompose_each, host_bytes, values_of_each};
 use crate::{Attempt, Demand, SvdError, SvdSolver};
 
 /// The size of a bidiagonal matrix from which it is divided and conquered rather than solved by QR iteration.
@@ -58,6 +58,12 @@ impl SvdSolver for HostSvd {
         decompose_each(a, schedule, |matrix, factors, work| decompose(matrix, factors, work, par))
     }
 
+    fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {
+        let [_, m, n] = a.dims();
+        let (schedule, par) = self.schedule([m, n]);
+        values_of_each(a, schedule, |matrix, factors, work| decompose(matrix, factors, work, par))
+    }
+
     fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {
         let (schedule, par) = self.schedule([m, n]);
         let batch = match schedule {
@@ -65,15 +71,15 @@ impl SvdSolver for HostSvd {
             Schedule::AcrossBatch => 2 * rayon::current_num_threads(),
             Schedule::OneByOne => 1,
         };
-        let work = size_of::<f32>() * (m * n + m * m.min(n)) + scratch([m, n], par).size_bytes();
+        let work =
+            size_of::<f32>() * (m * n + m * m.min(n)) + scratch([m, n], ComputeSvdVectors::Thin, par).size_bytes();
         Demand { bytes_per_matrix: host_bytes([m, n]) + work, batch }
     }
 }
 
 /// Memory for faer.
-fn scratch([m, n]: [usize; 2], par: Par) -> StackReq {
-    let thin = ComputeSvdVectors::Thin;
-    svd_scratch::<f32>(m, n, thin, thin, par, params().into())
+fn scratch([m, n]: [usize; 2], vectors: ComputeSvdVectors, par: Par) -> StackReq {
+    svd_scratch::<f32>(m, n, vectors, vectors, par, params().into())
 }
 
 fn params() -> SvdParams {
@@ -101,27 +107,29 @@ impl Workspace {
     }
 }
 
+/// Decomposes `matrix`, into the singular values alone if there is no room for more.
 fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Par) -> Result<(), SvdError> {
     let Matrix { index, m, n, values } = matrix;
     let k = m.min(n);
     let scale = power_of_two_below(values);
     work.a.clear();
     work.a.extend(values.iter().map(|&value| (f64::from(value) / scale) as f32));
-    work.u.resize(m * k, 0.0);
-
+    let wants_vectors = !factors.u.is_empty();
+    let vectors = if wants_vectors { ComputeSvdVectors::Thin } else { ComputeSvdVectors::No };
+    work.u.resize(factors.u.len(), 0.0);
     svd(
         MatRef::from_row_major_slice(&work.a, m, n),
         DiagMut::from_slice_mut(factors.s),
-        Some(MatMut::from_column_major_slice_mut(&mut work.u, m, k)),
+        wants_vectors.then(|| MatMut::from_column_major_slice_mut(&mut work.u, m, k)),
         // A row-major `[k, n]` is a column-major `[n, k]`.
-        Some(MatMut::from_column_major_slice_mut(factors.vt, n, k)),
+        wants_vectors.then(|| MatMut::from_column_major_slice_mut(factors.vt, n, k)),
         par,
-        Workspace::stack(&mut work.scratch, scratch([m, n], par)),
+        Workspace::stack(&mut work.scratch, scratch([m, n], vectors, par)),
         params().into(),
     )
     .map_err(|_| SvdError::HostGaveUp { index, m, n })?;
 
-    transpose(&work.u, factors.u, [m, k]);
+    transpose(&work.u, factors.u, [work.u.len() / k, k]);
     let largest = f64::from(factors.s[0]) * scale;
     if largest > f64::from(f32::MAX) {
         return Err(SvdError::Overflow { index, sigma: largest });

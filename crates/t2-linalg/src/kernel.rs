@@ -8,6 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use launch::{Call, Operand};
+use sweep::Sweeps;
 
 mod cholesky;
 mod gram;
@@ -17,8 +18,10 @@ mod product;
 mod reduce;
 mod rotate;
 mod rows;
+mod small;
+mod sweep;
 
-pub(crate) use ops::{block_jacobi, product};
+pub(crate) use ops::{block_jacobi, true_f32_product};
 pub(crate) use product::Form;
 
 /// Units of every cube; what WebGPU guarantees.
@@ -33,10 +36,6 @@ const NEGLIGIBLE: f32 = 1e-10;
 /// The size of the noise that replaces a vanished row, times `√n` and over the longest row: all of it together stays
 /// near the rounding of one row.
 const NOISE: f32 = 3e-7;
-
-/// A row has vanished when it is this much shorter than the noise that would replace it. Noise made orthogonal to
-/// other noise in a space of just its own dimension gets shorter by as much as that dimension.
-const VANISHED: f32 = 1.0 / 16384.0;
 
 /// What the kernels are told.
 #[derive(Clone, Copy, Debug)]
@@ -206,8 +205,7 @@ impl Run {
             );
         });
 
-        let sweeps = Sweeps { rows: &factor, stride: count, len: count, tolerance: self.options.coarse };
-        self.sweep(&sweeps, |_| ());
+        self.sweep_factor(&factor, self.options.coarse);
         let factor_norm = self.norms(&factor, count, count);
         let factor_order = self.descending(&factor_norm);
         let v = self.floats(square);
@@ -269,95 +267,9 @@ impl Run {
             [count, len, count],
             Call::of(Form::Plain),
         );
-        let noise = NOISE / (self.used as f32).sqrt();
-        let sweeps = Sweeps { rows: &rows, stride, len, tolerance: self.options.fine };
-        let status = self.sweep(&sweeps, |sweep| {
-            let norm = self.norms(&rows, stride, len);
-            rows::replace_vanished::launch(
-                self.client(),
-                CubeCount::new_2d(count as u32, self.matrices as u32),
-                CubeDim::new_1d(UNITS as u32),
-                rows.clone().into_buffer_arg(),
-                norm.into_buffer_arg(),
-                count,
-                stride,
-                len,
-                VANISHED * noise,
-                noise,
-                sweep as u32,
-            );
-        });
+        let noise = Some(NOISE / (self.used as f32).sqrt());
+        let status = self.sweep(&Sweeps { rows: &rows, stride, len, tolerance: self.options.fine, noise });
         (rows, status)
-    }
-
-    /// Sweeps until the rows of every matrix are orthogonal; the last cosine and the sweeps of each.
-    fn sweep(&self, sweeps: &Sweeps<'_>, before: impl Fn(usize)) -> Vec<[f32; 2]> {
-        let (matrices, block) = (self.matrices, self.block);
-        let (steps, pairs) = (self.count / block - 1, self.count / block / 2);
-        let width = 2 * block;
-        let rotation = self.floats(matrices * pairs * width * width);
-        let active = self.integers(matrices * pairs);
-        let cosines = self.floats(matrices * steps * pairs);
-        let largest = self.floats(matrices);
-        let mut status = vec![[f32::INFINITY, 0.0]; matrices];
-        for sweep in 0..self.options.max_sweeps {
-            let done: Vec<u32> = status.iter().map(|[cosine, _]| u32::from(*cosine <= sweeps.tolerance)).collect();
-            if !done.contains(&0) {
-                break;
-            }
-            before(sweep);
-            let scratch = [&rotation, &cosines, &active, &self.upload(&done)];
-            (0..steps).for_each(|step| self.step(sweeps, step, scratch));
-            rotate::sweep_cosine::launch(
-                self.client(),
-                CubeCount::new_1d(matrices as u32),
-                CubeDim::new_1d(UNITS as u32),
-                cosines.clone().into_buffer_arg(),
-                largest.clone().into_buffer_arg(),
-                steps * pairs,
-            );
-            let bytes = self.client().read_one_unchecked(largest.handle.clone());
-            for ((status, found), done) in status.iter_mut().zip(f32::from_bytes(&bytes)).zip(done) {
-                if done == 0 {
-                    *status = [*found, status[1] + 1.0];
-                }
-            }
-        }
-        status
-    }
-
-    /// Makes the rows of disjoint pairs of blocks orthogonal. `scratch` is the rotations, the cosines found, which pairs
-    /// turn, and which matrices are done.
-    fn step(&self, sweeps: &Sweeps<'_>, step: usize, [rotation, cosines, active, done]: [&CubeTensor; 4]) {
-        let (matrices, pairs) = (self.matrices as u32, (self.count / self.block / 2) as u32);
-        rotate::rotations::launch(
-            self.client(),
-            CubeCount::new_2d(pairs, matrices),
-            CubeDim::new_1d(UNITS as u32),
-            sweeps.rows.clone().into_buffer_arg(),
-            rotation.clone().into_buffer_arg(),
-            cosines.clone().into_buffer_arg(),
-            active.clone().into_buffer_arg(),
-            done.clone().into_buffer_arg(),
-            self.count,
-            sweeps.stride,
-            sweeps.len,
-            step,
-            sweeps.tolerance,
-            self.block,
-        );
-        rotate::turn::launch(
-            self.client(),
-            CubeCount::new_3d(sweeps.stride.div_ceil(rotate::TURN_TILE) as u32, pairs, matrices),
-            CubeDim::new_1d(UNITS as u32),
-            sweeps.rows.clone().into_buffer_arg(),
-            rotation.clone().into_buffer_arg(),
-            active.clone().into_buffer_arg(),
-            self.count,
-            sweeps.stride,
-            step,
-            self.block,
-        );
     }
 
     /// The factors, longest singular value first.
@@ -393,17 +305,6 @@ impl Run {
         let status = self.upload_as(&status, vec![matrices, STATUS]);
         (long, sigma, short, status)
     }
-}
-
-/// Rows that sweeps make orthogonal.
-struct Sweeps<'a> {
-    rows: &'a CubeTensor,
-    /// From one row to the next.
-    stride: usize,
-    /// Entries in which the rows are to be orthogonal.
-    len: usize,
-    /// The largest cosine that counts as orthogonal.
-    tolerance: f32,
 }
 
 /// The power of two that brings a magnitude into `[1, 4)`, and its inverse; `(0, 0)` for zero and `(0, NaN)` for what is

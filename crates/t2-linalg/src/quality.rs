@@ -137,7 +137,7 @@ fn excess_rows(x: Tensor<3>) -> Tensor<3> {
     let identity = Tensor::<2>::eye(k, &x.device()).unsqueeze();
     #[cfg(feature = "gpu")]
     if crate::kernel::runs_on(&x.device()) {
-        return crate::kernel::product(x.clone(), x, crate::kernel::Form::RightTransposed) - identity;
+        return crate::kernel::true_f32_product(x.clone(), x, crate::kernel::Form::RightTransposed) - identity;
     }
     x.clone().matmul(x.swap_dims(1, 2)) - identity
 }
@@ -146,7 +146,7 @@ fn excess_rows(x: Tensor<3>) -> Tensor<3> {
 fn product(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
     #[cfg(feature = "gpu")]
     if crate::kernel::runs_on(&left.device()) {
-        return crate::kernel::product(left, right, crate::kernel::Form::Plain);
+        return crate::kernel::true_f32_product(left, right, crate::kernel::Form::Plain);
     }
     left.matmul(right)
 }

@@ -24,7 +24,7 @@ pub(crate) fn block_jacobi(a: Tensor<3>, options: Options) -> Outcome {
 
 /// `A B`, or what else `form` says, of each pair of f32 matrices on a device with kernels, `[matrices, m, n]`: a product
 /// in true f32.
-pub(crate) fn product(left: Tensor<3>, right: Tensor<3>, form: Form) -> Tensor<3> {
+pub(crate) fn true_f32_product(left: Tensor<3>, right: Tensor<3>, form: Form) -> Tensor<3> {
     Tensor::from_dispatch(<Dispatch as SvdOps>::true_f32_product(left.into_dispatch(), right.into_dispatch(), form))
 }
 
@@ -38,7 +38,7 @@ pub(crate) trait SvdOps: Backend {
         options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// See [`product`].
+    /// See [`true_f32_product`].
     #[fusion(meta = product_spec)]
     fn true_f32_product(left: FloatTensor<Self>, right: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
 }
@@ -108,9 +108,9 @@ mod tests {
         };
         let (at, bt) = (a.clone().swap_dims(1, 2), b.clone().swap_dims(1, 2));
         let forms = [
-            (product(a.clone(), bt.clone(), Form::Plain), "plain"),
-            (product(a, b, Form::RightTransposed), "right transposed"),
-            (product(at, bt, Form::LeftTransposed), "left transposed"),
+            (true_f32_product(a.clone(), bt.clone(), Form::Plain), "plain"),
+            (true_f32_product(a, b, Form::RightTransposed), "right transposed"),
+            (true_f32_product(at, bt, Form::LeftTransposed), "left transposed"),
         ];
         for (out, form) in forms {
             for (at, found) in out.try_into_vec_as::<f32>().unwrap().iter().enumerate() {

@@ -17,13 +17,13 @@ pub(super) const BLOCK: usize = 16;
 
 /// The first player of `game` in round `round` of the round robin of `players`: the circle method, player 0 stays.
 #[cube]
-fn home(players: usize, round: usize, game: usize) -> usize {
+pub(super) fn home(players: usize, round: usize, game: usize) -> usize {
     select(game == 0, 0, 1 + (game + round + players - 2) % (players - 1))
 }
 
 /// The second player.
 #[cube]
-fn guest(players: usize, round: usize, game: usize) -> usize {
+pub(super) fn guest(players: usize, round: usize, game: usize) -> usize {
     1 + (players - 2 - game + round) % (players - 1)
 }
 
@@ -134,7 +134,15 @@ fn angle(
 ) {
     let pitch = comptime!(2 * block + 1);
     let unit = UNIT_POS as usize;
-    let (g_ii, g_jj, g_ij) = (gram[i * pitch + i], gram[j * pitch + j], gram[i * pitch + j]);
+    let (c, s) = cos_and_sin(gram[i * pitch + i], gram[j * pitch + j], gram[i * pitch + j], tolerance);
+    cos[unit] = c;
+    sin[unit] = s;
+}
+
+/// `(c, s)` for which `c x - s y` and `s x + c y` are orthogonal, given `x·x`, `y·y` and `x·y`; `(1, 0)` if `x` and `y`
+/// are orthogonal to `tolerance`.
+#[cube]
+pub(super) fn cos_and_sin(g_ii: f32, g_jj: f32, g_ij: f32, tolerance: f32) -> (f32, f32) {
     let mut c = 1.0f32;
     let mut s = 0.0f32;
     if g_ij.abs() > tolerance * g_ii.max(0.0).sqrt() * g_jj.max(0.0).sqrt() {
@@ -151,8 +159,7 @@ fn angle(
         c = 1.0 / (1.0 + tangent * tangent).sqrt();
         s = c * tangent;
     }
-    cos[unit] = c;
-    sin[unit] = s;
+    (c, s)
 }
 
 /// `gram ← Rᵀ gram R` and `turned ← turned R`. A two-by-two block of `gram` belongs to two games and to one unit.

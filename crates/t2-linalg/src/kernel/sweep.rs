@@ -1,0 +1,135 @@
+//! Sweeps over all pairs of rows until they are orthogonal.
+
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::{Run, UNITS, rotate, rows, small};
+
+/// A row has vanished when it is this much shorter than the noise that would replace it. Noise made orthogonal to
+/// other noise in a space of just its own dimension gets shorter by as much as that dimension.
+const VANISHED: f32 = 1.0 / 16384.0;
+
+/// Rows that sweeps make orthogonal.
+pub(super) struct Sweeps<'a> {
+    pub(super) rows: &'a CubeTensor,
+    /// From one row to the next.
+    pub(super) stride: usize,
+    /// Entries in which the rows are to be orthogonal; the others are turned along.
+    pub(super) len: usize,
+    /// The largest cosine that counts as orthogonal.
+    pub(super) tolerance: f32,
+    /// The size of what replaces rows that have vanished, over the longest row; `None` lets them be.
+    pub(super) noise: Option<f32>,
+}
+
+impl Run {
+    /// Sweeps over the triangular factors, `[matrices, count, count]`, until their rows are orthogonal to `tolerance`.
+    pub(super) fn sweep_factor(&self, factor: &CubeTensor, tolerance: f32) {
+        let shared_memory = self.client().properties().hardware.max_shared_memory_size;
+        let Some(capacity) = small::capacity(self.used, shared_memory) else {
+            let (rows, count) = (factor, self.count);
+            self.sweep(&Sweeps { rows, stride: count, len: count, tolerance, noise: None });
+            return;
+        };
+        small::sweep_all::launch(
+            self.client(),
+            CubeCount::new_1d(self.matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            factor.clone().into_buffer_arg(),
+            self.used,
+            self.count,
+            self.options.max_sweeps,
+            tolerance,
+            capacity,
+        );
+    }
+
+    /// Sweeps until the rows of every matrix are orthogonal; the last cosine and the sweeps of each.
+    pub(super) fn sweep(&self, sweeps: &Sweeps<'_>) -> Vec<[f32; 2]> {
+        let (matrices, block) = (self.matrices, self.block);
+        let (steps, pairs) = (self.count / block - 1, self.count / block / 2);
+        let width = 2 * block;
+        let rotation = self.floats(matrices * pairs * width * width);
+        let active = self.integers(matrices * pairs);
+        let cosines = self.floats(matrices * steps * pairs);
+        let largest = self.floats(matrices);
+        let mut status = vec![[f32::INFINITY, 0.0]; matrices];
+        for sweep in 0..self.options.max_sweeps {
+            let done: Vec<u32> = status.iter().map(|[cosine, _]| u32::from(*cosine <= sweeps.tolerance)).collect();
+            if !done.contains(&0) {
+                break;
+            }
+            if let Some(noise) = sweeps.noise {
+                self.replace_vanished(sweeps, noise, sweep);
+            }
+            let scratch = [&rotation, &cosines, &active, &self.upload(&done)];
+            (0..steps).for_each(|step| self.step(sweeps, step, scratch));
+            rotate::sweep_cosine::launch(
+                self.client(),
+                CubeCount::new_1d(matrices as u32),
+                CubeDim::new_1d(UNITS as u32),
+                cosines.clone().into_buffer_arg(),
+                largest.clone().into_buffer_arg(),
+                steps * pairs,
+            );
+            let bytes = self.client().read_one_unchecked(largest.handle.clone());
+            for ((status, found), done) in status.iter_mut().zip(f32::from_bytes(&bytes)).zip(done) {
+                if done == 0 {
+                    *status = [*found, status[1] + 1.0];
+                }
+            }
+        }
+        status
+    }
+
+    /// Makes the rows of disjoint pairs of blocks orthogonal. `scratch` is the rotations, the cosines found, which pairs
+    /// turn, and which matrices are done.
+    fn step(&self, sweeps: &Sweeps<'_>, step: usize, [rotation, cosines, active, done]: [&CubeTensor; 4]) {
+        let (matrices, pairs) = (self.matrices as u32, (self.count / self.block / 2) as u32);
+        rotate::rotations::launch(
+            self.client(),
+            CubeCount::new_2d(pairs, matrices),
+            CubeDim::new_1d(UNITS as u32),
+            sweeps.rows.clone().into_buffer_arg(),
+            rotation.clone().into_buffer_arg(),
+            cosines.clone().into_buffer_arg(),
+            active.clone().into_buffer_arg(),
+            done.clone().into_buffer_arg(),
+            self.count,
+            sweeps.stride,
+            sweeps.len,
+            step,
+            sweeps.tolerance,
+            self.block,
+        );
+        rotate::turn::launch(
+            self.client(),
+            CubeCount::new_3d(sweeps.stride.div_ceil(rotate::TURN_TILE) as u32, pairs, matrices),
+            CubeDim::new_1d(UNITS as u32),
+            sweeps.rows.clone().into_buffer_arg(),
+            rotation.clone().into_buffer_arg(),
+            active.clone().into_buffer_arg(),
+            self.count,
+            sweeps.stride,
+            step,
+            self.block,
+        );
+    }
+
+    fn replace_vanished(&self, &Sweeps { rows, stride, len, .. }: &Sweeps<'_>, noise: f32, sweep: usize) {
+        let norm = self.norms(rows, stride, len);
+        rows::replace_vanished::launch(
+            self.client(),
+            CubeCount::new_2d(self.count as u32, self.matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            rows.clone().into_buffer_arg(),
+            norm.into_buffer_arg(),
+            self.count,
+            stride,
+            len,
+            VANISHED * noise,
+            noise,
+            sweep as u32,
+        );
+    }
+}
