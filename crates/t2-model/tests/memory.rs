@@ -1,7 +1,5 @@
 //! A decomposition keeps to the memory it is allowed, by what the allocator hands out.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints what it measured")]
-
 use std::ops::ControlFlow;
 
 use burn::prelude::*;
