@@ -91,7 +91,7 @@ impl Files {
     pub fn weights(&self, targets: Targets, dtype: Option<DType>, device: &Device) -> Result<Weights<'_>, LoadError> {
         let dtype = dtype.unwrap_or(DType::F32);
         let mut stored = self.stored()?;
-        let mut weights = Weights::none(targets, dtype).on(device);
+        let mut weights = Weights::none(targets, dtype, Some(device));
         for (path, shape) in self.config.parameters() {
             let Some(view) = stored.remove(&path) else { continue };
             let layout = layout(&path, shape.len());

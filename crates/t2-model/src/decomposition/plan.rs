@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use burn::prelude::Device;
 use t2_linalg::{Demand, SvdSolver};
 
-use super::weights::{Weight, Weights};
+use super::weights::Weight;
 use super::{DecomposeConfig, DecomposeError};
 
 const MIB: usize = 1 << 20;
@@ -23,17 +24,17 @@ pub(super) struct Group<'a> {
 
 /// The weights by shape, in batches that fit the memory.
 pub(super) fn plan<'a>(
-    weights: Weights<'a>,
+    weights: Vec<Weight<'a>>,
+    device: &Device,
     config: DecomposeConfig,
     solver: &dyn SvdSolver,
 ) -> Result<Vec<Group<'a>>, DecomposeError> {
-    let device = weights.device;
     let mut groups: BTreeMap<[usize; 2], Vec<Weight<'a>>> = BTreeMap::new();
-    for weight in weights.list {
+    for weight in weights {
         groups.entry(weight.dims).or_default().push(weight);
     }
     let fit = |(dims, weights): ([usize; 2], Vec<Weight<'a>>)| {
-        let need = Need::of(dims, solver.demand(dims, &device));
+        let need = Need::of(dims, solver.demand(dims, device));
         let most = need.batch.min(weights.len());
         let batch = config.memory.map_or(most, |memory| need.fitting(memory).min(most));
         if batch == 0 {
@@ -81,26 +82,26 @@ impl Need {
 
 #[cfg(test)]
 mod tests {
-    use burn::prelude::Device;
     use burn::tensor::DType;
     use t2_linalg::HostSvd;
 
     use super::*;
-    use crate::decomposition::Targets;
+    use crate::decomposition::{Targets, Weights};
 
     /// Seven weights, four of one shape.
-    fn weights() -> Weights<'static> {
-        let mut weights = Weights::none(Targets::ALL, DType::F32);
+    fn weights() -> Vec<Weight<'static>> {
+        let mut weights = Weights::none(Targets::ALL, DType::F32, None);
         let shapes = [[64, 64], [64, 96], [64, 64], [96, 64], [64, 64], [64, 96], [64, 64]];
         for (i, shape) in shapes.iter().enumerate() {
             weights.add(format!("blocks.{i}.attn.q.weight"), shape, || Ok(vec![]));
         }
-        weights
+        weights.list
     }
 
     fn planned(memory: Option<usize>) -> Result<Vec<(usize, usize)>, DecomposeError> {
         let solver = HostSvd::default();
-        let groups = plan(weights(), DecomposeConfig { memory, ..DecomposeConfig::default() }, &solver)?;
+        let config = DecomposeConfig { memory, ..DecomposeConfig::default() };
+        let groups = plan(weights(), &Device::flex(), config, &solver)?;
         Ok(groups.iter().map(|group| (group.weights.len(), group.batch)).collect())
     }
 
@@ -112,7 +113,7 @@ mod tests {
         let largest = of_one([64, 96]).max(of_one([96, 64]));
         for memory in (largest..4 * largest).step_by(10_007) {
             let config = DecomposeConfig { memory: Some(memory), ..DecomposeConfig::default() };
-            let groups = plan(weights(), config, &HostSvd::default()).unwrap();
+            let groups = plan(weights(), &Device::flex(), config, &HostSvd::default()).unwrap();
             assert!(groups.iter().all(|group| group.memory <= memory && group.batch >= 1));
         }
         assert!(planned(Some(largest)).unwrap().iter().any(|(_, batch)| *batch == 1));

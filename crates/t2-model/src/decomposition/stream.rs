@@ -34,12 +34,13 @@ pub(super) struct Stream<'a> {
 
 impl Stream<'_> {
     pub(super) fn run(self, weights: Weights<'_>) -> Result<Report, DecomposeError> {
-        let (targets, device) = (weights.targets, weights.device.clone());
+        let Weights { targets, device, dtype, list } = weights;
+        let device = device.ok_or(DecomposeError::NoTargets { targets })?;
         let dtype = match self.config.factors {
-            FactorType::Base => weights.dtype,
+            FactorType::Base => dtype,
             FactorType::F32 => DType::F32,
         };
-        let groups = plan(weights, self.config, self.solver)?;
+        let groups = plan(list, &device, self.config, self.solver)?;
         let report = Report {
             matrices: groups.iter().map(|group| group.weights.len()).sum(),
             memory: groups.iter().map(|group| group.memory).max().ok_or(DecomposeError::NoTargets { targets })?,

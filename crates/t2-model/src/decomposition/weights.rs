@@ -18,7 +18,8 @@ type Read<'a> = Box<dyn FnOnce() -> Result<Vec<f32>, TensorReadError> + Send + '
 /// model in memory.
 pub struct Weights<'a> {
     pub(super) targets: Targets,
-    pub(super) device: Device,
+    /// `None` until there is a weight of a model in memory.
+    pub(super) device: Option<Device>,
     /// Type of the weights in memory.
     pub(super) dtype: DType,
     pub(super) list: Vec<Weight<'a>>,
@@ -35,7 +36,7 @@ pub(super) struct Weight<'a> {
 impl Weights<'static> {
     /// The weights of `targets` of a model in memory, to be decomposed on the device they are on.
     pub fn of_model<M: Module>(model: &M, targets: Targets) -> Self {
-        let mut collect = Collect { path: paths::Path::default(), weights: Weights::none(targets, DType::F32) };
+        let mut collect = Collect { path: paths::Path::default(), weights: Weights::none(targets, DType::F32, None) };
         model.visit(&mut collect);
         collect.weights
     }
@@ -43,13 +44,9 @@ impl Weights<'static> {
 
 impl<'a> Weights<'a> {
     /// No weights yet, of a model whose weights are `dtype` in memory.
-    pub(crate) fn none(targets: Targets, dtype: DType) -> Self {
-        Self { targets, device: Device::flex(), dtype, list: Vec::new() }
-    }
-
-    /// The same, to be decomposed on `device`.
-    pub(crate) fn on(self, device: &Device) -> Self {
-        Self { device: device.clone().without_autodiff(), ..self }
+    pub(crate) fn none(targets: Targets, dtype: DType, device: Option<&Device>) -> Self {
+        let device = device.map(|device| device.clone().without_autodiff());
+        Self { targets, device, dtype, list: Vec::new() }
     }
 
     /// Add the weight at `path`, `[d_in, d_out]`, if it is a target.
@@ -102,7 +99,7 @@ impl ModuleVisitor for Collect {
         let path = self.path.to_string();
         if D == 2 && self.weights.targets.matches(&path) {
             let weight = param.base().without_autodiff();
-            self.weights.device = weight.device();
+            self.weights.device = Some(weight.device());
             self.weights.dtype = weight.dtype();
             self.weights.add(path, &param.lazy_shape(), move || weight.try_into_vec_as());
         }
