@@ -112,13 +112,24 @@ fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, work: &mut Workspace
     let Matrix { index, m, n, values } = matrix;
     let k = m.min(n);
     let scale = power_of_two_below(values);
-    work.a.clear();
-    work.a.extend(values.iter().map(|&value| (f64::from(value) / scale) as f32));
+    work.a.resize(m * n, 0.0);
+    // faer copies the matrix along its longer side, so that is how it should lie.
+    if m < n {
+        work.a.copy_from_slice(values);
+    } else {
+        transpose(values, &mut work.a, [n, m]);
+    }
+    work.a.iter_mut().for_each(|value| *value = (f64::from(*value) * scale.recip()) as f32);
+    let a = if m < n {
+        MatRef::from_row_major_slice(&work.a, m, n)
+    } else {
+        MatRef::from_column_major_slice(&work.a, m, n)
+    };
     let wants_vectors = !factors.u.is_empty();
     let vectors = if wants_vectors { ComputeSvdVectors::Thin } else { ComputeSvdVectors::No };
     work.u.resize(factors.u.len(), 0.0);
     svd(
-        MatRef::from_row_major_slice(&work.a, m, n),
+        a,
         DiagMut::from_slice_mut(factors.s),
         wants_vectors.then(|| MatMut::from_column_major_slice_mut(&mut work.u, m, k)),
         // A row-major `[k, n]` is a column-major `[n, k]`.

@@ -60,6 +60,8 @@ fn ctrl_c_ends_it_with_130() {
     let world = World::new();
     let mut command = world.command(&["chat", "model"]);
     let mut chat = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Held open: waiting for a child closes its stdin, and the end of the conversation may be seen before the signal.
+    let _stdin = chat.stdin.take();
     let mut greeting = String::new();
     std::io::BufReader::new(chat.stderr.take().unwrap()).read_line(&mut greeting).unwrap();
     // Twice, as the first may come before it waits for a line. By then it may be gone.

@@ -10,7 +10,7 @@ use super::UNITS;
 use super::reduce::max_of_cube;
 use super::rotate::{cos_and_sin, guest, home};
 
-/// Most rows that are taken: the smaller choice needs less than 16 KiB of shared memory, the larger one 21.
+/// Most rows that are taken: the smaller choice needs 8 KiB of shared memory, the larger one 20.
 const CAPACITIES: [usize; 2] = [32, 64];
 
 /// The rows that shared memory is laid out for, if `used` of them fit `available` bytes.
@@ -171,5 +171,18 @@ fn turn(
                 n += lanes;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_factor_is_taken_where_it_fits() {
+        const KIB: usize = 1024;
+        let taken = [(1, 16), (32, 16), (33, 16), (33, 20), (64, 32), (65, 228)];
+        let found = taken.map(|(used, available)| capacity(used, available * KIB));
+        assert_eq!(found, [Some(32), Some(32), None, Some(64), Some(64), None]);
     }
 }
