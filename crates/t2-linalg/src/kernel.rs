@@ -63,11 +63,11 @@ pub(crate) struct Outcome {
 /// Matrices that one call takes: the second and third side of a grid are this long everywhere.
 pub(crate) const MAX_MATRICES: usize = 65_535;
 
-/// f32 values that a matrix of `[m, n]` takes on the device at most, measuring its factors included: as it is and as
-/// vectors, these beside those of the other side, and the factors twice, since views are copied; and up to six squares.
+/// f32 values that a matrix of `[m, n]` takes on the device at most: the vectors of the longer side as they are, scaled,
+/// turned, handed out and measured, those of the shorter side beside them, and up to six squares.
 pub(crate) fn values_per_matrix([m, n]: [usize; 2]) -> usize {
     let (len, count) = (m.max(n), m.min(n).next_multiple_of(2 * rotate::BLOCK));
-    count * (5 * len + 8 * count)
+    count * (7 * len + 8 * count)
 }
 
 /// Whether the kernels can be compiled for `device`.

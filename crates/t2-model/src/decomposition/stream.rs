@@ -55,7 +55,7 @@ impl Stream<'_> {
             scope.spawn(move || Reader { cache, dtype, load }.read(groups, &send_read));
             let writer = scope.spawn(move || write(cache, &computed));
             let outcome = work.on(&read, &send_computed);
-            // Both threads end when there is nobody to talk to.
+            // Both threads end when there is nobody to talk to. What the writer has to say comes first.
             drop((read, send_computed));
             writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             outcome
@@ -177,10 +177,14 @@ impl Work<'_> {
             }
             let progress = Progress { done: self.done, total, remaining: self.pace.remaining() };
             if (self.stream.progress)(progress).is_break() && self.done < total {
-                return Err(DecomposeError::Interrupted { done: self.done, total });
+                return Err(self.interrupted());
             }
         }
         Ok(())
+    }
+
+    fn interrupted(&self) -> DecomposeError {
+        DecomposeError::Interrupted { done: self.done, total: self.report.matrices }
     }
 
     /// Factors from the disk.
@@ -223,10 +227,12 @@ impl Work<'_> {
             }
             let loss = Loss { residual: loss.relative_error as f32, orthogonality: loss.skew as f32 };
             let factors = Factors::new(&svd, index, self.dtype);
-            let on_host = factors.on_host().map_err(|error| failed(error.into()))?;
-            if to.send(Computed { key: key.clone(), factors: on_host, loss }).is_err() && self.stream.cache.is_some() {
-                // The writer says why it stopped.
-                return Ok(());
+            if self.stream.cache.is_some() {
+                let on_host = factors.on_host().map_err(|error| failed(error.into()))?;
+                if to.send(Computed { key: key.clone(), factors: on_host, loss }).is_err() {
+                    // The writer stopped, and says why.
+                    return Err(self.interrupted());
+                }
             }
             self.report.repaired += usize::from(damaged);
             self.count(&path, &key, dims, loss);

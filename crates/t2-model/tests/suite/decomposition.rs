@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::DType;
-use t2_linalg::HostSvd;
+use t2_linalg::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
 use t2_model::checkpoint::{self, Files, GenerationConfig};
 use t2_model::config::DecoderConfig;
 use t2_model::decoder::{CausalLm, Decoder};
@@ -190,14 +191,33 @@ fn the_manifest_names_the_file_of_every_weight_and_its_errors() {
     assert_eq!(largest as f32, report.max_residual);
 }
 
+/// Counts its batches.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl SvdSolver for Counting {
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        HostSvd::default().svd_each(a)
+    }
+
+    fn demand(&self, dims: [usize; 2], device: &Device) -> Demand {
+        Demand { batch: 1, ..HostSvd::default().demand(dims, device) }
+    }
+}
+
 #[test]
-fn a_folder_that_cannot_be_written_is_named() {
+fn a_folder_that_cannot_be_written_is_named_and_ends_the_work() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
-    let error = decompose(&tiny::decoder(1), &file).unwrap_err();
+    let solver = Counting::default();
+    let keep_on = |_| ControlFlow::Continue(());
+    let error = Decomposition::of(&tiny::decoder(1), Targets::ALL, &solver, Some(&file), keep_on).unwrap_err();
     assert!(matches!(error, DecomposeError::Write(_)));
     assert!(error.to_string().contains(&file.display().to_string()), "{error}");
+    // One was being written and one was on its way.
+    assert!(solver.0.into_inner() <= 3, "14 matrices were to be decomposed");
 }
 
 /// A model that takes a moment: 28 matrices in four batches.
