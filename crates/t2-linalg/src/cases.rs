@@ -72,9 +72,7 @@ pub const FINITE: &[Case] = &[
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 } else { 1e-3 });
     }),
     Case::new("all_equal", [2, 64, 64], |a, dims, random| with_spectrum(a, dims, random, |_, _| 1.0)),
-    Case::new("rank_8", [2, 64, 48], |a, dims, random| {
-        with_spectrum(a, dims, random, |i, _| if i < 8.0 { 1.0 } else { 0.0 });
-    }),
+    Case::new("rank_8", [2, 64, 48], rank_8),
     Case::new("rank_half", [2, 66, 66], |a, dims, random| {
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 - i / k } else { 0.0 });
     }),
@@ -118,10 +116,16 @@ pub const FINITE: &[Case] = &[
 pub const LARGE: &[Case] = &[
     Case::new("square_256", [1, 256, 256], gaussian),
     Case::new("batch_of_256", [8, 256, 256], gaussian),
+    Case::new("rank_8_of_512", [1, 512, 512], rank_8),
     Case::new("odd_1000", [1, 1000, 1000], gaussian),
     Case::new("square_1024", [1, 1024, 1024], gaussian),
     Case::new("tall_1536x576", [1, 1536, 576], gaussian),
 ];
+
+/// Eight equal singular values and zeros.
+fn rank_8(a: &mut [f32], dims: [usize; 2], random: &mut Random) {
+    with_spectrum(a, dims, random, |i, _| if i < 8.0 { 1.0 } else { 0.0 });
+}
 
 /// Batches that have none: every solver must answer with [`SvdError::NotFinite`](crate::SvdError::NotFinite).
 pub const NOT_FINITE: &[Case] = &[

@@ -246,18 +246,7 @@ impl Run {
     fn refresh(&self, vectors: &CubeTensor, v: &CubeTensor) -> (CubeTensor, Vec<[f32; 2]>) {
         let (count, len, stride) = (self.count, self.len, self.len + self.count);
         let rows = self.floats(self.matrices * count * stride);
-        self.elementwise(v.meta.num_elements(), |cubes, units| {
-            rows::place::launch(
-                self.client(),
-                cubes,
-                units,
-                v.clone().into_buffer_arg(),
-                rows.clone().into_buffer_arg(),
-                count,
-                stride,
-                len,
-            );
-        });
+        self.place(v, &rows);
         self.product(
             [
                 Operand { buffer: v, at: 0, row: count, matrix: count * count },
@@ -267,9 +256,69 @@ impl Run {
             [count, len, count],
             Call::of(Form::Plain),
         );
-        let noise = Some(NOISE / (self.used as f32).sqrt());
-        let status = self.sweep(&Sweeps { rows: &rows, stride, len, tolerance: self.options.fine, noise });
+        let noise = NOISE / (self.used as f32).sqrt();
+        let sweeps = Sweeps { rows: &rows, stride, len, tolerance: self.options.fine, noise: Some(noise) };
+        let status = self.sweep(&sweeps);
+        self.straighten(&rows, 2.0 * noise);
         (rows, status)
+    }
+
+    /// Makes the rows of `V` orthogonal that belong to noise, which many more sweeps turn than others.
+    ///
+    /// One Newton step, triangular like that of [`rotate`]: only vectors whose singular value is below `noise` of the
+    /// largest change, so that the product of the factors does not. Most matrices have none.
+    fn straighten(&self, rows: &CubeTensor, noise: f32) {
+        let (count, len, stride) = (self.count, self.len, self.len + self.count);
+        let norm = self.norms(rows, stride, len);
+        let bytes = self.client().read_one_unchecked(norm.handle.clone());
+        let mut has_noise = false;
+        let limit_of = |norms: &[f32]| {
+            let limit = noise * norms.iter().copied().fold(0.0, f32::max);
+            // Beyond the vectors of the matrix there are `count - used` zeros.
+            has_noise |= norms.iter().filter(|norm| **norm < limit).count() > count - self.used;
+            limit
+        };
+        let limits: Vec<f32> = f32::from_bytes(&bytes).chunks(count).map(limit_of).collect();
+        if !has_noise {
+            return;
+        }
+        let square = self.matrices * count * count;
+        let (gram, correction, v) = (self.floats(square), self.floats(square), self.floats(square));
+        let old = Operand { buffer: rows, at: len, row: stride, matrix: count * stride };
+        let square_of = |buffer| Operand { buffer, at: 0, row: count, matrix: count * count };
+        let form = Call::of(Form::RightTransposed);
+        self.product([old, old, square_of(&gram)], [count, count, count], form);
+        self.elementwise(square, |cubes, units| {
+            rows::correct_short::launch(
+                self.client(),
+                cubes,
+                units,
+                gram.clone().into_buffer_arg(),
+                norm.clone().into_buffer_arg(),
+                self.upload(&limits).into_buffer_arg(),
+                correction.clone().into_buffer_arg(),
+                count,
+            );
+        });
+        let sizes = [count, count, count];
+        self.product([square_of(&correction), old, square_of(&v)], sizes, Call::of(Form::Plain));
+        self.place(&v, rows);
+    }
+
+    /// Puts `V` beside the vectors.
+    fn place(&self, v: &CubeTensor, rows: &CubeTensor) {
+        self.elementwise(v.meta.num_elements(), |cubes, units| {
+            rows::place::launch(
+                self.client(),
+                cubes,
+                units,
+                v.clone().into_buffer_arg(),
+                rows.clone().into_buffer_arg(),
+                self.count,
+                self.len + self.count,
+                self.len,
+            );
+        });
     }
 
     /// The factors, longest singular value first.

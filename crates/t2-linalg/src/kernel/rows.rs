@@ -222,6 +222,28 @@ pub(super) fn replace_vanished(
     }
 }
 
+/// `T`, `[matrices, count, count]`, for which the rows of `T V` are orthogonal to first order: those whose vectors are
+/// shorter than `limit` are corrected by all that are longer, and the others stay. `gram` is `V Vᵀ`.
+#[cube(launch)]
+pub(super) fn correct_short(gram: &[f32], norm: &[f32], limit: &[f32], out: &mut [f32], count: usize) {
+    let at = ABSOLUTE_POS;
+    if at < out.len() {
+        let base = at / (count * count) * count;
+        let (row, other) = (at / count % count, at % count);
+        let (own, its) = (norm[base + row], norm[base + other]);
+        let is_longer = its > own || (its == own && other < row);
+        let mut value = select(row == other, 1.0f32, 0.0f32);
+        if own < limit[at / (count * count)] {
+            if row == other {
+                value = 1.5 - 0.5 * gram[at];
+            } else if is_longer {
+                value = -gram[at];
+            }
+        }
+        out[at] = value;
+    }
+}
+
 /// Hands out the factors of each matrix, longest row first: its norm, the row at length one and its tail, with signs
 /// that make the largest entry of the left vector positive. One cube for each row (x) and matrix (y).
 ///
