@@ -76,9 +76,7 @@ pub const FINITE: &[Case] = &[
     Case::new("rank_half", [2, 66, 66], |a, dims, random| {
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 - i / k } else { 0.0 });
     }),
-    Case::new("rank_1", [2, 70, 50], |a, dims, random| {
-        with_spectrum(a, dims, random, |i, _| if i < 1.0 { 1.0 } else { 0.0 });
-    }),
+    Case::new("rank_1", [2, 70, 50], rank_1),
     Case::new("zero_columns", [2, 72, 64], |a, [m, n], random| {
         gaussian(a, [m, n], random);
         each_mut(a, n, |_, j, value| if j % 7.0 == 0.0 { 0.0 } else { value });
@@ -116,11 +114,17 @@ pub const FINITE: &[Case] = &[
 pub const LARGE: &[Case] = &[
     Case::new("square_256", [1, 256, 256], gaussian),
     Case::new("batch_of_256", [8, 256, 256], gaussian),
+    Case::new("rank_1_of_512", [1, 512, 512], rank_1),
     Case::new("rank_8_of_512", [1, 512, 512], rank_8),
     Case::new("odd_1000", [1, 1000, 1000], gaussian),
     Case::new("square_1024", [1, 1024, 1024], gaussian),
     Case::new("tall_1536x576", [1, 1536, 576], gaussian),
 ];
+
+/// One singular value and zeros.
+fn rank_1(a: &mut [f32], dims: [usize; 2], random: &mut Random) {
+    with_spectrum(a, dims, random, |i, _| if i < 1.0 { 1.0 } else { 0.0 });
+}
 
 /// Eight equal singular values and zeros.
 fn rank_8(a: &mut [f32], dims: [usize; 2], random: &mut Random) {

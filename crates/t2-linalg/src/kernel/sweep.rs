@@ -9,6 +9,10 @@ use super::{Run, UNITS, rotate, rows, small};
 /// other noise in a space of just its own dimension gets shorter by as much as that dimension.
 const VANISHED: f32 = 1.0 / 16384.0;
 
+/// The sweeps in which a row has vanished already when it is this much shorter than the noise: what is left of a matrix
+/// of low rank is rounding, whose rows depend on each other and would vanish one after another.
+const EARLY: (usize, f32) = (3, 0.25);
+
 /// Rows that sweeps make orthogonal.
 pub(super) struct Sweeps<'a> {
     pub(super) rows: &'a CubeTensor,
@@ -118,6 +122,7 @@ impl Run {
 
     fn replace_vanished(&self, &Sweeps { rows, stride, len, .. }: &Sweeps<'_>, noise: f32, sweep: usize) {
         let norm = self.norms(rows, stride, len);
+        let vanished = if sweep < EARLY.0 { EARLY.1 } else { VANISHED };
         rows::replace_vanished::launch(
             self.client(),
             CubeCount::new_2d(self.count as u32, self.matrices as u32),
@@ -127,7 +132,7 @@ impl Run {
             self.count,
             stride,
             len,
-            VANISHED * noise,
+            vanished * noise,
             noise,
             sweep as u32,
         );
