@@ -116,6 +116,8 @@ pub const LARGE: &[Case] = &[
     Case::new("batch_of_256", [8, 256, 256], gaussian),
     Case::new("rank_1_of_512", [1, 512, 512], rank_1),
     Case::new("rank_8_of_512", [1, 512, 512], rank_8),
+    Case::new("tall_512", [2, 512, 64], gaussian),
+    Case::new("wide_512", [2, 300, 512], gaussian),
     Case::new("odd_1000", [1, 1000, 1000], gaussian),
     Case::new("square_1024", [1, 1024, 1024], gaussian),
     Case::new("tall_1536x576", [1, 1536, 576], gaussian),
