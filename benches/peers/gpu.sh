@@ -6,6 +6,7 @@
 #     cargo build --release --package t2-linalg --features wgpu,cuda --example svd_times
 #     cargo build --release --package t2-cli --features wgpu,cuda
 #     mkdir gpu && cp target/release/examples/svd_times target/release/t2 gpu/
+#     cp <the binary printed for src/lib.rs> gpu/library
 #     cp <the binary printed for tests/solvers.rs> gpu/solvers && cp <that for tests/refusals.rs> gpu/refusals
 #     benches/peers/gpu.sh gpu cuda                    # or cuda,wgpu where the machine has Vulkan too
 #     benches/peers/gpu.sh gpu cuda llama-3-8b         # and this model's matrices, 15 GB of random weights
@@ -23,7 +24,7 @@ failed=0
 nvidia-smi --query-gpu=name,driver_version --format=csv || true
 date --utc +%F
 
-for tests in solvers refusals; do
+for tests in library solvers refusals; do
     printf '\n== %s\n' "$tests"
     "$binaries/$tests" --test-threads=1 || failed=1
 done

@@ -86,21 +86,34 @@ fn whole(buffer: &CubeTensor) -> Operand<'_> {
     Operand { buffer, at: 0, row: columns, matrix: rows * columns }
 }
 
-#[cfg(all(test, feature = "wgpu"))]
+#[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::{Device, DeviceType, TensorData};
 
     use super::*;
+
+    /// The devices with kernels that the tests are built for, which the machine must have.
+    const DEVICES: &[DeviceType] = &[
+        #[cfg(feature = "wgpu")]
+        DeviceType::Wgpu,
+        #[cfg(feature = "cuda")]
+        DeviceType::Cuda,
+    ];
 
     /// A product of the kernels is one of f32: TF32, whose mantissa has ten bits, errs by 3e-4.
     #[test]
     fn products_are_true_f32() {
-        let device = Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().next().unwrap();
+        for kind in DEVICES {
+            check_products(&Device::enumerate(kind.clone()).into_iter().next().unwrap());
+        }
+    }
+
+    fn check_products(device: &Device) {
         let [m, n, depth] = [70, 97, 300];
         let value = |i: usize, seed: usize| ((i * 7919 + seed) % 1013) as f32 / 1013.0 - 0.5;
         let left: Vec<f32> = (0..m * depth).map(|i| value(i, 3)).collect();
         let right: Vec<f32> = (0..n * depth).map(|i| value(i, 5)).collect();
-        let tensor = |data: &[f32], shape| Tensor::<3>::from_data(TensorData::new(data.to_vec(), shape), &device);
+        let tensor = |data: &[f32], shape| Tensor::<3>::from_data(TensorData::new(data.to_vec(), shape), device);
         let (a, b) = (tensor(&left, [1, m, depth]), tensor(&right, [1, n, depth]));
         let dot = |i: usize, j: usize, f: fn(f64, f64) -> f64| -> f64 {
             let terms = left[i * depth..][..depth].iter().zip(&right[j * depth..][..depth]);
