@@ -71,7 +71,7 @@ pub const FINITE: &[Case] = &[
     Case::new("clustered", [2, 64, 64], |a, dims, random| {
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 } else { 1e-3 });
     }),
-    Case::new("all_equal", [2, 64, 64], |a, dims, random| with_spectrum(a, dims, random, |_, _| 1.0)),
+    Case::new("all_equal", [2, 64, 64], all_equal),
     Case::new("rank_8", [2, 64, 48], rank_8),
     Case::new("rank_half", [2, 66, 66], |a, dims, random| {
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 - i / k } else { 0.0 });
@@ -93,7 +93,7 @@ pub const FINITE: &[Case] = &[
     Case::new("permutation", [1, 45, 45], |a, [_, n], _| {
         a.chunks_mut(n).enumerate().for_each(|(i, row)| row[(7 * i + 3) % n] = 1.0);
     }),
-    Case::new("hilbert", [1, 40, 40], |a, [_, n], _| each(a, n, |i, j| 1.0 / (i + j + 1.0))),
+    Case::new("hilbert", [1, 40, 40], hilbert),
     Case::new("kahan", [1, 64, 64], kahan),
     Case::new("one_column", [2, 37, 1], gaussian),
     Case::new("one_row", [2, 1, 37], gaussian),
@@ -110,12 +110,16 @@ pub const FINITE: &[Case] = &[
     }),
 ];
 
-/// Batches too large for the reference: shapes of real weight matrices, for benches and one test.
+/// Batches too large for the reference, for benches and one test: shapes of real weight matrices, and what goes wrong
+/// at this size only.
 pub const LARGE: &[Case] = &[
     Case::new("square_256", [1, 256, 256], gaussian),
     Case::new("batch_of_256", [8, 256, 256], gaussian),
     Case::new("rank_1_of_512", [1, 512, 512], rank_1),
     Case::new("rank_8_of_512", [1, 512, 512], rank_8),
+    Case::new("all_equal_512", [1, 512, 512], all_equal),
+    Case::new("hilbert_512", [1, 512, 512], hilbert),
+    Case::new("kahan_400", [1, 400, 400], kahan),
     Case::new("tall_512", [2, 512, 64], gaussian),
     Case::new("wide_512", [2, 300, 512], gaussian),
     Case::new("odd_1000", [1, 1000, 1000], gaussian),
@@ -145,7 +149,7 @@ pub const SPOILED_AT: [usize; 2] = [7, 11];
 
 /// A small generator (`SplitMix64`, Steele, Lea and Flood 2014), so that a case is the same wherever it runs.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(pub(crate) u64);
 
 impl Random {
     /// Uniform in `(0, 1)`.
@@ -182,6 +186,16 @@ fn spoiled(a: &mut [f32], [m, n]: [usize; 2], random: &mut Random, value: f32) {
     gaussian(a, [m, n], random);
     let [row, column] = SPOILED_AT;
     a[row * n + column] = value;
+}
+
+/// Every singular value is one.
+fn all_equal(a: &mut [f32], dims: [usize; 2], random: &mut Random) {
+    with_spectrum(a, dims, random, |_, _| 1.0);
+}
+
+/// Hilbert's, whose singular values fall off until they are below rounding.
+fn hilbert(a: &mut [f32], [_, n]: [usize; 2], _: &mut Random) {
+    each(a, n, |i, j| 1.0 / (i + j + 1.0));
 }
 
 /// Kahan's triangle (1966), whose small singular values hide from QR: `diag(1, σ, σ², …)` times ones on the diagonal
