@@ -8,8 +8,10 @@ use crate::{Attempt, Demand, SvdError, SvdSolver};
 
 mod bidiagonal;
 mod gram;
+mod loss;
 mod tall;
 
+pub(crate) use loss::loss_of_each;
 use tall::Tall;
 
 /// Decomposes on the host, with [faer](https://docs.rs/faer).

@@ -1,13 +1,16 @@
-//! How good a decomposition is: in f64 on the host with the ratios LAPACK tests its own with, or in f32 on the device.
+//! How good a decomposition is, in f64 on the host or in f32 on the device, and the ratios LAPACK tests its own with.
 //!
 //! A ratio divides an error by what rounding alone may cause, so one threshold serves matrices of any size and
 //! scale (Reference LAPACK, `TESTING/EIG/sdrvbd.f`, tests 1 to 4). Norms are the 1-norm, the largest sum of
 //! magnitudes in a column; `ε` is the spacing of f32 at one.
 
 use burn::prelude::*;
+#[cfg(feature = "gpu")]
 use burn::tensor::DType;
+use burn::tensor::{TensorData, TensorReadError};
 use faer::{Mat, MatRef};
 
+use crate::host::loss_of_each;
 use crate::{Svd, SvdError};
 
 /// The ratio from which LAPACK's own tests call a decomposition wrong (`TESTING/svd.in`).
@@ -101,28 +104,52 @@ pub struct Loss {
     pub skew: f64,
 }
 
-/// Measures `svd` against the matrices `a`, `[batch, m, n]`, that it came from, in f32 on their device: one entry per
-/// matrix.
+/// Measures `svd` against the matrices `a`, `[batch, m, n]`, that it came from: one entry per matrix.
 ///
-/// Four products of matrices, in true f32 wherever the crate has kernels: a fraction of a decomposition, where
-/// [`Quality::of`] takes longer than one. The tests allow it to be `1e-6` off what [`Quality::of`] finds.
+/// Four products of matrices, which take less time than a decomposition. On a GPU they are kernels' in true f32, by the
+/// tests at most `1e-6` off what [`Quality::of`] finds; everywhere else they are in f64 on the host.
 ///
 /// # Errors
 ///
 /// [`SvdError::Read`] if the device does not hand over its data.
 pub fn loss(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Loss>, SvdError> {
     let [batch, m, n] = a.dims();
-    let k = m.min(n);
-    if batch * k == 0 {
+    if batch * m * n == 0 {
         return Ok(vec![Loss { relative_error: 0.0, skew: 0.0 }; batch]);
     }
+    #[cfg(feature = "gpu")]
+    if crate::kernel::runs_on(&a.device()) {
+        return loss_on_device(a, svd);
+    }
+    let values = [a.clone(), svd.u.clone(), svd.s.clone().unsqueeze_dim(1), svd.vt.clone()];
+    let [a, u, s, vt] = values.map(Tensor::try_into_data_as::<f32>);
+    let (a, u, s, vt) = (a?, u?, s?, vt?);
+    let factors = [slice(&u)?, slice(&s)?, slice(&vt)?];
+    Ok(loss_of_each(slice(&a)?, factors, [m, n]))
+}
+
+fn slice(data: &TensorData) -> Result<&[f32], SvdError> {
+    Ok(data.as_slice().map_err(TensorReadError::from)?)
+}
+
+/// [`loss`] in f32, by kernels.
+#[cfg(feature = "gpu")]
+fn loss_on_device(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Loss>, SvdError> {
+    use crate::kernel::{Form, true_f32_product};
+
+    let [batch, m, n] = a.dims();
+    let k = m.min(n);
     // Over the largest singular value, so that no square overflows.
     let s: Tensor<3> = svd.s.clone().unsqueeze_dim(1);
     let largest = s.clone().narrow(2, 0, 1);
     let unit = largest.clone().mask_fill(largest.lower_elem(f32::MIN_POSITIVE), 1.0);
     let a = a.clone().without_autodiff().cast(DType::F32) / unit.clone();
+    let excess_rows = |x: Tensor<3>| {
+        let identity = Tensor::<2>::eye(k, &x.device()).unsqueeze();
+        true_f32_product(x.clone(), x, Form::RightTransposed) - identity
+    };
     let size = squares(a.clone())?;
-    let error = squares(a - product(svd.u.clone() * (s / unit), svd.vt.clone()))?;
+    let error = squares(a - true_f32_product(svd.u.clone() * (s / unit), svd.vt.clone(), Form::Plain))?;
     let (u, vt) = (squares(excess_rows(svd.u.clone().swap_dims(1, 2)))?, squares(excess_rows(svd.vt.clone()))?);
     let one = |i: usize| Loss {
         relative_error: ratio(error[i].sqrt(), size[i].sqrt()),
@@ -131,41 +158,8 @@ pub fn loss(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Loss>, SvdError> {
     Ok((0..batch).map(one).collect())
 }
 
-/// `X Xᵀ − I` for `x`, `[batch, k, len]`.
-fn excess_rows(x: Tensor<3>) -> Tensor<3> {
-    let [_, k, _] = x.dims();
-    let identity = Tensor::<2>::eye(k, &x.device()).unsqueeze();
-    #[cfg(feature = "gpu")]
-    if crate::kernel::runs_on(&x.device()) {
-        return crate::kernel::true_f32_product(x.clone(), x, crate::kernel::Form::RightTransposed) - identity;
-    }
-    sum_of_products(x.clone(), x.swap_dims(1, 2)) - identity
-}
-
-/// A product whose terms are f32, which Burn's own may not be on a GPU.
-fn product(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
-    #[cfg(feature = "gpu")]
-    if crate::kernel::runs_on(&left.device()) {
-        return crate::kernel::true_f32_product(left, right, crate::kernel::Form::Plain);
-    }
-    sum_of_products(left, right)
-}
-
-/// Terms of a sum in f32, which loses more the longer it is: with all 400 of Kahan's at once, the skew came out 2e-6 off.
-const TERMS: usize = 64;
-
-/// A product by Burn, in slices of [`TERMS`] of the inner dimension.
-fn sum_of_products(left: Tensor<3>, right: Tensor<3>) -> Tensor<3> {
-    let [batch, m, len] = left.dims();
-    let [_, _, n] = right.dims();
-    let zeros = Tensor::zeros([batch, m, n], &left.device());
-    (0..len).step_by(TERMS).fold(zeros, |sum, start| {
-        let count = TERMS.min(len - start);
-        sum + left.clone().narrow(2, start, count).matmul(right.clone().narrow(1, start, count))
-    })
-}
-
 /// The sum of the squares of each matrix of `x`, `[batch, m, n]`; only rows are summed in f32.
+#[cfg(feature = "gpu")]
 fn squares(x: Tensor<3>) -> Result<Vec<f64>, SvdError> {
     let [_, m, _] = x.dims();
     let rows: Vec<f64> = x.square().sum_dim(2).try_into_vec_as()?;

@@ -15,15 +15,11 @@ use faer::linalg::householder::{
     apply_block_householder_sequence_on_the_left_in_place_with_conj as apply,
 };
 use faer::linalg::matmul::matmul;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::qr::no_pivoting::factor::{QrParams, qr_in_place, qr_in_place_scratch, recommended_block_size};
 use faer::{Accum, Auto, Conj, MatMut, MatRef, Par};
 
-use super::tall::{Scratch, Tall};
+use super::tall::{PANEL, Scratch, Tall, add_gram};
 use crate::batch::Factors;
-
-/// Rows of `X` that are f64 at once, and columns of `Q`.
-const PANEL: usize = 256;
 
 /// The product of two singular values, over the square of the largest, below which their columns of `W` are not
 /// orthogonal enough: `ε₆₄` over the rounding of f32, with room for the rounding of sums.
@@ -49,7 +45,7 @@ pub(super) struct Workspace {
 
 /// Bytes of a [`Workspace`].
 pub(super) fn bytes([rows, k]: [usize; 2], par: Par) -> usize {
-    let values = 2 * k * k + rows * k + PANEL.min(rows) * rows + recommended_block_size::<f64>(rows, k) * k;
+    let values = 2 * k * k + rows * k + rows * PANEL.min(k) + recommended_block_size::<f64>(rows, k) * k;
     size_of::<f64>() * values + scratch([rows, k], true, par).size_bytes()
 }
 
@@ -86,18 +82,15 @@ pub(super) fn decompose(
     let wants_vectors = !factors.u.is_empty();
     work.gram.resize(k * k, 0.0);
     work.eigenvalues.resize(k, 0.0);
-    work.panel.resize(PANEL.min(rows) * rows, 0.0);
-    let mut gram = MatMut::from_column_major_slice_mut(&mut work.gram, k, k);
+    work.panel.resize(rows * PANEL.min(k), 0.0);
+    work.gram.fill(0.0);
     for start in (0..rows).step_by(PANEL) {
-        let panel = load(x, start, &mut work.panel);
-        let accum = if start == 0 { Accum::Replace } else { Accum::Add };
-        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
         // Negative, so that the eigenvalues begin with the largest singular value.
-        triangular::matmul(gram.as_mut(), lower, accum, panel.transpose(), full, panel, full, -1.0, par);
+        add_gram(&mut work.gram, x.panel(start, &mut work.panel).as_ref(), -1.0, par);
     }
     work.v.resize(if wants_vectors { k * k } else { 0 }, 0.0);
     self_adjoint_evd(
-        gram.as_ref(),
+        MatRef::from_column_major_slice(&work.gram, k, k),
         DiagMut::from_slice_mut(&mut work.eigenvalues),
         wants_vectors.then(|| MatMut::from_column_major_slice_mut(&mut work.v, k, k)),
         par,
@@ -122,9 +115,9 @@ fn find_vectors(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, pa
     let v = MatRef::from_column_major_slice(&work.v, k, k);
     let mut w = MatMut::from_column_major_slice_mut(&mut work.w, rows, k);
     for start in (0..rows).step_by(PANEL) {
-        let panel = load(x, start, &mut work.panel);
+        let panel = x.panel(start, &mut work.panel);
         let to = w.as_mut().subrows_mut(start, panel.nrows());
-        matmul(to, Accum::Replace, panel, v, 1.0, par);
+        matmul(to, Accum::Replace, panel.as_ref(), v, 1.0, par);
     }
     let mut sigma: Vec<f64> = w.as_ref().col_iter().map(|column| column.norm_l2()).collect();
     let is_well_conditioned = sigma[k.saturating_sub(2)] * sigma[k - 1] >= ILL_CONDITIONED * sigma[0] * sigma[0];
@@ -163,22 +156,4 @@ fn store_q(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Pa
         x.store_long((panel, rows), start, factors, |value| value as f32);
     }
     diagonal.into_iter().map(f64::abs).collect()
-}
-
-/// The rows of `x` from `start`, [`PANEL`] at most.
-fn load<'a>(x: Tall<'_>, start: usize, panel: &'a mut [f64]) -> MatRef<'a, f64> {
-    let Tall { values, rows, k, is_wide, unit, .. } = x;
-    let count = PANEL.min(rows - start);
-    let panel = &mut panel[..count * k];
-    let scale = unit.recip();
-    let convert = |(to, from): (&mut f64, &f32)| *to = f64::from(*from) * scale;
-    if is_wide {
-        for (to, from) in panel.chunks_mut(count).zip(values.chunks(rows)) {
-            to.iter_mut().zip(&from[start..]).for_each(convert);
-        }
-        MatRef::from_column_major_slice(panel, count, k)
-    } else {
-        panel.iter_mut().zip(&values[start * k..]).for_each(convert);
-        MatRef::from_row_major_slice(panel, count, k)
-    }
 }

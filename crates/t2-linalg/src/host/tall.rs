@@ -2,10 +2,15 @@
 //! its transpose, scaled. Its vectors are the long ones, `[rows, k]`, and the short ones, `[k, k]`.
 
 use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::batch::{Factors, Matrix};
 
-/// `X`.
+/// Rows of `X` that are f64 at once, and columns of what is computed from it.
+pub(super) const PANEL: usize = 256;
+
+/// `X`, or the long vectors, which lie in memory as it does.
 #[derive(Clone, Copy)]
 pub(super) struct Tall<'a> {
     /// Row-major, or column-major if the matrix is wide, and not scaled yet.
@@ -38,6 +43,24 @@ impl<'a> Tall<'a> {
         }
     }
 
+    /// The rows from `start` in f64, [`PANEL`] at most.
+    pub(super) fn panel(self, start: usize, memory: &mut [f64]) -> MatMut<'_, f64> {
+        let Self { values, rows, k, is_wide, unit, .. } = self;
+        let count = PANEL.min(rows - start);
+        let memory = &mut memory[..count * k];
+        let scale = unit.recip();
+        let convert = |(to, from): (&mut f64, &f32)| *to = f64::from(*from) * scale;
+        if is_wide {
+            for (to, from) in memory.chunks_mut(count).zip(values.chunks(rows)) {
+                to.iter_mut().zip(&from[start..]).for_each(convert);
+            }
+            MatMut::from_column_major_slice_mut(memory, count, k)
+        } else {
+            memory.iter_mut().zip(&values[start * k..]).for_each(convert);
+            MatMut::from_row_major_slice_mut(memory, count, k)
+        }
+    }
+
     /// Hands out long vectors from the one at `start` on, which are columns of `from`, `stride` apart.
     pub(super) fn store_long<T: Copy>(
         self,
@@ -63,6 +86,13 @@ impl<'a> Tall<'a> {
             copy_columns((from, k), (factors.vt, k), k, convert);
         }
     }
+}
+
+/// Adds `scale xᵀx` to the lower triangle of `gram`, column-major, for `x` of any number of rows.
+pub(super) fn add_gram(gram: &mut [f64], x: MatRef<'_, f64>, scale: f64, par: Par) {
+    let gram = MatMut::from_column_major_slice_mut(gram, x.ncols(), x.ncols());
+    let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+    triangular::matmul(gram, lower, Accum::Add, x.transpose(), full, x, full, scale, par);
 }
 
 /// Memory for faer, the same for one matrix after another.
