@@ -118,6 +118,9 @@ pub const LARGE: &[Case] = &[
     Case::new("rank_1_of_512", [1, 512, 512], rank_1),
     Case::new("rank_8_of_512", [1, 512, 512], rank_8),
     Case::new("all_equal_512", [1, 512, 512], all_equal),
+    Case::new("hadamard_512", [1, 512, 512], |a, [_, n], _| {
+        each(a, n, |i, j| 1.0 - 2.0 * f64::from((i as u32 & j as u32).count_ones() % 2));
+    }),
     Case::new("hilbert_512", [1, 512, 512], hilbert),
     Case::new("kahan_400", [1, 400, 400], kahan),
     Case::new("tall_512", [2, 512, 64], gaussian),

@@ -17,9 +17,9 @@ use tall::Tall;
 /// Decomposes on the host, with [faer](https://docs.rs/faer).
 ///
 /// Matrices of any device are read to the host and their factors written back. Each matrix is scaled by a power
-/// of two first, which is exact, so entries of 1e-30 and 1e30 are as good as entries near one.
+/// of two first, so entries of 1e-30 and 1e30 are as good as entries near one.
 ///
-/// Most matrices are decomposed in f64, through `AᵀA`, and their factors are exact up to their own rounding to f32. Large
+/// Most matrices are decomposed in f64, through `AᵀA`, and little is left of their error but the rounding of the factors to f32. Large
 /// and nearly square ones are bidiagonalized in f32, which is faster there; where the result is not as good as that of
 /// a Gaussian matrix, f64 does it again.
 ///

@@ -51,10 +51,9 @@ impl Quality {
     ///
     /// If the shapes of the factors do not belong to that of `a`.
     pub fn of(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Self>, SvdError> {
+        assert_belong(a, svd);
         let [batch, m, n] = a.dims();
         let k = m.min(n);
-        let dims = (svd.u.dims(), svd.s.dims(), svd.vt.dims());
-        assert_eq!(dims, ([batch, m, k], [batch, k], [batch, k, n]), "not the factors of [{batch}, {m}, {n}]");
 
         let values = [a.clone(), svd.u.clone(), svd.s.clone().unsqueeze_dim(1), svd.vt.clone()];
         let [a, u, s, vt] = values.map(Tensor::try_into_vec_as::<f64>);
@@ -106,13 +105,18 @@ pub struct Loss {
 
 /// Measures `svd` against the matrices `a`, `[batch, m, n]`, that it came from: one entry per matrix.
 ///
-/// Four products of matrices, which take less time than a decomposition. On a GPU they are kernels' in true f32, by the
-/// tests at most `1e-6` off what [`Quality::of`] finds; everywhere else they are in f64 on the host.
+/// Four products of matrices, which take less time than a decomposition: in f64 on the host, or on a GPU in true f32.
+/// There the tests allow the result to be `1e-6` off what [`Quality::of`] finds.
 ///
 /// # Errors
 ///
 /// [`SvdError::Read`] if the device does not hand over its data.
+///
+/// # Panics
+///
+/// If the shapes of the factors do not belong to that of `a`.
 pub fn loss(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Loss>, SvdError> {
+    assert_belong(a, svd);
     let [batch, m, n] = a.dims();
     if batch * m * n == 0 {
         return Ok(vec![Loss { relative_error: 0.0, skew: 0.0 }; batch]);
@@ -126,6 +130,14 @@ pub fn loss(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Loss>, SvdError> {
     let (a, u, s, vt) = (a?, u?, s?, vt?);
     let factors = [slice(&u)?, slice(&s)?, slice(&vt)?];
     Ok(loss_of_each(slice(&a)?, factors, [m, n]))
+}
+
+#[track_caller]
+fn assert_belong(a: &Tensor<3>, svd: &Svd) {
+    let [batch, m, n] = a.dims();
+    let k = m.min(n);
+    let dims = (svd.u.dims(), svd.s.dims(), svd.vt.dims());
+    assert_eq!(dims, ([batch, m, k], [batch, k], [batch, k, n]), "not the factors of [{batch}, {m}, {n}]");
 }
 
 fn slice(data: &TensorData) -> Result<&[f32], SvdError> {

@@ -115,7 +115,7 @@ pub enum SvdError {
         /// The largest cosine between two columns that should be orthogonal.
         residual: f64,
     },
-    /// The divide-and-conquer solver on the host gave up.
+    /// The eigenvalues that [`HostSvd`](crate::HostSvd) looked for did not converge.
     #[error("matrix {index} of the batch ({m} x {n}) did not converge on the host; JacobiSvd may still decompose it")]
     HostGaveUp {
         /// The matrix, counted along `batch`.

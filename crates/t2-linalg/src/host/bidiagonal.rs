@@ -31,7 +31,8 @@ pub(super) struct Workspace {
 /// Bytes of a [`Workspace`].
 pub(super) fn bytes([rows, k]: [usize; 2], par: Par) -> usize {
     let padded = padded(rows);
-    size_of::<f32>() * (2 * padded * k + k * k) + scratch([padded, k], par).size_bytes()
+    let checked = size_of::<Pair>() * (2 * k + padded);
+    size_of::<f32>() * (2 * padded * k + k * k) + checked + scratch([padded, k], par).size_bytes()
 }
 
 fn scratch([rows, k]: [usize; 2], par: Par) -> StackReq {
@@ -68,12 +69,20 @@ pub(super) fn attempt(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspa
     true
 }
 
-/// How large an entry may be, over the largest singular value and times `√k`.
+/// How large an entry may be, over the largest singular value and times `√k`. Gaussian matrices have 2.5.
 ///
-/// Each of `2 k` reflections adds to every entry, and what it adds to a large one is mostly rounded away: in matrices
-/// with a dominant diagonal, errors of singular values grew to `2 ε √k` times their largest entry. This keeps them
-/// below 1e-6 of the largest. Gaussian matrices have 2.5.
+/// Each of `2 k` reflections adds to every entry, and what it adds to a large one is mostly rounded away: a dominant
+/// diagonal brought singular values that are far apart to 1.6e-6 of the largest from where they should be.
 const LARGEST_ENTRY: f64 = 4.0;
+
+/// How close singular values may be, over the largest, if there are more than [`FEW`] of them.
+///
+/// Rounding is some `E`, and moves a singular value by `uᵀ E v`, but one among many equals, zeros too, by up to `‖E‖₂`:
+/// 6e-6 of the largest, at 1024.
+const CLOSE: f32 = 1e-6;
+
+/// One close pair in so many values: `E` is no larger than 5e-7 on their vectors alone.
+const FEW: usize = 100;
 
 /// Whether rounding left the decomposition in `work` as good as it leaves that of a Gaussian matrix.
 ///
@@ -98,7 +107,8 @@ fn is_sound(x: Tall<'_>, s: &[f32], work: &Workspace) -> bool {
     let error: f64 = difference.iter().flatten().map(|value| value * value).sum();
     let size: f64 = s.iter().map(|s| f64::from(*s).powi(2)).sum();
     let is_flat = f64::from(x.largest) / x.unit * root <= LARGEST_ENTRY * f64::from(s[0]);
-    is_flat && (error / 2.0).sqrt() <= f64::from(f32::EPSILON) * root * size.sqrt()
+    let close = s.windows(2).filter(|pair| pair[0] - pair[1] <= CLOSE * s[0]).count();
+    is_flat && close * FEW <= k && (error / 2.0).sqrt() <= f64::from(f32::EPSILON) * root * size.sqrt()
 }
 
 /// Two numbers, of two vectors: a matrix is read once for both.

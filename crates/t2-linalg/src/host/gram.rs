@@ -2,8 +2,8 @@
 //!
 //! `XᵀX = V Λ Vᵀ` and `W = X V` has columns `w_i = s_i u_i`. Squaring costs half the digits: where singular values `s_i`
 //! and `s_j` are small, `w_i` and `w_j` are orthogonal only up to `ε₆₄ s_1² / (s_i s_j)`. If that matters, the columns of
-//! `Q` of `W = Q R` take the place of `U`. What is left of `R` beside its diagonal is then below `√ε₆₄ s_1`, 1.5e-8 of
-//! the largest singular value, whatever the rank.
+//! `Q` of `W = Q R` take the place of `U`. What is left of a column of `R` beside its diagonal is then below `√ε₆₄ s_1`,
+//! 1.5e-8 of the largest singular value, whatever the rank.
 
 use faer::diag::DiagMut;
 use faer::dyn_stack::StackReq;
@@ -23,7 +23,7 @@ use crate::batch::Factors;
 
 /// The product of two singular values, over the square of the largest, below which their columns of `W` are not
 /// orthogonal enough: `ε₆₄` over the rounding of f32, with room for the rounding of sums.
-const ILL_CONDITIONED: f64 = 1e-8;
+const ILL_CONDITIONED: f64 = 1e-7;
 
 /// What [`decompose`] computes in, all column-major.
 #[derive(Default)]
@@ -45,7 +45,7 @@ pub(super) struct Workspace {
 
 /// Bytes of a [`Workspace`].
 pub(super) fn bytes([rows, k]: [usize; 2], par: Par) -> usize {
-    let values = 2 * k * k + rows * k + rows * PANEL.min(k) + recommended_block_size::<f64>(rows, k) * k;
+    let values = 2 * k * k + 3 * k + rows * k + rows * PANEL.min(k) + recommended_block_size::<f64>(rows, k) * k;
     size_of::<f64>() * values + scratch([rows, k], true, par).size_bytes()
 }
 
@@ -103,7 +103,7 @@ pub(super) fn decompose(
         let sigma = work.eigenvalues.iter().map(|eigenvalue| (-eigenvalue).max(0.0).sqrt() as f32);
         factors.s.iter_mut().zip(sigma).for_each(|(s, sigma)| *s = sigma);
     }
-    // Out of order only where their difference is rounding.
+    // Out of order by `√ε₆₄` of the largest at most.
     factors.s.sort_unstable_by(|x, y| y.total_cmp(x));
     Ok(())
 }

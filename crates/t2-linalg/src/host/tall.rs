@@ -100,11 +100,9 @@ pub(super) fn add_gram(gram: &mut [f64], x: MatRef<'_, f64>, scale: f64, par: Pa
 pub(super) struct Scratch(Option<(StackReq, MemBuffer)>);
 
 impl Scratch {
-    /// Memory for `request`, the same as last time if that was enough.
+    /// Memory for `request`, the same as last time if it was for the same.
     pub(super) fn stack(&mut self, request: StackReq) -> &mut MemStack {
-        if !matches!(&self.0, Some((has, _)) if *has == request) {
-            self.0 = Some((request, MemBuffer::new(request)));
-        }
+        self.0.take_if(|(has, _)| *has != request);
         let (_, buffer) = self.0.get_or_insert_with(|| (request, MemBuffer::new(request)));
         MemStack::new(buffer)
     }
