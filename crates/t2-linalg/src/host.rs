@@ -19,9 +19,9 @@ use tall::Tall;
 /// Matrices of any device are read to the host and their factors written back. Each matrix is scaled by a power
 /// of two first, so entries of 1e-30 and 1e30 are as good as entries near one.
 ///
-/// Most matrices are decomposed in f64, through `AᵀA`, and little is left of their error but the rounding of the factors to f32. Large
-/// and nearly square ones are bidiagonalized in f32, which is faster there; where the result is not as good as that of
-/// a Gaussian matrix, f64 does it again.
+/// Most matrices are decomposed in f64, through `AᵀA`, and little is left of their error but the rounding of the factors
+/// to f32. Large and nearly square ones, from 384 on, are bidiagonalized in f32, which is faster there; where the result
+/// is not as good as that of a Gaussian matrix, f64 does it again.
 ///
 /// A small matrix is decomposed by one core, whatever else is in its batch: its factors do not depend on the
 /// batch. Those of a matrix at or above [`parallel_from`](Self::parallel_from) may depend, in the last bits, on
@@ -110,7 +110,7 @@ fn decompose(matrix: Matrix<'_>, factors: &mut Factors<'_>, work: &mut Workspace
 
 /// Whether it pays to try it in f32 first.
 ///
-/// The time of f64 over that of f32, on an AMD Zen 5: 0.8 at 256, 1.1 at 512, 1.2 at 768, 1.3 at 1024, 1.5 at 1536; 0.9
+/// The time of f64 over that of f32, on a core of an AMD Zen 5: 0.8 at 256, 1.1 at 512, 1.2 at 768, 1.3 at 1024, 1.5 at 1536; 0.9
 /// at 2048 x 1024, 1536 x 576 and 2048 x 512.
 fn is_faster_in_f32([m, n]: [usize; 2]) -> bool {
     let (rows, k) = (m.max(n), m.min(n));

@@ -75,13 +75,13 @@ pub(super) fn attempt(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspa
 /// diagonal brought singular values that are far apart to 1.6e-6 of the largest from where they should be.
 const LARGEST_ENTRY: f64 = 4.0;
 
-/// How close singular values may be, over the largest, if there are more than [`FEW`] of them.
+/// How close neighbouring singular values are, over the largest, that count as equal.
 ///
 /// Rounding is some `E`, and moves a singular value by `uᵀ E v`, but one among many equals, zeros too, by up to `‖E‖₂`:
 /// 6e-6 of the largest, at 1024.
 const CLOSE: f32 = 1e-6;
 
-/// One close pair in so many values: `E` is no larger than 5e-7 on their vectors alone.
+/// Of so many singular values one may be equal to the next. On so few vectors `‖E‖₂` is some 5e-7, by estimate.
 const FEW: usize = 100;
 
 /// Whether rounding left the decomposition in `work` as good as it leaves that of a Gaussian matrix.
