@@ -17,12 +17,12 @@ fn mixtures(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("mixtures/{name}"));
         for work in WORK {
             group.throughput(Throughput::Elements((ROWS * work.tokens) as u64));
-            for (name, mix) in bench.mixes() {
+            for (name, active) in bench.mixes() {
                 group.bench_function(BenchmarkId::new(name, work.name), |bencher| {
                     bencher.iter_custom(|iterations| {
                         device.sync().expect("a device that made a model can be waited for");
                         let start = Instant::now();
-                        (0..iterations).for_each(|_| (work.run)(black_box(&bench), mix));
+                        (0..iterations).for_each(|_| (work.run)(black_box(&bench), active));
                         device.sync().expect("a device that made a model can be waited for");
                         start.elapsed()
                     });

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use burn::prelude::*;
 use t2_benches::mixtures::{Bench, WORK};
-use t2_model::mix::Mixture;
+use t2_model::adapter::Mixture;
 
 fn main() {
     let pairs = std::env::args().nth(1).and_then(|pairs| pairs.parse().ok()).unwrap_or(30);

@@ -20,9 +20,9 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::prelude::*;
 use t2_benches::random::{self, SHAPE_135M};
 use t2_model::decoder::Decoder;
-use t2_model::mix::Mix;
-use t2_model::score::Sequences;
-use t2_model::svf::Svf;
+use t2_model::adapter::Active;
+use t2_model::generate::Sequences;
+use t2_model::adapter::Svf;
 use t2_rl::policy::{KlDirection, LossInputs, PolicyGradient, Reinforce};
 
 const ROWS: usize = 2;
@@ -76,8 +76,8 @@ fn step(way: &str) -> Result<(), Box<dyn Error>> {
     let rows: Vec<(&[u32], &[u32])> = rows.iter().map(|row| row.split_at(PROMPT_LEN)).collect();
     let sequences = Sequences::new(&rows, &device);
     let log_softmax = match way {
-        "factored" => sequences.log_softmax(&model, Mix::Own),
-        "dense" => sequences.log_softmax(&dense(&model), Mix::Base),
+        "factored" => sequences.log_softmax(&model, Active::Own),
+        "dense" => sequences.log_softmax(&dense(&model), Active::Base),
         other => return Err(format!("`{other}` is neither factored nor dense").into()),
     };
     let policy = Reinforce { kl_weight: 0.0, kl_direction: KlDirection::NewToBase };

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use burn::prelude::*;
 use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::expert::Expert;
+use t2_model::adapter::Expert;
 use t2_model::generate::{GenerateConfig, generate};
-use t2_model::mix::{Bank, Mix, Mixture};
-use t2_model::sample::Sampling;
+use t2_model::adapter::{Bank, Active, Mixture};
+use t2_model::generate::Sampling;
 
 use crate::random::{self, SHAPE_MID};
 
@@ -73,22 +73,22 @@ impl Bench {
     }
 
     /// Mixing the experts is part of the work: every batch brings its own mixtures.
-    fn under<T>(&self, mixtures: Option<&[Mixture]>, work: impl FnOnce(Mix<'_>) -> T) -> T {
+    fn under<T>(&self, mixtures: Option<&[Mixture]>, work: impl FnOnce(Active<'_>) -> T) -> T {
         match mixtures {
-            None => work(Mix::Own),
-            Some(mixtures) => work(Mix::Rows(&self.bank.rows(mixtures))),
+            None => work(Active::Own),
+            Some(mixtures) => work(Active::Rows(&self.bank.rows(mixtures))),
         }
     }
 
     fn forward(&self, mixtures: Option<&[Mixture]>) {
-        let logits = self.under(mixtures, |mix| self.model.forward(self.tokens.clone(), None, mix));
+        let logits = self.under(mixtures, |active| self.model.forward(self.tokens.clone(), None, active));
         logits.device().sync().expect("the device that made the logits can be waited for");
     }
 
     fn generate(&self, mixtures: Option<&[Mixture]>) {
         let config = GenerateConfig { max_new_tokens: MAX_NEW_TOKENS, sampling: Sampling::GREEDY, stop: vec![] };
         let keep_on = |_, _| ControlFlow::Continue(());
-        self.under(mixtures, |mix| generate(&self.model, &self.prompts, &[0; ROWS], (mix, &config), keep_on))
+        self.under(mixtures, |active| generate(&self.model, &self.prompts, &[0; ROWS], (active, &config), keep_on))
             .expect("the prompts fit the model");
     }
 }

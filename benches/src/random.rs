@@ -4,11 +4,11 @@
 use burn::module::{Module, Param, Reparameterizer};
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
 use t2_model::decoder::Decoder;
 use t2_model::decomposition::Targets;
-use t2_model::expert::{Expert, ExpertInfo};
-use t2_model::svf::Svf;
+use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::adapter::Svf;
 
 /// The shape of a 135 M parameter model: hidden 576, intermediate 1536, 9 heads over 3 keys.
 pub const SHAPE_135M: DecoderConfig = DecoderConfig {

@@ -8,7 +8,7 @@ use burn::module::Module;
 use indicatif::HumanDuration;
 use t2_linalg::AutoSvd;
 use t2_model::decomposition::{Decomposition, Progress, Targets};
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::adapter::{Expert, ExpertInfo};
 
 use crate::cli::WeightedExpert;
 use crate::model::LoadedModel;

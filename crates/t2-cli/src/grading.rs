@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use t2_dispatch::{Answer, ExpertPool, Labelled, ModelOracle, Query, Shot, Strategy, two_pass};
 use t2_model::decoder::Decoder;
 use t2_model::generate::GenerateConfig;
-use t2_model::mix::Mix;
-use t2_model::sample::Sampling;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::adapter::Active;
+use t2_model::generate::Sampling;
+use t2_model::text::Tokenizer;
 use t2_rl::evaluate::{Accuracy, evaluate};
-use t2_rl::task::{Example, Split, Task};
+use t2_task::{Example, Split, Task};
 
 use crate::interrupt;
 use crate::output::Output;
@@ -58,7 +58,7 @@ pub(crate) fn greedy(stop: &[u32], max_new_tokens: usize) -> GenerateConfig {
 
 impl Problems {
     pub(crate) fn load(task: &str, split: Split, limit: usize) -> anyhow::Result<Self> {
-        let task = t2_rl::task::find(task)?;
+        let task = t2_task::find(task)?;
         let examples = task.load(split, limit)?;
         if examples.is_empty() {
             anyhow::bail!("task {} has no problems in its {split} split; choose another split", task.name());
@@ -69,14 +69,14 @@ impl Problems {
 
 impl Grading<'_> {
     /// Accuracy under `mix`.
-    pub(crate) fn plain(&self, problems: &Problems, mix: Mix<'_>, what: &str) -> anyhow::Result<Accuracy> {
+    pub(crate) fn plain(&self, problems: &Problems, active: Active<'_>, what: &str) -> anyhow::Result<Accuracy> {
         let bar = self.out.progress(problems.examples.len() as u64, what.to_owned());
         let progress = |done| {
             bar.set_position(done as u64);
             interrupt::poll()
         };
         let subject = (&*problems.task, problems.examples.as_slice());
-        let done = evaluate(self.model, self.tokenizer, subject, (mix, self.generate, BATCH), progress);
+        let done = evaluate(self.model, self.tokenizer, subject, (active, self.generate, BATCH), progress);
         bar.finish_and_clear();
         let done = done?;
         if done.rewards.len() < problems.examples.len() {

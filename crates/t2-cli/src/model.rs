@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use burn::prelude::Device;
 use t2_model::checkpoint::{self, Checkpoint};
-use t2_model::expert::Expert;
+use t2_model::adapter::Expert;
 use t2_model::generate::GenerateConfig;
-use t2_model::mix::Mix;
-use t2_model::sample::Sampling;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::adapter::Active;
+use t2_model::generate::Sampling;
+use t2_model::text::Tokenizer;
 
 use crate::cli::{Global, SamplingArgs};
 use crate::output::Output;
@@ -45,8 +45,8 @@ impl LoadedModel {
     }
 
     /// Which weights a forward pass uses: the base, bit for bit, unless an expert is applied.
-    pub(crate) fn mix(&self) -> Mix<'static> {
-        if self.expert.is_some() { Mix::Own } else { Mix::Base }
+    pub(crate) fn active(&self) -> Active<'static> {
+        if self.expert.is_some() { Active::Own } else { Active::Base }
     }
 
     /// The hash of the expert, for results.

@@ -7,7 +7,7 @@ use burn::module::Module;
 use t2_dispatch::ExpertPool;
 use t2_model::decoder::Decoder;
 use t2_model::decomposition::Targets;
-use t2_model::expert::Expert;
+use t2_model::adapter::Expert;
 
 use crate::adapt::decompose;
 use crate::model::LoadedModel;

@@ -6,9 +6,9 @@ use burn::module::Module;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use t2_model::decomposition::Targets;
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::adapter::{Expert, ExpertInfo};
 use t2_rl::metrics::StepMetrics;
-use t2_rl::task::Split;
+use t2_task::Split;
 use t2_rl::train::{Setting, TrainConfig, train};
 
 use crate::adapt::decompose;

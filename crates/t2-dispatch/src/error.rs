@@ -2,10 +2,10 @@
 
 use std::error::Error;
 
-use burn::tensor::TensorReadError;
-use t2_model::expert::ExpertError;
+use t2_model::adapter::ExpertError;
+use t2_model::adapter::mixture::MixtureError;
 use t2_model::generate::GenerateError;
-use t2_model::tokenizer::TokenizerError;
+use t2_model::text::TokenizerError;
 
 /// Why a pool, a choice or an answer could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum DispatchError {
     #[error(transparent)]
     Expert(#[from] ExpertError),
     /// The strategy needs an expert that the pool does not hold.
-    #[error("there is no expert named `classify` among {names}; train one, or use the strategy `prompt`")]
+    #[error("there is no expert named `classify` among {names}; add one, or use another strategy")]
     NoClassifier {
         /// The experts there are.
         names: String,
@@ -50,7 +50,7 @@ pub enum DispatchError {
         found: usize,
     },
     /// A labelled example cannot be put to the model.
-    #[error("labelled example {index}: {source}")]
+    #[error("labelled example {index} cannot be put to the model")]
     Shot {
         /// Position among the labelled examples.
         index: usize,
@@ -64,15 +64,44 @@ pub enum DispatchError {
         text: String,
     },
     /// The grader gave up.
-    #[error("the completions of the labelled examples could not be graded: {0}")]
-    Grade(Box<dyn Error + Send + Sync>),
+    #[error("the completions of the labelled examples could not be graded")]
+    Grade(#[source] Box<dyn Error + Send + Sync>),
+    /// The grader did not give one finite reward for each completion.
+    #[error("the grader of the labelled examples gave {found}; expected {expected} finite rewards")]
+    Rewards {
+        /// What it gave.
+        found: String,
+        /// Completions it was given.
+        expected: usize,
+    },
+    /// A strategy chose for more or fewer queries than it was given.
+    #[error("the strategy `{strategy}` made {found} choices for {expected} queries; it must make one for each")]
+    Choices {
+        /// The strategy.
+        strategy: String,
+        /// Choices made.
+        found: usize,
+        /// Queries given.
+        expected: usize,
+    },
+    /// An oracle did not answer everything it was asked.
+    #[error("the oracle gave {found} answers to {expected} questions; it must give one for each")]
+    Answers {
+        /// Answers given.
+        found: usize,
+        /// Questions asked.
+        expected: usize,
+    },
+    /// A mixture does not fit the experts of the pool.
+    #[error(transparent)]
+    Mixture(#[from] MixtureError),
+    /// A strategy or an oracle of the user's own failed.
+    #[error(transparent)]
+    Other(Box<dyn Error + Send + Sync>),
     /// Text could not be turned into tokens or back.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A prompt cannot be put to the model.
     #[error(transparent)]
     Generate(#[from] GenerateError),
-    /// The device did not hand over the likelihoods.
-    #[error("the likelihoods could not be read from their device")]
-    Read(#[from] TensorReadError),
 }

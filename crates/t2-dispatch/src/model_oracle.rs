@@ -5,16 +5,16 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
-use t2_model::chat::Message;
+use t2_chat::Message;
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, generate};
-use t2_model::mix::{Mix, Mixture};
-use t2_model::score::{log_likelihoods, option_log_likelihoods};
-use t2_model::tokenizer::Tokenizer;
+use t2_model::generate::{Completion, GenerateConfig, GenerateError, Prompts, check_prompt, generate_with};
+use t2_model::adapter::{Active, Mixture};
+use t2_model::generate::score::{log_likelihoods, option_log_likelihoods};
+use t2_model::text::Tokenizer;
 
 use crate::error::DispatchError;
 use crate::fitness::Fitness;
-use crate::oracle::{Oracle, Reader};
+use crate::oracle::{Oracle, Question, Reader, Reply};
 use crate::pool::ExpertPool;
 
 /// A labelled example.
@@ -27,7 +27,7 @@ pub struct Shot {
 }
 
 /// Rewards of completions, each with the index of its [`Shot`]; a batch, because graders are cheaper by the batch.
-pub type Grade<'a> = dyn Fn(&[(usize, &str)]) -> Result<Vec<f32>, Box<dyn Error + Send + Sync>> + 'a;
+pub type Grade<'a> = dyn Fn(&[(usize, &str)]) -> Result<Vec<f32>, Box<dyn Error + Send + Sync>> + Send + Sync + 'a;
 
 /// Labelled examples and who grades attempts at them.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ impl fmt::Debug for Labelled<'_> {
 }
 
 /// An adapted model with what it takes to ask it in text.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ModelOracle<'a, M> {
     /// The adapted model.
     pub model: &'a M,
@@ -59,14 +59,30 @@ pub struct ModelOracle<'a, M> {
     pub max_rows: usize,
     /// For strategies that learn from examples.
     pub labelled: Option<Labelled<'a>>,
+    /// Asked again and again while a strategy searches, and may break off.
+    pub keep_going: &'a dyn Fn() -> ControlFlow<()>,
+}
+
+impl<'a, M> ModelOracle<'a, M> {
+    /// An oracle that answers greedily in batches of 32 rows, without labelled examples; change its fields for more.
+    pub fn new(model: &'a M, tokenizer: &'a Tokenizer, pool: &'a ExpertPool) -> Self {
+        let keep_going = &|| ControlFlow::Continue(());
+        Self { model, tokenizer, pool, generate: GenerateConfig::default(), max_rows: 32, labelled: None, keep_going }
+    }
+}
+
+impl<M> fmt::Debug for ModelOracle<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelOracle").field("generate", &self.generate).finish_non_exhaustive()
+    }
 }
 
 /// A prompt to complete under a mixture.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
-    pub(crate) prompt: Vec<u32>,
-    pub(crate) seed: u64,
-    pub(crate) mixture: Mixture,
+struct Row<'a> {
+    prompt: Vec<u32>,
+    seed: u64,
+    mixture: &'a Mixture,
 }
 
 /// A completion to weigh under a mixture.
@@ -85,9 +101,10 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
     ) -> Result<Vec<Vec<f32>>, DispatchError> {
         let (bank, mixture) = match reader {
             Reader::Base => (self.pool.bank(), Mixture::base(self.pool.len())),
-            Reader::Classifier => (self.pool.classifier()?, Mixture::one_hot(0, 1)),
+            Reader::Classifier => (self.pool.classifier()?, Mixture::one_hot(0, 1)?),
         };
-        let options = self.encode_options(options)?;
+        let spellings = self.encode_options(options)?;
+        let options: Vec<Vec<u32>> = spellings.concat();
         let longest = options.iter().map(Vec::len).max().unwrap_or(0);
         let mut prompts = Vec::with_capacity(questions.len());
         for (row, question) in questions.iter().enumerate() {
@@ -97,10 +114,20 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         let mut weights = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks((self.max_rows / options.len().max(1)).max(1)) {
             let chunk: Vec<&[u32]> = chunk.iter().map(Vec::as_slice).collect();
-            let mix = bank.rows(&vec![mixture.clone(); chunk.len()]);
-            weights.extend(option_log_likelihoods(self.model, &chunk, &options, Mix::Rows(&mix))?);
+            let rows = bank.rows(&vec![mixture.clone(); chunk.len()])?;
+            weights.extend(option_log_likelihoods(self.model, &chunk, &options, Active::Rows(&rows))?);
         }
-        Ok(weights)
+        // The spellings of an option are different ways to say it: their probabilities add up.
+        let add_up = |row: Vec<f32>| {
+            let mut rest = row.as_slice();
+            let of_option = |spellings: &Vec<Vec<u32>>| {
+                let (own, others) = rest.split_at(spellings.len());
+                rest = others;
+                log_sum_exp(own)
+            };
+            spellings.iter().map(of_option).collect()
+        };
+        Ok(weights.into_iter().map(add_up).collect())
     }
 
     fn shots(&self) -> usize {
@@ -132,58 +159,68 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         let fitness = |index| Fitness { reward: mean(&rewards, index), log_likelihood: mean(&likelihoods, index) };
         Ok((0..population.len()).map(fitness).collect())
     }
+
+    fn check(&mut self, prompts: &[&[Message]]) -> Result<(), DispatchError> {
+        let room = self.generate.max_new_tokens;
+        prompts.iter().enumerate().try_for_each(|(row, prompt)| self.encode(row, prompt, room).map(drop))
+    }
+
+    fn answer(
+        &mut self,
+        questions: &[Question<'_>],
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Reply>, DispatchError> {
+        let mut rows = Vec::with_capacity(questions.len());
+        for (row, &Question { prompt, seed, mixture }) in questions.iter().enumerate() {
+            rows.push(Row { prompt: self.encode(row, prompt, self.generate.max_new_tokens)?, seed, mixture });
+        }
+        let completions = self.complete(&rows, on_token)?;
+        let reply = |completion| Ok(Reply { text: self.text(&completion)?, completion });
+        completions.into_iter().map(reply).collect()
+    }
+}
+
+/// `ln Σ exp(x)`.
+fn log_sum_exp(values: &[f32]) -> f32 {
+    match values {
+        [one] => *one,
+        many => {
+            let top = many.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            top + many.iter().map(|value| (value - top).exp()).sum::<f32>().ln()
+        }
+    }
 }
 
 impl<M: CausalLm> ModelOracle<'_, M> {
     /// Token ids of the prompt of `row`, which leave `room` tokens for what follows.
-    pub(crate) fn encode(&self, row: usize, prompt: &[Message], room: usize) -> Result<Vec<u32>, DispatchError> {
+    fn encode(&self, row: usize, prompt: &[Message], room: usize) -> Result<Vec<u32>, DispatchError> {
         let ids = self.tokenizer.encode_chat(prompt)?;
-        let (vocab, max_seq_len) = (self.model.config().vocab, self.model.config().max_seq_len);
-        let prompt_len = ids.len();
-        if ids.is_empty() {
-            return Err(GenerateError::EmptyPrompt { row }.into());
-        }
-        if prompt_len + room > max_seq_len {
-            return Err(GenerateError::TooLong { row, prompt_len, max_new_tokens: room, max_seq_len }.into());
-        }
-        match ids.iter().find(|&&id| id as usize >= vocab) {
-            Some(&id) => Err(GenerateError::UnknownToken { row, id, vocab }.into()),
-            None => Ok(ids),
-        }
+        check_prompt(self.model.shape(), row, &ids, room)?;
+        Ok(ids)
     }
 
-    /// Complete every row under its own mixture; `on_token` sees `(row, id)` and may cancel all that is left.
-    pub(crate) fn complete(
+    /// Complete every row under its own mixture; `on_token` sees `(row, id)` and may break off.
+    fn complete(
         &self,
-        rows: &[Row],
-        mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+        rows: &[Row<'_>],
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Completion>, DispatchError> {
-        let cancelled = || Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Cancelled };
         let mut done: Vec<Completion> = Vec::with_capacity(rows.len());
-        let mut flow = ControlFlow::Continue(());
         for chunk in rows.chunks(self.max_rows.max(1)) {
-            if flow.is_break() {
-                break;
-            }
             let first = done.len();
             let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
             let prompts: Vec<Vec<u32>> = chunk.iter().map(|row| row.prompt.clone()).collect();
             let seeds: Vec<u64> = chunk.iter().map(|row| row.seed).collect();
-            let mix = self.pool.bank().rows(&mixtures);
-            let how = (Mix::Rows(&mix), &self.generate);
-            done.extend(generate(self.model, &prompts, &seeds, how, |row, id| {
-                flow = on_token(first + row, id);
-                flow
-            })?);
+            let scales = self.pool.bank().rows(&mixtures)?;
+            let prompts = Prompts::new(&prompts).under(Active::Rows(&scales)).seeded(&seeds);
+            done.extend(generate_with(self.model, prompts, &self.generate, |row, id| on_token(first + row, id))?);
         }
-        done.resize_with(rows.len(), cancelled);
         Ok(done)
     }
 
     /// The text of a completion, without the token that ended it.
-    pub(crate) fn text(&self, completion: &Completion) -> Result<String, DispatchError> {
-        let end = usize::from(completion.finish == FinishReason::Stop);
-        Ok(self.tokenizer.decode(&completion.ids[..completion.ids.len() - end])?)
+    fn text(&self, completion: &Completion) -> Result<String, DispatchError> {
+        Ok(self.tokenizer.decode(completion.answer_ids())?)
     }
 
     /// Rewards of every mixture on every `(shot, prompt)`, by shot, then by mixture. All mixtures draw with the same
@@ -194,18 +231,24 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         shots: impl Iterator<Item = (usize, &'p Vec<u32>)>,
     ) -> Result<Vec<f32>, DispatchError> {
         let Some(Labelled { grade, .. }) = self.labelled else { return Ok(vec![]) };
-        let (index, rows): (Vec<usize>, Vec<Row>) = shots
+        let (index, rows): (Vec<usize>, Vec<Row<'_>>) = shots
             .flat_map(|(shot, prompt)| {
-                let row = move |m: &Mixture| Row { prompt: prompt.clone(), seed: shot as u64, mixture: m.clone() };
+                let row = move |mixture| Row { prompt: prompt.clone(), seed: shot as u64, mixture };
                 population.iter().map(move |mixture| (shot, row(mixture)))
             })
             .unzip();
-        let completions = self.complete(&rows, |_, _| ControlFlow::Continue(()))?;
+        let completions = self.complete(&rows, &mut |_, _| (self.keep_going)())?;
         let texts = completions.iter().map(|c| self.text(c)).collect::<Result<Vec<_>, _>>()?;
         let graded: Vec<(usize, &str)> = index.into_iter().zip(texts.iter().map(String::as_str)).collect();
         let rewards = grade(&graded).map_err(DispatchError::Grade)?;
-        assert_eq!(rewards.len(), graded.len(), "a grader rewards every completion");
-        Ok(rewards)
+        let expected = graded.len();
+        if rewards.len() != expected {
+            return Err(DispatchError::Rewards { found: format!("{} rewards", rewards.len()), expected });
+        }
+        match rewards.iter().find(|reward| !reward.is_finite()) {
+            Some(reward) => Err(DispatchError::Rewards { found: format!("the reward {reward}"), expected }),
+            None => Ok(rewards),
+        }
     }
 
     /// Log-likelihood of every row, each under its own mixture of the pool.
@@ -214,25 +257,30 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         for chunk in rows.chunks(self.max_rows.max(1)) {
             let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
             let pairs: Vec<(&[u32], &[u32])> = chunk.iter().map(|row| (row.prompt, row.completion)).collect();
-            weights.extend(log_likelihoods(self.model, &pairs, Mix::Rows(&self.pool.bank().rows(&mixtures)))?);
+            let scales = self.pool.bank().rows(&mixtures)?;
+            weights.extend(log_likelihoods(self.model, &pairs, Active::Rows(&scales))?);
+            if (self.keep_going)().is_break() {
+                return Err(GenerateError::Interrupted { completions: vec![] }.into());
+            }
         }
         Ok(weights)
     }
 
-    /// Token ids of the answers to choose among. Where one is the beginning of another, all of them end with the stop
-    /// token: otherwise the longer could never be the more likely.
-    fn encode_options(&self, options: &[&str]) -> Result<Vec<Vec<u32>>, DispatchError> {
-        let mut ids = options.iter().map(|option| self.encode_answer(option)).collect::<Result<Vec<_>, _>>()?;
+    /// Token ids of the answers to choose among, each in all its spellings. Where one answer is the beginning of another,
+    /// all of them end with a stop token, whichever it is: otherwise the longer could never be the more likely.
+    fn encode_options(&self, options: &[&str]) -> Result<Vec<Vec<Vec<u32>>>, DispatchError> {
+        let ids = options.iter().map(|option| self.encode_answer(option)).collect::<Result<Vec<_>, _>>()?;
         let begins = |(i, a): (usize, &Vec<u32>)| ids.iter().enumerate().any(|(j, b)| i != j && b.starts_with(a));
-        if ids.iter().enumerate().any(begins) {
-            ids.iter_mut().for_each(|ids| ids.extend(self.generate.stop.first()));
+        if self.generate.stop.is_empty() || !ids.iter().enumerate().any(begins) {
+            return Ok(ids.into_iter().map(|ids| vec![ids]).collect());
         }
-        Ok(ids)
+        let ended = |ids: Vec<u32>| self.generate.stop.iter().map(|&stop| [ids.as_slice(), &[stop]].concat()).collect();
+        Ok(ids.into_iter().map(ended).collect())
     }
 
     fn encode_answer(&self, text: &str) -> Result<Vec<u32>, DispatchError> {
         let ids = self.tokenizer.encode_fragment(text)?;
-        let vocab = self.model.config().vocab;
+        let vocab = self.model.shape().vocab;
         if ids.is_empty() {
             return Err(DispatchError::NoTokens { text: text.into() });
         }

@@ -1,6 +1,10 @@
-//! What a strategy may ask of the model: text and numbers, no tensors.
+//! What the two passes may ask of the model: text and numbers, no tensors.
 
-use t2_model::mix::Mixture;
+use std::ops::ControlFlow;
+
+use t2_chat::Message;
+use t2_model::adapter::Mixture;
+use t2_model::generate::Completion;
 
 use crate::error::DispatchError;
 use crate::fitness::Fitness;
@@ -12,6 +16,26 @@ pub enum Reader {
     Base,
     /// The base model under the classification expert of the pool.
     Classifier,
+}
+
+/// What is to be answered, and under which experts.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The conversation, ending with a turn of the user.
+    pub prompt: &'a [Message],
+    /// Seed of the answer, where it is sampled.
+    pub seed: u64,
+    /// What it runs under.
+    pub mixture: &'a Mixture,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// The answer in text, without the token that ended it.
+    pub text: String,
+    /// The answer in token ids, with their log-probabilities and how it ended.
+    pub completion: Completion,
 }
 
 /// A model that answers the questions of a strategy, many at a time.
@@ -40,4 +64,23 @@ pub trait Oracle {
     ///
     /// When an example does not fit the model or cannot be graded.
     fn fitness(&mut self, population: &[Mixture], shots: &[usize]) -> Result<Vec<Fitness>, DispatchError>;
+
+    /// Refuse a prompt that [`answer`](Self::answer) would refuse: asked of all before the first pass looks at any.
+    ///
+    /// # Errors
+    ///
+    /// When a prompt does not fit the model.
+    fn check(&mut self, prompts: &[&[Message]]) -> Result<(), DispatchError>;
+
+    /// Answer every question under its own mixture. `on_token` sees each new token as `(question, id)` and may break
+    /// off.
+    ///
+    /// # Errors
+    ///
+    /// When a question does not fit the model, and when `on_token` broke off.
+    fn answer(
+        &mut self,
+        questions: &[Question<'_>],
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Reply>, DispatchError>;
 }

@@ -1,10 +1,12 @@
 //! The experts of one base model that a strategy chooses among.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use t2_model::decoder::CausalLm;
-use t2_model::expert::{Expert, Hash};
-use t2_model::mix::{Bank, Mixture};
+use t2_model::Hash;
+use t2_model::adapter::Expert;
+use t2_model::adapter::mixture::MixtureError;
+use t2_model::adapter::{Bank, Mixture};
 
 use crate::error::DispatchError;
 use crate::query::{Choice, OTHER};
@@ -24,19 +26,19 @@ pub struct ExpertPool {
     topics: Vec<Expert>,
     bank: Bank,
     classifier: Option<Bank>,
+    classifier_expert: Option<Expert>,
     layers: usize,
 }
 
 impl ExpertPool {
-    /// The pool of `experts` of the adapted `model`, whose weights have the hash `base`. The expert named
-    /// [`CLASSIFIER`], if there is one, is set aside.
+    /// The pool of `experts` of the adapted `model`. The expert named [`CLASSIFIER`], if there is one, is set aside.
     ///
     /// # Errors
     ///
     /// [`DispatchError::EmptyPool`], [`DispatchError::DuplicateName`] and [`DispatchError::BadName`] for names that
     /// leave nothing to choose; [`DispatchError::Expert`] for an expert of another base model or of weights that
     /// `model` has not decomposed.
-    pub fn new(model: &impl CausalLm, base: &Hash, experts: Vec<Expert>) -> Result<Self, DispatchError> {
+    pub fn new(model: &impl CausalLm, experts: Vec<Expert>) -> Result<Self, DispatchError> {
         let mut seen = BTreeSet::new();
         for expert in &experts {
             let name = expert.info.name.as_str();
@@ -46,15 +48,15 @@ impl ExpertPool {
             if !seen.insert(name) {
                 return Err(DispatchError::DuplicateName { name: name.into() });
             }
-            expert.check_base(base)?;
         }
         let (classifier, topics): (Vec<_>, Vec<_>) = experts.into_iter().partition(|e| e.info.name == CLASSIFIER);
         if topics.is_empty() {
             return Err(DispatchError::EmptyPool);
         }
         let bank = Bank::new(model, &topics.iter().collect::<Vec<_>>())?;
-        let classifier = classifier.first().map(|expert| Bank::new(model, &[expert])).transpose()?;
-        Ok(Self { topics, bank, classifier, layers: model.config().layers })
+        let classifier_expert = classifier.into_iter().next();
+        let classifier = classifier_expert.as_ref().map(|expert| Bank::new(model, &[expert])).transpose()?;
+        Ok(Self { topics, bank, classifier, classifier_expert, layers: model.shape().layers })
     }
 
     /// The experts to choose among, in the order of the coefficients of a mixture.
@@ -99,14 +101,25 @@ impl ExpertPool {
 
     /// The choice of one expert, or of the base model, with what the strategy saw.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// When there is no such expert.
-    pub fn choice(&self, expert: Option<usize>, scores: Vec<(String, f32)>) -> Choice {
+    /// [`MixtureError::NoExpert`] when there is no such expert.
+    pub fn choice(&self, expert: Option<usize>, scores: Vec<(String, f32)>) -> Result<Choice, MixtureError> {
         let (mixture, label) = match expert {
-            Some(expert) => (Mixture::one_hot(expert, self.len()), self.names()[expert]),
+            Some(expert) => (Mixture::one_hot(expert, self.len())?, self.names()[expert]),
             None => (Mixture::base(self.len()), BASE),
         };
-        Choice { mixture, label: label.into(), scores }
+        Ok(Choice { mixture, label: label.into(), scores })
+    }
+
+    /// Coefficients `[experts]` by the name of the expert: what is shown to people.
+    pub fn named(&self, alpha: &[f32]) -> BTreeMap<String, f32> {
+        self.names().into_iter().map(str::to_owned).zip(alpha.iter().copied()).collect()
+    }
+
+    /// Hash of every expert by its name, the classification expert included.
+    pub fn hashes(&self) -> BTreeMap<String, Hash> {
+        let all = self.topics.iter().chain(&self.classifier_expert);
+        all.map(|expert| (expert.info.name.clone(), expert.hash())).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! What comes into the first pass, a query, and what goes out, a choice.
 
 use serde::{Deserialize, Serialize};
-use t2_model::chat::Message;
-use t2_model::mix::Mixture;
+use t2_chat::Message;
+use t2_model::adapter::Mixture;
 
 /// The answer to the question for the topic that means: none of the experts.
 pub const OTHER: &str = "other";

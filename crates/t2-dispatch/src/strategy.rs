@@ -24,9 +24,9 @@ use crate::query::{Choice, Query};
 pub const STRATEGIES: &[Registered] = &[none::ENTRY, prompt::ENTRY, classifier::ENTRY, few_shot::ENTRY];
 
 /// Chooses what the second pass runs under.
-pub trait Strategy {
+pub trait Strategy: Send {
     /// The name on the command line.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// One choice among the experts of `pool` for each of `queries`.
     ///
@@ -48,16 +48,25 @@ pub struct Registered {
     pub name: &'static str,
     /// One line for help texts and tables.
     pub about: &'static str,
+    /// True when it asks nothing and needs no experts: what the others are compared with.
+    pub is_base: bool,
+    /// True when it learns from labelled examples, which one question does not bring.
+    pub needs_examples: bool,
     /// Makes one; a strategy may remember what it found, so there is one for each task.
-    pub build: fn(&Settings) -> Box<dyn Strategy>,
+    pub build: fn(&StrategyConfig) -> Box<dyn Strategy>,
 }
 
 /// What the strategies of the registry are made with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub struct StrategyConfig {
     /// Of `few-shot`.
     pub few_shot: FewShotConfig,
+}
+
+/// The names of all strategies, as help texts and errors list them.
+pub fn names() -> String {
+    STRATEGIES.iter().map(|strategy| strategy.name).collect::<Vec<_>>().join(", ")
 }
 
 /// The strategy called `name`.
@@ -65,13 +74,10 @@ pub struct Settings {
 /// # Errors
 ///
 /// [`DispatchError::UnknownStrategy`] lists the known names.
-pub fn find(name: &str, settings: &Settings) -> Result<Box<dyn Strategy>, DispatchError> {
+pub fn find(name: &str, settings: &StrategyConfig) -> Result<Box<dyn Strategy>, DispatchError> {
     match STRATEGIES.iter().find(|strategy| strategy.name == name) {
         Some(strategy) => Ok((strategy.build)(settings)),
-        None => {
-            let known: Vec<&str> = STRATEGIES.iter().map(|strategy| strategy.name).collect();
-            Err(DispatchError::UnknownStrategy { name: name.into(), known: known.join(", ") })
-        }
+        None => Err(DispatchError::UnknownStrategy { name: name.into(), known: names() }),
     }
 }
 
@@ -82,15 +88,15 @@ mod tests {
     #[test]
     fn every_strategy_is_found_by_its_name() {
         for strategy in STRATEGIES {
-            let found = find(strategy.name, &Settings::default()).map(|strategy| strategy.name());
-            assert_eq!(found.unwrap(), strategy.name);
+            let found = find(strategy.name, &StrategyConfig::default()).unwrap();
+            assert_eq!(found.name(), strategy.name);
             assert!(!strategy.about.is_empty());
         }
     }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let error = find("oracle", &Settings::default()).err().unwrap().to_string();
+        let error = find("oracle", &StrategyConfig::default()).err().unwrap().to_string();
         assert_eq!(error, "there is no strategy `oracle`; use one of none, prompt, classifier, few-shot");
     }
 }

@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use t2_model::decoder::CausalLm;
+use t2_chat::Message;
 use t2_model::generate::Completion;
 
 use crate::error::DispatchError;
-use crate::model_oracle::{ModelOracle, Row};
+use crate::oracle::{Oracle, Question, Reply};
+use crate::pool::ExpertPool;
 use crate::query::{Choice, Query};
 use crate::strategy::Strategy;
 
@@ -29,46 +30,59 @@ pub struct Answer {
     pub choice: Choice,
     /// What the second pass said.
     pub text: String,
-    /// The same as token ids, with how it ended.
+    /// Its token ids, their log-probabilities, and how it ended.
     pub completion: Completion,
 }
 
 /// Look at `queries` with `strategy`, then answer them, all in shared batches.
 ///
-/// `on_token` sees each new token of the second pass as `(query, id)` and may cancel all that is left.
+/// # Errors
+///
+/// As [`two_pass_with`].
+pub fn two_pass(
+    strategy: &mut dyn Strategy,
+    queries: &[Query],
+    pool: &ExpertPool,
+    oracle: &mut dyn Oracle,
+) -> Result<TwoPasses, DispatchError> {
+    two_pass_with(strategy, queries, pool, oracle, |_, _| ControlFlow::Continue(()))
+}
+
+/// Look at `queries` with `strategy`, then answer them, all in shared batches. `on_token` sees each new token of the
+/// second pass as `(query, id)` and may break off.
 ///
 /// # Errors
 ///
-/// [`DispatchError::Generate`] for a query that is empty, too long or foreign, before either pass; what the strategy
-/// refuses.
-///
-/// # Panics
-///
-/// When the strategy does not choose for every query, or its mixtures are not over the experts of the pool.
-pub fn two_pass<M: CausalLm>(
+/// [`DispatchError::Generate`] for a query that is empty, too long or foreign, before either pass, and when `on_token`
+/// broke off; [`DispatchError::Choices`] and [`DispatchError::Mixture`] for a strategy that does not choose for every
+/// query, or mixes experts that are not those of the pool; what the strategy itself refuses.
+pub fn two_pass_with(
     strategy: &mut dyn Strategy,
     queries: &[Query],
-    oracle: &mut ModelOracle<'_, M>,
-    on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+    pool: &ExpertPool,
+    oracle: &mut dyn Oracle,
+    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<TwoPasses, DispatchError> {
-    let mut prompts = Vec::with_capacity(queries.len());
-    for (row, query) in queries.iter().enumerate() {
-        prompts.push(oracle.encode(row, &query.prompt, oracle.generate.max_new_tokens)?);
-    }
+    oracle.check(&queries.iter().map(|query| query.prompt.as_slice()).collect::<Vec<&[Message]>>())?;
     let start = Instant::now();
-    let choices = strategy.choose(queries, oracle.pool, oracle)?;
+    let choices = strategy.choose(queries, pool, oracle)?;
     let first_pass_secs = start.elapsed().as_secs_f64();
-    assert_eq!(choices.len(), queries.len(), "strategy `{}` chooses for every query", strategy.name());
+    let (found, expected) = (choices.len(), queries.len());
+    if found != expected {
+        return Err(DispatchError::Choices { strategy: strategy.name().to_owned(), found, expected });
+    }
 
     let start = Instant::now();
-    let rows = prompts.into_iter().zip(queries).zip(&choices).map(|((prompt, query), choice)| {
-        let found = choice.mixture.at(0).len();
-        assert_eq!(found, oracle.pool.len(), "strategy `{}` mixes the experts of the pool", strategy.name());
-        Row { prompt, seed: query.seed, mixture: choice.mixture.clone() }
-    });
-    let completions = oracle.complete(&rows.collect::<Vec<_>>(), on_token)?;
+    let question = |(query, choice)| {
+        let (Query { prompt, seed }, Choice { mixture, .. }): (&Query, &Choice) = (query, choice);
+        Question { prompt, seed: *seed, mixture }
+    };
+    let questions: Vec<Question<'_>> = queries.iter().zip(&choices).map(question).collect();
+    let replies = oracle.answer(&questions, &mut on_token)?;
     let second_pass_secs = start.elapsed().as_secs_f64();
-    let answer = |(choice, completion)| Ok(Answer { text: oracle.text(&completion)?, choice, completion });
-    let answers = choices.into_iter().zip(completions).map(answer).collect::<Result<_, DispatchError>>()?;
-    Ok(TwoPasses { answers, first_pass_secs, second_pass_secs })
+    if replies.len() != expected {
+        return Err(DispatchError::Answers { found: replies.len(), expected });
+    }
+    let answer = |(choice, Reply { text, completion })| Answer { choice, text, completion };
+    Ok(TwoPasses { answers: choices.into_iter().zip(replies).map(answer).collect(), first_pass_secs, second_pass_secs })
 }

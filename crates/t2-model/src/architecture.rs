@@ -3,20 +3,26 @@
 //! A new family that the decoder can express is one file beside `llama.rs` and one line in [`ARCHITECTURES`].
 
 pub mod llama;
+mod source;
 
 use std::fmt;
 
 use serde_json::Value;
 
 use crate::checkpoint::LoadError;
-use crate::config::DecoderConfig;
+use crate::decoder::DecoderConfig;
 
 pub use llama::Llama;
+pub use source::{Layout, Rows, Source};
+pub(crate) use source::{is_known, plain_sources};
 
 /// A family of checkpoints.
 pub trait Architecture: fmt::Debug + Sync {
-    /// The name in the `architectures` list of `config.json`.
+    /// The name in the `architectures` list of `config.json`: `LlamaForCausalLM`.
     fn hf_name(&self) -> &'static str;
+
+    /// What `model_type` in `config.json` is called: `llama`.
+    fn model_type(&self) -> &'static str;
 
     /// The shape of the decoder that `json`, a parsed `config.json`, describes.
     ///
@@ -25,34 +31,47 @@ pub trait Architecture: fmt::Debug + Sync {
     /// [`LoadError::BadConfig`] when a key is missing or has a value that the decoder cannot run.
     fn config(&self, json: &Value) -> Result<DecoderConfig, LoadError>;
 
-    /// Tensor names, theirs and ours; `{}` stands for the number of the layer.
-    fn key_map(&self) -> &'static [(&'static str, &'static str)];
+    /// The `config.json` that [`config`](Self::config) and transformers read back.
+    fn to_json(&self, config: &DecoderConfig) -> Value;
+
+    /// Every tensor the family may have, their name and ours; `{}` stands for the number of the layer.
+    fn names(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Where each parameter of `config` comes from: a tensor of its own unless the family says otherwise.
+    fn sources<'a>(&self, config: &'a DecoderConfig) -> Box<dyn Iterator<Item = Source> + 'a> {
+        Box::new(plain_sources(config, self.names()))
+    }
 }
 
 /// Every family that loads.
 pub const ARCHITECTURES: &[&dyn Architecture] = &[&Llama];
 
-/// The family named by `json`, a parsed `config.json`.
+/// The family of `json`, a parsed `config.json`: by the names in `architectures`, or by `model_type` where they name
+/// none that is known (other tools leave the list out, or name the model without its head).
 ///
 /// # Errors
 ///
-/// [`LoadError::UnknownArchitecture`] when none of the names it lists is known.
+/// [`LoadError::UnknownArchitecture`] when neither is known.
 pub fn find(json: &Value) -> Result<&'static dyn Architecture, LoadError> {
     let named = json["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let named: Vec<&str> = named.collect();
-    let known = ARCHITECTURES.iter().find(|architecture| named.contains(&architecture.hf_name()));
+    let model_type = json["model_type"].as_str();
+    let by_name = |architecture: &&&dyn Architecture| named.contains(&architecture.hf_name());
+    let by_type = |architecture: &&&dyn Architecture| is_base(&named) && model_type == Some(architecture.model_type());
+    let known = ARCHITECTURES.iter().find(by_name).or_else(|| ARCHITECTURES.iter().find(by_type));
     known.copied().ok_or_else(|| LoadError::UnknownArchitecture {
-        found: if named.is_empty() { "nothing".to_owned() } else { named.join(", ") },
+        found: match (named.as_slice(), model_type) {
+            ([], None) => "nothing".to_owned(),
+            ([], Some(model_type)) => format!("the model_type {model_type}"),
+            (named, _) => named.join(", "),
+        },
         known: ARCHITECTURES.iter().map(|architecture| architecture.hf_name()).collect::<Vec<_>>().join(", "),
     })
 }
 
-/// Their name of our parameter `path`: `blocks.3.attn.q.weight` gives `model.layers.3.self_attn.q_proj.weight`.
-pub(crate) fn their_name(architecture: &dyn Architecture, path: &str) -> Option<String> {
-    let layer = path.split('.').find(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    let pattern = layer.map_or(path.to_owned(), |layer| path.replacen(layer, "{}", 1));
-    let (theirs, _) = architecture.key_map().iter().find(|(_, ours)| *ours == pattern)?;
-    Some(theirs.replacen("{}", layer.unwrap_or_default(), 1))
+/// Whether `architectures` says no more than `model_type` does: it is empty or names a model without a head.
+fn is_base(named: &[&str]) -> bool {
+    named.iter().all(|name| name.ends_with("Model"))
 }
 
 /// The largest number a config may hold: products of two still fit 64 bits.
@@ -119,12 +138,19 @@ pub(crate) fn missing(key: &'static str, expected: impl Into<String>) -> LoadErr
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check_llama(json: &Value) {
+        assert_eq!(find(json).unwrap().hf_name(), "LlamaForCausalLM");
+    }
+
     #[test]
-    fn names_carry_the_number_of_the_layer() {
-        let name = |path| their_name(&Llama, path);
-        assert_eq!(name("blocks.12.attn.q.weight").as_deref(), Some("model.layers.12.self_attn.q_proj.weight"));
-        assert_eq!(name("norm.gamma").as_deref(), Some("model.norm.weight"));
-        assert_eq!(name("blocks.0.attn.rotary"), None);
+    fn a_family_goes_by_its_name_or_its_type() {
+        check_llama(&serde_json::json!({"architectures": ["LlamaForCausalLM"]}));
+        check_llama(&serde_json::json!({"architectures": null, "model_type": "llama"}));
+        check_llama(&serde_json::json!({"model_type": "llama"}));
+        check_llama(&serde_json::json!({"architectures": ["LlamaModel"], "model_type": "llama"}));
+        let classifier = serde_json::json!({"architectures": ["LlamaForTokenClassification"], "model_type": "llama"});
+        assert!(find(&classifier).is_err());
     }
 
     #[test]

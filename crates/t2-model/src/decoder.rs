@@ -1,42 +1,86 @@
-//! The Llama-family decoder: one forward pass for training, sampling and scoring.
+//! The decoder: one forward pass for training, sampling and scoring.
 //!
-//! Each block adds `attention(norm(x))`, then `down(silu(gate(norm(x))) ∘ up(norm(x)))`, to the residual stream.
-//! Nothing here knows about SVF but the call of [`project`].
+//! Each block adds `attention(norm(x))`, then `mlp(norm(x))`, to the residual stream. No adapter is known here: every
+//! weight is applied by [`project`], which finds out what hangs on it.
+
+mod attention;
+pub mod cache;
+pub mod config;
+mod mlp;
+pub mod rope;
 
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
 use burn::prelude::*;
-use burn::tensor::DType;
-use burn::tensor::activation::{silu, softmax};
 
-use crate::cache::KvCache;
-use crate::config::DecoderConfig;
-use crate::mix::Mix;
-use crate::rope::Rotation;
-use crate::svf::{project, times};
+use crate::adapter::{Active, project, times};
+use crate::checkpoint::hash_of_model;
+use crate::decomposition::{Decomposition, OtherModel};
+use crate::hash::Hash;
+use rope::Rotation;
+
+pub use attention::Attention;
+pub use cache::KvCache;
+pub use config::{AttentionConfig, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
+pub use mlp::Mlp;
+
+/// What callers need to know of a language model: how large its vocabulary is, how much it reads, and how many layers
+/// a cache of keys and values has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LmShape {
+    /// Number of token ids.
+    pub vocab: usize,
+    /// Longest sequence, in tokens.
+    pub max_seq_len: usize,
+    /// Number of decoder blocks, each with keys and values of its own.
+    pub layers: usize,
+}
 
 /// A causal language model.
 pub trait CausalLm: Module {
-    /// The shape of the model.
-    fn config(&self) -> &DecoderConfig;
+    /// Vocabulary, context and layers.
+    fn shape(&self) -> LmShape;
+
+    /// Hash of the base weights: what experts and factors are made for. Adapters do not change it.
+    fn base_hash(&self) -> Hash;
 
     /// Normalised final states `[batch, seq, d_model]` for `tokens` `[batch, seq]`.
     ///
     /// Without a cache, position 0 is the first column and padding belongs on the right, where no real token sees it.
     /// With one, the columns follow those already stored and padding is on the left, as the cache was told.
-    fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, mix: Mix<'_>) -> Tensor<3>;
+    fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3>;
 
     /// Scores of the next token `[batch, seq, vocab]` for final states `[batch, seq, d_model]`.
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
 
     /// Scores of the next token `[batch, seq, vocab]` for `tokens` `[batch, seq]`: [`hidden`](Self::hidden), then
     /// [`logits`](Self::logits).
-    fn forward(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, mix: Mix<'_>) -> Tensor<3> {
-        self.logits(self.hidden(tokens, cache, mix))
+    fn forward(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
+        self.logits(self.hidden(tokens, cache, active))
+    }
+
+    /// The model with the factors of `decomposition` beside its weights and every scale at one; frozen.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherModel`] when another model was decomposed.
+    fn adapted(self, decomposition: &Decomposition) -> Result<Self, OtherModel> {
+        decomposition.attach(self)
+    }
+
+    /// As [`adapted`](Self::adapted), on the same device with automatic differentiation: the scales, and nothing else,
+    /// are ready to be trained.
+    ///
+    /// # Errors
+    ///
+    /// [`OtherModel`] when another model was decomposed.
+    fn trainable(self, decomposition: &Decomposition) -> Result<Self, OtherModel> {
+        let device = device_of(&self).autodiff();
+        decomposition.attach(self.train().to_device(&device))
     }
 }
 
-/// Decoder with RMSNorm, rotary positions, grouped-query attention and SwiGLU.
+/// Decoder with RMSNorm, rotary positions, grouped-query attention and `SwiGLU`.
 #[derive(Module, Debug)]
 pub struct Decoder {
     /// Token embedding, `[vocab, d_model]`.
@@ -49,6 +93,9 @@ pub struct Decoder {
     pub head: Option<Linear>,
     #[module(skip)]
     config: DecoderConfig,
+    /// Hash of the checkpoint that the weights were loaded from.
+    #[module(skip)]
+    loaded_from: Option<Hash>,
 }
 
 /// Attention and feed-forward network, each behind a norm.
@@ -64,37 +111,13 @@ pub struct Block {
     pub mlp: Mlp,
 }
 
-/// Grouped-query attention.
-#[derive(Module, Debug)]
-pub struct Attention {
-    /// Queries, `[d_model, heads * head_dim]`.
-    pub q: Linear,
-    /// Keys, `[d_model, kv_heads * head_dim]`.
-    pub k: Linear,
-    /// Values, `[d_model, kv_heads * head_dim]`.
-    pub v: Linear,
-    /// Output, `[heads * head_dim, d_model]`.
-    pub o: Linear,
-}
-
-/// SwiGLU feed-forward network.
-#[derive(Module, Debug)]
-pub struct Mlp {
-    /// Gate, `[d_model, d_hidden]`.
-    pub gate: Linear,
-    /// Up projection, `[d_model, d_hidden]`.
-    pub up: Linear,
-    /// Down projection, `[d_hidden, d_model]`.
-    pub down: Linear,
-}
-
 /// What every block of one forward pass shares.
 struct Pass<'a> {
     config: &'a DecoderConfig,
     rotation: Rotation,
     /// True where a query must not look, `[batch or 1, 1, seq, columns]`; `None` when nothing is hidden.
     hidden: Option<Tensor<4, Bool>>,
-    mix: Mix<'a>,
+    active: Active<'a>,
 }
 
 impl DecoderConfig {
@@ -102,46 +125,53 @@ impl DecoderConfig {
     /// for reproducible ones.
     pub fn init(&self, device: &Device) -> Decoder {
         let initializer = Initializer::Normal { mean: 0.0, std: (self.d_model as f64).powf(-0.5) };
-        let norm = || RmsNormConfig::new(self.d_model).with_epsilon(self.rms_eps).init(device);
-        let linear = |d_in, d_out, bias: bool| {
-            let weights = LinearConfig::new(d_in, d_out).with_bias(false).with_initializer(initializer.clone());
-            Linear { bias: bias.then(|| Initializer::Zeros.init([d_out], device)), ..weights.init(device) }
-        };
-        let (d_q, d_kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let norm = || RmsNormConfig::new(self.d_model).with_epsilon(self.norm.eps).init(device);
         let block = || Block {
             attn_norm: norm(),
-            attn: Attention {
-                q: linear(self.d_model, d_q, self.attention_bias),
-                k: linear(self.d_model, d_kv, self.attention_bias),
-                v: linear(self.d_model, d_kv, self.attention_bias),
-                o: linear(d_q, self.d_model, self.attention_bias),
-            },
+            attn: self.attention.init(self.d_model, &initializer, device),
             mlp_norm: norm(),
-            mlp: Mlp {
-                gate: linear(self.d_model, self.d_hidden, self.mlp_bias),
-                up: linear(self.d_model, self.d_hidden, self.mlp_bias),
-                down: linear(self.d_hidden, self.d_model, self.mlp_bias),
-            },
+            mlp: self.mlp.init(self.d_model, &initializer, device),
         };
+        let head = LinearConfig::new(self.d_model, self.vocab).with_bias(false).with_initializer(initializer.clone());
         Decoder {
             embed: EmbeddingConfig::new(self.vocab, self.d_model).with_initializer(initializer.clone()).init(device),
             blocks: (0..self.layers).map(|_| block()).collect(),
             norm: norm(),
-            head: (!self.tied_head).then(|| linear(self.d_model, self.vocab, false)),
+            head: (!self.tied_head).then(|| head.init(device)),
             config: self.clone(),
+            loaded_from: None,
         }
     }
 }
 
-impl CausalLm for Decoder {
-    fn config(&self) -> &DecoderConfig {
+impl Decoder {
+    /// What the decoder was built from.
+    pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
-    fn hidden(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>, mix: Mix<'_>) -> Tensor<3> {
+    /// The decoder, whose weights are those of the checkpoint with this hash.
+    pub(crate) fn with_base_hash(self, hash: Hash) -> Self {
+        Self { loaded_from: Some(hash), ..self }
+    }
+}
+
+impl CausalLm for Decoder {
+    fn shape(&self) -> LmShape {
+        let &DecoderConfig { vocab, max_seq_len, layers, .. } = &self.config;
+        LmShape { vocab, max_seq_len, layers }
+    }
+
+    /// That of the checkpoint it was loaded from; of a decoder that was not loaded, the hash that its checkpoint would
+    /// have, for which every weight is read.
+    fn base_hash(&self) -> Hash {
+        self.loaded_from.unwrap_or_else(|| hash_of_model(self))
+    }
+
+    fn hidden(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
         let [_, seq] = tokens.dims();
         let mut x = self.embed.forward(tokens);
-        let pass = Pass::new(&self.config, cache.as_deref(), seq, mix, &x.device());
+        let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &x.device());
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(x, layer, cache.as_deref_mut(), &pass);
         }
@@ -153,7 +183,7 @@ impl CausalLm for Decoder {
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         match &self.head {
-            Some(head) => project(hidden, head, &Mix::Base),
+            Some(head) => project(hidden, head, &Active::Base),
             None => times(hidden, self.embed.weight.val().transpose()),
         }
     }
@@ -166,7 +196,7 @@ pub(crate) fn device_of(model: &impl Module) -> Device {
 }
 
 impl<'a> Pass<'a> {
-    fn new(config: &'a DecoderConfig, cache: Option<&KvCache>, seq: usize, mix: Mix<'a>, device: &Device) -> Self {
+    fn new(config: &'a DecoderConfig, cache: Option<&KvCache>, seq: usize, active: Active<'a>, device: &Device) -> Self {
         let start = cache.map_or(0, KvCache::len);
         let mut pad = cache.map_or(vec![0], |cache| cache.pad().to_vec());
         if pad.iter().all(|&p| p == pad[0]) {
@@ -183,48 +213,14 @@ impl<'a> Pass<'a> {
             });
             Tensor::from_data(TensorData::new(rows.collect(), [pad.len(), 1, seq, start + seq]), device)
         });
-        Self { config, rotation: Rotation::new(config, &positions, device), hidden, mix }
+        let rotation = Rotation::new(&config.rope, config.attention.head_dim, &positions, device);
+        Self { config, rotation, hidden, active }
     }
 }
 
 impl Block {
     fn forward(&self, x: Tensor<3>, layer: usize, cache: Option<&mut KvCache>, pass: &Pass<'_>) -> Tensor<3> {
         let x = x.clone() + self.attn.forward(self.attn_norm.forward(x), layer, cache, pass);
-        x.clone() + self.mlp.forward(self.mlp_norm.forward(x), pass)
-    }
-}
-
-impl Attention {
-    fn forward(&self, x: Tensor<3>, layer: usize, cache: Option<&mut KvCache>, pass: &Pass<'_>) -> Tensor<3> {
-        let [batch, seq, _] = x.dims();
-        let &DecoderConfig { heads, kv_heads, head_dim, .. } = pass.config;
-        let split = |x: Tensor<3>, heads| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
-        let q = pass.rotation.apply(split(project(x.clone(), &self.q, &pass.mix), heads));
-        let k = pass.rotation.apply(split(project(x.clone(), &self.k, &pass.mix), kv_heads));
-        let v = split(project(x, &self.v, &pass.mix), kv_heads);
-        let (k, v) = match cache {
-            Some(cache) => cache.append(layer, k, v),
-            None => (k, v),
-        };
-        let [_, _, columns, _] = k.dims();
-        // The query heads that share a key head are rows of one product: keys are never repeated.
-        let q = q.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]) * (head_dim as f32).powf(-0.5);
-        let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, heads, seq, columns]);
-        let dtype = scores.dtype();
-        let scores = scores.cast(DType::F32);
-        let scores = match &pass.hidden {
-            Some(hidden) => scores.mask_fill(hidden.clone().expand([batch, heads, seq, columns]), f32::MIN),
-            None => scores,
-        };
-        let weights = softmax(scores, 3).cast(dtype).reshape([batch, kv_heads, heads / kv_heads * seq, columns]);
-        let y = weights.matmul(v).reshape([batch, heads, seq, head_dim]).swap_dims(1, 2);
-        project(y.reshape([batch, seq, heads * head_dim]), &self.o, &pass.mix)
-    }
-}
-
-impl Mlp {
-    fn forward(&self, x: Tensor<3>, pass: &Pass<'_>) -> Tensor<3> {
-        let gate = silu(project(x.clone(), &self.gate, &pass.mix));
-        project(gate * project(x, &self.up, &pass.mix), &self.down, &pass.mix)
+        x.clone() + self.mlp.forward(self.mlp_norm.forward(x), &pass.active)
     }
 }

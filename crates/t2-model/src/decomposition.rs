@@ -6,17 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use burn::module::{Module, Param, ParamId, Reparameterizer};
+use burn::module::{Param, ParamId, Reparameterizer};
 use burn::prelude::*;
 use burn::tensor::TensorReadError;
-use t2_linalg::{SvdError, SvdSolver};
+use t2_linalg::{Attempt, AutoSvd, Demand, SvdError, SvdSolver};
 
-use crate::expert::Hash;
+use crate::hash::Hash;
 use crate::files::WriteError;
-use crate::svf::Svf;
+use crate::adapter::Svf;
+use crate::decoder::CausalLm;
 
 use stream::Stream;
 pub use targets::{Targets, UnknownTarget};
@@ -131,6 +132,16 @@ pub enum DecomposeError {
         /// What is allowed, in MiB.
         memory: usize,
     },
+    /// Factors were to be read from the disk alone, and some are not there.
+    #[error("{} holds the factors of {found} of {total} weights; decompose the model into it first", cache.display())]
+    NotCached {
+        /// The folder.
+        cache: PathBuf,
+        /// Weights whose factors are there.
+        found: usize,
+        /// Weights in all.
+        total: usize,
+    },
     /// The caller broke off; what is done is on disk.
     #[error("interrupted after {done} of {total} matrices; run it again to go on from there")]
     Interrupted {
@@ -165,15 +176,38 @@ pub fn decompose(
     Stream { config, solver, cache: Some(cache), keep: None, progress: &mut progress }.run(weights)
 }
 
+/// What a decomposition of a model in memory may be told.
+#[derive(Clone, Copy, Default)]
+pub struct DecomposeOptions<'a> {
+    /// How weights are decomposed.
+    pub config: DecomposeConfig,
+    /// Who decomposes them; [`AutoSvd`] when `None`.
+    pub solver: Option<&'a dyn SvdSolver>,
+    /// A folder to keep factors in, and to find them again.
+    pub cache: Option<&'a Path>,
+}
+
 /// The reduced SVD of every adapted weight, by parameter path.
 ///
-/// Attach it with `model.apply_reparameterization(&decomposition)`: every parameter is frozen, and an [`Svf`] with
-/// `z = 1` hangs beside each adapted weight.
+/// [`CausalLm::adapted`] and [`CausalLm::trainable`] attach it: every parameter is frozen, and an [`Svf`] with `z = 1`
+/// hangs beside each adapted weight.
 #[derive(Clone, Debug)]
 pub struct Decomposition {
     factors: BTreeMap<String, Factors>,
+    /// Hash of the model that was decomposed.
+    base: Hash,
     /// Quality and origin of the factors.
     pub report: Report,
+}
+
+/// The factors belong to another model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the factors are those of the model {factors}, this model is {model}; decompose this one")]
+pub struct OtherModel {
+    /// Hash of the model that was decomposed.
+    pub factors: Hash,
+    /// Hash of the model at hand.
+    pub model: Hash,
 }
 
 /// Factors of one weight, on its device.
@@ -188,35 +222,91 @@ struct Factors {
 }
 
 impl Decomposition {
-    /// Decompose the weights of `targets` of a model in memory, keeping the factors, and those on disk under `cache`.
+    /// Decompose the weights of `targets` of a model in memory, with [`AutoSvd`] on the device they are on.
+    ///
+    /// # Errors
+    ///
+    /// As [`decompose`].
+    pub fn of<M: CausalLm>(model: &M, targets: Targets) -> Result<Self, DecomposeError> {
+        Self::with(model, targets, DecomposeOptions::default(), |_| ControlFlow::Continue(()))
+    }
+
+    /// Decompose the weights of `targets` of a model in memory as `options` say, keeping the factors in memory too.
     ///
     /// `progress` is called whenever weights are done and may break off.
     ///
     /// # Errors
     ///
     /// As [`decompose`].
-    pub fn of<M: Module>(
+    pub fn with<M: CausalLm>(
         model: &M,
         targets: Targets,
-        solver: &dyn SvdSolver,
-        cache: Option<&Path>,
+        options: DecomposeOptions<'_>,
         mut progress: impl FnMut(Progress) -> ControlFlow<()>,
     ) -> Result<Self, DecomposeError> {
         let weights = Weights::of_model(model, targets);
         let mut factors = BTreeMap::new();
-        let config = DecomposeConfig::default();
+        let auto = AutoSvd::default();
+        let DecomposeOptions { config, solver, cache } = options;
+        let solver = solver.unwrap_or(&auto);
         let stream = Stream { config, solver, cache, keep: Some(&mut factors), progress: &mut progress };
         let report = stream.run(weights)?;
-        Ok(Self { factors, report })
+        Ok(Self { factors, base: model.base_hash(), report })
+    }
+
+    /// Read the factors of the weights of `targets` of a model in memory from the folder `cache`, decomposing nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DecomposeError::NotCached`] when some are not there.
+    pub fn load<M: CausalLm>(model: &M, targets: Targets, cache: &Path) -> Result<Self, DecomposeError> {
+        let total = Weights::of_model(model, targets).len();
+        let options = DecomposeOptions { solver: Some(&NoSolver), cache: Some(cache), ..DecomposeOptions::default() };
+        let mut found = 0;
+        let loaded = Self::with(model, targets, options, |progress| {
+            found = progress.done;
+            ControlFlow::Continue(())
+        });
+        match loaded {
+            Err(DecomposeError::Svd { .. }) => {
+                Err(DecomposeError::NotCached { cache: cache.to_owned(), found, total })
+            }
+            loaded => loaded,
+        }
     }
 
     /// Paths of the decomposed weights, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.factors.keys().map(String::as_str)
     }
+
+    /// Hang the factors beside the weights of `model`.
+    pub(crate) fn attach<M: CausalLm>(&self, model: M) -> Result<M, OtherModel> {
+        let found = model.base_hash();
+        if found != self.base {
+            return Err(OtherModel { factors: self.base, model: found });
+        }
+        Ok(model.apply_reparameterization(Attach(self)))
+    }
 }
 
-impl Reparameterizer for &Decomposition {
+/// Decomposes nothing: stands where every factor is expected to be on disk.
+struct NoSolver;
+
+impl SvdSolver for NoSolver {
+    fn svd_each(&self, _: Tensor<3>) -> Result<Attempt, SvdError> {
+        Err(SvdError::NoKernels { solver: "none", device: "the disk".to_owned() })
+    }
+
+    fn demand(&self, _: [usize; 2], _: &Device) -> Demand {
+        Demand { bytes_per_matrix: 0, batch: 1 }
+    }
+}
+
+/// Hangs factors beside weights.
+struct Attach<'a>(&'a Decomposition);
+
+impl Reparameterizer for Attach<'_> {
     type Reparam = Svf;
 
     fn reparameterize<const D: usize>(
@@ -225,7 +315,7 @@ impl Reparameterizer for &Decomposition {
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<Svf>) {
         let param = param.set_require_grad(false);
-        let svf = self.factors.get(path).cloned().map(|Factors { u, s, vt }| {
+        let svf = self.0.factors.get(path).cloned().map(|Factors { u, s, vt }| {
             let device = param.lazy_device();
             let dtype = param.base().dtype();
             let [k] = s.dims();

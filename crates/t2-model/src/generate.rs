@@ -3,20 +3,25 @@
 //! A row depends on its own prompt, mixture and seed only: alone or in a batch it gives the same tokens (greedy in
 //! f32; sampling up to rounding where two draws are as close).
 
+mod error;
+mod sample;
+pub mod score;
+
 use std::ops::ControlFlow;
 
 use burn::prelude::*;
-use burn::tensor::TensorReadError;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::cache::KvCache;
-use crate::decoder::CausalLm;
-use crate::mix::{Mix, RowMix};
-use crate::sample::{Sampling, log_softmax};
+use crate::adapter::{Active, RowScales};
+use crate::decoder::{CausalLm, KvCache, LmShape};
+
+pub use error::GenerateError;
+pub use sample::Sampling;
+use sample::log_softmax;
 
 /// How a batch is completed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GenerateConfig {
     /// Most tokens of one completion.
     pub max_new_tokens: usize,
@@ -26,9 +31,44 @@ pub struct GenerateConfig {
     pub stop: Vec<u32>,
 }
 
+impl Default for GenerateConfig {
+    /// At most 128 tokens, the most likely one each time, and no stop token.
+    fn default() -> Self {
+        Self { max_new_tokens: 128, sampling: Sampling::GREEDY, stop: vec![] }
+    }
+}
+
+/// The rows of a batch: a prompt for each, and what else may differ from row to row.
+#[derive(Clone, Copy, Debug)]
+pub struct Prompts<'a> {
+    ids: &'a [Vec<u32>],
+    seeds: Option<&'a [u64]>,
+    active: Active<'a>,
+}
+
+impl<'a> Prompts<'a> {
+    /// Prompts as token ids, completed by the base model; row `b` draws with the seed `b`.
+    pub fn new(ids: &'a [Vec<u32>]) -> Self {
+        Self { ids, seeds: None, active: Active::Base }
+    }
+
+    /// The weights to run under.
+    #[must_use]
+    pub fn under(self, active: Active<'a>) -> Self {
+        Self { active, ..self }
+    }
+
+    /// One seed for each row.
+    #[must_use]
+    pub fn seeded(self, seeds: &'a [u64]) -> Self {
+        Self { seeds: Some(seeds), ..self }
+    }
+}
+
 /// Why a completion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FinishReason {
     /// A stop token.
     Stop,
@@ -39,84 +79,61 @@ pub enum FinishReason {
 }
 
 /// One completed row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// The new token ids, the stop token included.
     pub ids: Vec<u32>,
-    /// Log-probability of each of them under the model (temperature 1, nothing cut off).
+    /// Log-probability of each of them under the model (temperature 1, nothing cut off), nats.
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish: FinishReason,
 }
 
-/// Why a batch could not be completed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GenerateError {
-    /// There is nothing to continue.
-    #[error("prompt {row} is empty; give at least one token")]
-    EmptyPrompt {
-        /// Position in the batch.
-        row: usize,
-    },
-    /// The prompt and its completion do not fit.
-    #[error(
-        "prompt {row} has {prompt_len} tokens and {max_new_tokens} are to follow, the model reads {max_seq_len}; \
-         shorten the prompt or lower max_new_tokens"
-    )]
-    TooLong {
-        /// Position in the batch.
-        row: usize,
-        /// Tokens of the prompt.
-        prompt_len: usize,
-        /// Tokens wanted.
-        max_new_tokens: usize,
-        /// Tokens the model covers.
-        max_seq_len: usize,
-    },
-    /// A token id is outside the vocabulary.
-    #[error("prompt {row} holds the token id {id}, the model knows {vocab}; use the model's own tokenizer")]
-    UnknownToken {
-        /// Position in the batch.
-        row: usize,
-        /// The id.
-        id: u32,
-        /// Size of the vocabulary.
-        vocab: usize,
-    },
-    /// The device did not hand over the logits.
-    #[error("the logits could not be read from their device")]
-    Read(#[from] TensorReadError),
+impl Completion {
+    /// The new token ids without the stop token that ended them.
+    pub fn answer_ids(&self) -> &[u32] {
+        match self.finish {
+            FinishReason::Stop => &self.ids[..self.ids.len().saturating_sub(1)],
+            _ => &self.ids,
+        }
+    }
 }
 
-/// Complete every prompt; row `b` draws from `seeds[b]`.
-///
-/// `on_token` sees each new token as `(row, id)` and may cancel the whole batch.
+/// Complete every prompt.
 ///
 /// # Errors
 ///
-/// [`GenerateError`] for a prompt that is empty, too long or foreign; nothing is generated then.
-///
-/// # Panics
-///
-/// When there are not as many seeds as prompts.
+/// As [`generate_with`].
 pub fn generate(
     model: &impl CausalLm,
-    prompts: &[Vec<u32>],
-    seeds: &[u64],
-    (mix, config): (Mix<'_>, &GenerateConfig),
+    prompts: Prompts<'_>,
+    config: &GenerateConfig,
+) -> Result<Vec<Completion>, GenerateError> {
+    generate_with(model, prompts, config, |_, _| ControlFlow::Continue(()))
+}
+
+/// Complete every prompt. `on_token` sees each new token as `(row, id)` and may break off the whole batch.
+///
+/// # Errors
+///
+/// [`GenerateError`] for a prompt that is empty, too long or foreign, for settings out of range, and for weights that
+/// `model` cannot run under; nothing is generated then. [`GenerateError::NotFinite`] where the model gives no numbers.
+/// [`GenerateError::Interrupted`] holds what there is when `on_token` broke off.
+pub fn generate_with(
+    model: &impl CausalLm,
+    prompts: Prompts<'_>,
+    config: &GenerateConfig,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, GenerateError> {
-    assert_eq!(prompts.len(), seeds.len(), "one seed for each prompt");
-    check(model, prompts, config.max_new_tokens)?;
+    check(model, prompts, config)?;
     let empty = || Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Length };
-    let mut done: Vec<Completion> = prompts.iter().map(|_| empty()).collect();
-    if prompts.is_empty() || config.max_new_tokens == 0 {
+    let mut done: Vec<Completion> = prompts.ids.iter().map(|_| empty()).collect();
+    if prompts.ids.is_empty() || config.max_new_tokens == 0 {
         return Ok(done);
     }
-    let mut batch = Batch::start(model, prompts, seeds, mix, config.max_new_tokens);
+    let mut batch = Batch::start(model, prompts, config.max_new_tokens);
     for step in 0..config.max_new_tokens {
-        for (row, logits) in batch.logits(model)? {
+        for (row, logits) in batch.logits(model, step)? {
             let id = config.sampling.draw(&logits, &mut batch.rngs[row]);
             done[row].ids.push(id);
             done[row].logprobs.push(log_softmax(&logits)[id as usize]);
@@ -125,12 +142,9 @@ pub fn generate(
                 done[row].finish = FinishReason::Stop;
             }
             if on_token(row, id).is_break() {
-                for &row in &batch.live {
-                    if done[row].finish != FinishReason::Stop {
-                        done[row].finish = FinishReason::Cancelled;
-                    }
-                }
-                return Ok(done);
+                let running = batch.live.iter().filter(|&&row| done[row].finish != FinishReason::Stop);
+                running.copied().collect::<Vec<_>>().iter().for_each(|&row| done[row].finish = FinishReason::Cancelled);
+                return Err(GenerateError::Interrupted { completions: done });
             }
         }
         let stopped = |row: usize| done[row].finish == FinishReason::Stop;
@@ -142,21 +156,37 @@ pub fn generate(
     Ok(done)
 }
 
-fn check(model: &impl CausalLm, prompts: &[Vec<u32>], max_new_tokens: usize) -> Result<(), GenerateError> {
-    let &crate::config::DecoderConfig { vocab, max_seq_len, .. } = model.config();
-    for (row, prompt) in prompts.iter().enumerate() {
-        let prompt_len = prompt.len();
-        if prompt.is_empty() {
-            return Err(GenerateError::EmptyPrompt { row });
-        }
-        if prompt_len + max_new_tokens > max_seq_len {
-            return Err(GenerateError::TooLong { row, prompt_len, max_new_tokens, max_seq_len });
-        }
-        if let Some(&id) = prompt.iter().find(|&&id| id as usize >= vocab) {
-            return Err(GenerateError::UnknownToken { row, id, vocab });
-        }
+/// Refuse what could not be completed, or not as asked.
+fn check(model: &impl CausalLm, prompts: Prompts<'_>, config: &GenerateConfig) -> Result<(), GenerateError> {
+    config.sampling.check()?;
+    let rows = prompts.ids.len();
+    if let Some(seeds) = prompts.seeds.filter(|seeds| seeds.len() != rows) {
+        return Err(GenerateError::Seeds { found: seeds.len(), expected: rows });
     }
-    Ok(())
+    prompts.active.check(model, rows)?;
+    let shape = model.shape();
+    prompts.ids.iter().enumerate().try_for_each(|(row, ids)| check_prompt(shape, row, ids, config.max_new_tokens))
+}
+
+/// Refuse a prompt that a model of this shape cannot read, or that leaves no room for `max_new_tokens` more. `row` is
+/// its position, for the error.
+///
+/// # Errors
+///
+/// [`GenerateError::EmptyPrompt`], [`GenerateError::TooLong`] and [`GenerateError::UnknownToken`].
+pub fn check_prompt(shape: LmShape, row: usize, prompt: &[u32], max_new_tokens: usize) -> Result<(), GenerateError> {
+    let LmShape { vocab, max_seq_len, .. } = shape;
+    let prompt_len = prompt.len();
+    if prompt.is_empty() {
+        return Err(GenerateError::EmptyPrompt { row });
+    }
+    if prompt_len.saturating_add(max_new_tokens) > max_seq_len {
+        return Err(GenerateError::TooLong { row, prompt_len, max_new_tokens, max_seq_len });
+    }
+    match prompt.iter().find(|&&id| id as usize >= vocab) {
+        Some(&id) => Err(GenerateError::UnknownToken { row, id, vocab }),
+        None => Ok(()),
+    }
 }
 
 /// Prompts as a rectangle that ends with the last token of each, `[batch, seq]`, and the padding columns of each row.
@@ -179,54 +209,54 @@ struct Batch<'a> {
     next: Vec<u32>,
     rngs: Vec<ChaCha8Rng>,
     cache: KvCache,
-    mix: RowsOr<'a>,
+    /// What the rows run under, as the caller said it.
+    active: Active<'a>,
+    /// The scales of the rows still running, once some have left.
+    remaining: Option<RowScales>,
     /// The prompts, until the first pass has read them, `[batch, seq]`.
     prompts: Option<Tensor<2, Int>>,
     device: Device,
 }
 
-/// A mix whose rows can leave.
-enum RowsOr<'a> {
-    Fixed(Mix<'a>),
-    Rows(RowMix),
-}
-
 impl<'a> Batch<'a> {
-    fn start(model: &impl CausalLm, prompts: &[Vec<u32>], seeds: &[u64], mix: Mix<'a>, max_new_tokens: usize) -> Self {
+    fn start(model: &impl CausalLm, prompts: Prompts<'a>, max_new_tokens: usize) -> Self {
         let device = crate::decoder::device_of(model);
-        let (tokens, pad) = left_padded(prompts, &device);
-        let [_, longest] = tokens.dims();
+        let (tokens, pad) = left_padded(prompts.ids, &device);
+        let [rows, longest] = tokens.dims();
+        let seed = |row: usize| prompts.seeds.map_or(row as u64, |seeds| seeds[row]);
         Self {
-            live: (0..prompts.len()).collect(),
-            next: vec![0; prompts.len()],
-            rngs: seeds.iter().map(|&seed| ChaCha8Rng::seed_from_u64(seed)).collect(),
-            cache: KvCache::new(model.config(), pad, longest + max_new_tokens),
-            mix: match mix {
-                Mix::Rows(rows) => RowsOr::Rows(rows.clone()),
-                other => RowsOr::Fixed(other),
-            },
+            live: (0..rows).collect(),
+            next: vec![0; rows],
+            rngs: (0..rows).map(|row| ChaCha8Rng::seed_from_u64(seed(row))).collect(),
+            cache: KvCache::new(model.shape(), pad, longest + max_new_tokens),
+            active: prompts.active,
+            remaining: None,
             prompts: Some(tokens),
             device,
         }
     }
 
-    /// The logits of the next token of every live row, with the row of the caller, each `[vocab]`.
-    fn logits(&mut self, model: &impl CausalLm) -> Result<Vec<(usize, Vec<f32>)>, GenerateError> {
+    /// The logits of the next token of every row still running, with the row of the caller, each `[vocab]`.
+    fn logits(&mut self, model: &impl CausalLm, step: usize) -> Result<Vec<(usize, Vec<f32>)>, GenerateError> {
         let tokens = self.prompts.take().unwrap_or_else(|| {
             let ids: Vec<i64> = self.live.iter().map(|&row| i64::from(self.next[row])).collect();
             Tensor::from_data(TensorData::new(ids, [self.live.len(), 1]), &self.device)
         });
-        let mix = match &self.mix {
-            RowsOr::Fixed(mix) => *mix,
-            RowsOr::Rows(rows) => Mix::Rows(rows),
-        };
-        let hidden = model.hidden(tokens, Some(&mut self.cache), mix);
+        let active = self.remaining.as_ref().map_or(self.active, Active::Rows);
+        let hidden = model.hidden(tokens, Some(&mut self.cache), active);
         let [_, seq, _] = hidden.dims();
         let logits = model.logits(hidden.slice_dim(1, seq - 1..seq));
-        let values = logits.try_into_data_as::<f32>()?;
-        let vocab = model.config().vocab;
-        let values: Vec<f32> = values.iter::<f32>().collect();
-        Ok(self.live.iter().copied().zip(values.chunks(vocab).map(<[f32]>::to_vec)).collect())
+        let [_, _, vocab] = logits.dims();
+        let values: Vec<f32> = logits.try_into_data_as::<f32>()?.iter::<f32>().collect();
+        let rows: Vec<_> = self.live.iter().copied().zip(values.chunks(vocab).map(<[f32]>::to_vec)).collect();
+        // A token may be ruled out by -inf; anything else that is no number would be drawn from in silence.
+        let broken = |logits: &Vec<f32>| {
+            logits.iter().any(|l| l.is_nan() || *l == f32::INFINITY) || logits.iter().all(|l| l.is_infinite())
+        };
+        match rows.iter().find(|(_, logits)| broken(logits)) {
+            Some(&(row, _)) => Err(GenerateError::NotFinite { row, step }),
+            None => Ok(rows),
+        }
     }
 
     /// Take finished rows out of the batch.
@@ -236,9 +266,11 @@ impl<'a> Batch<'a> {
             return;
         }
         self.cache.select(&keep, &self.device);
-        if let RowsOr::Rows(rows) = &self.mix {
-            self.mix = RowsOr::Rows(rows.select(&keep));
-        }
+        let scales = self.remaining.as_ref().or(match self.active {
+            Active::Rows(rows) => Some(rows),
+            _ => None,
+        });
+        self.remaining = scales.map(|rows| rows.select(&keep));
         self.live = keep.iter().map(|&i| self.live[i]).collect();
     }
 }

@@ -1,21 +1,24 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+pub mod adapter;
 pub mod architecture;
-pub mod bpe;
-pub mod cache;
-pub mod chat;
 pub mod checkpoint;
-pub mod config;
 pub mod decoder;
 pub mod decomposition;
-pub mod expert;
 pub mod files;
+mod format;
 pub mod generate;
-pub mod mix;
+mod hash;
 mod paths;
-pub mod rope;
-pub mod sample;
-pub mod score;
-pub mod svf;
-pub mod tokenizer;
+pub mod text;
+
+pub use adapter::{Active, Bank, Expert, ExpertInfo, Mixture, RowScales};
+pub use burn;
+pub use checkpoint::Checkpoint;
+pub use decoder::{CausalLm, Decoder, DecoderConfig, LmShape};
+pub use decomposition::{Decomposition, Targets};
+pub use generate::{Completion, GenerateConfig, Sampling, generate};
+pub use hash::Hash;
+pub use t2_chat::Message;
+pub use text::Tokenizer;

@@ -10,9 +10,10 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
-use t2_model::checkpoint::{self, Checkpoint, GenerationConfig, LoadError};
+use t2_model::checkpoint::{self, Checkpoint, GenerationDefaults, LoadError};
 use t2_model::decoder::CausalLm;
-use t2_model::mix::Mix;
+use t2_model::adapter::Active;
+use t2_model::architecture::Llama;
 use tempfile::TempDir;
 
 const GOLDEN: [&str; 9] =
@@ -213,12 +214,12 @@ fn what_is_saved_is_what_is_loaded() {
     for name in GOLDEN {
         let first = load(&golden(name)).unwrap();
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        checkpoint::save(&first.model, &first.generation, dirs[0].path()).unwrap();
+        checkpoint::save(&first.model, &Llama, &first.generation, dirs[0].path()).unwrap();
         let second = load(dirs[0].path()).unwrap();
-        checkpoint::save(&second.model, &second.generation, dirs[1].path()).unwrap();
+        checkpoint::save(&second.model, &Llama, &second.generation, dirs[1].path()).unwrap();
         assert_eq!(first.model.config(), second.model.config(), "{name}");
         assert_eq!(first.generation, second.generation, "{name}");
-        let logits = [&first, &second].map(|c| c.model.forward(tokens(), None, Mix::Base).into_data());
+        let logits = [&first, &second].map(|c| c.model.forward(tokens(), None, Active::Base).into_data());
         assert_eq!(logits[0], logits[1], "{name}");
         for file in ["config.json", "generation_config.json", WEIGHTS] {
             let [a, b] = [&dirs[0], &dirs[1]].map(|dir| std::fs::read(dir.path().join(file)).unwrap());
@@ -231,10 +232,10 @@ fn what_is_saved_is_what_is_loaded() {
 fn special_tokens_come_from_either_file() {
     let dir = copy("tied");
     let read = || checkpoint::summarize(dir.path()).unwrap().generation;
-    assert_eq!(read(), GenerationConfig { eos: vec![2], bos: Some(1), ..Default::default() });
+    assert_eq!(read(), GenerationDefaults { eos: vec![2], bos: Some(1), ..Default::default() });
     let sampling = json!({ "eos_token_id": [7, 9], "pad_token_id": -1, "temperature": 0.6, "top_p": 0.9, "top_k": 50, "do_sample": true });
     edit_json(dir.path(), "generation_config.json", |json| *json = sampling);
-    let expected = GenerationConfig {
+    let expected = GenerationDefaults {
         eos: vec![7, 9],
         bos: Some(1),
         pad: None,
@@ -245,6 +246,74 @@ fn special_tokens_come_from_either_file() {
     };
     assert_eq!(read(), expected);
     let model = load(dir.path()).unwrap().model;
-    checkpoint::save(&model, &expected, dir.path()).unwrap();
+    checkpoint::save(&model, &Llama, &expected, dir.path()).unwrap();
     assert_eq!(read(), expected);
+}
+
+#[test]
+fn tensors_that_the_config_has_no_use_for_are_refused_by_name() {
+    let add = |name: &'static str, len: usize| {
+        move |dir: &Path| {
+            edit_weights(dir, |tensors| {
+                tensors.insert(name.to_owned(), (Dtype::F32, vec![len], vec![0; 4 * len]));
+            });
+        }
+    };
+    let bias = "model.layers.0.self_attn.q_proj.bias";
+    check("tied", add(bias, 32), &[bias, "config.json"]);
+    let layer = "model.layers.2.input_layernorm.weight";
+    check("tied", add(layer, 32), &[layer, "more layers"]);
+    // What the family does not know belongs to somebody else.
+    let dir = copy("tied");
+    add("model.layers.0.self_attn.rotary_emb.inv_freq", 4)(dir.path());
+    load(dir.path()).unwrap();
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_by_name() {
+    let set = |name: &'static str, value: f32| {
+        move |dir: &Path| {
+            edit_weights(dir, |tensors| {
+                let (dtype, _, data) = tensors.get_mut(name).unwrap();
+                assert_eq!(*dtype, Dtype::F32);
+                data[8..12].copy_from_slice(&value.to_le_bytes());
+            });
+        }
+    };
+    for value in [f32::NAN, f32::INFINITY] {
+        check("tied", set("model.norm.weight", value), &["model.norm.weight", &value.to_string()]);
+    }
+    // Finite on disk and too large in memory.
+    let dir = copy("tied");
+    set("model.norm.weight", 1e5)(dir.path());
+    load(dir.path()).unwrap();
+    let error = checkpoint::load(dir.path(), Some(DType::F16), &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains("model.norm.weight") && error.contains("inf as f16"), "{error}");
+}
+
+#[test]
+fn a_model_in_memory_has_the_hash_of_its_checkpoint() {
+    for name in ["tied", "biases"] {
+        let loaded = load(&golden(name)).unwrap();
+        assert_eq!(loaded.model.base_hash(), loaded.hash, "{name}");
+        let fresh = loaded.model.config().init(&Device::flex());
+        let dir = tempfile::tempdir().unwrap();
+        checkpoint::save(&fresh, &Llama, &GenerationDefaults::default(), dir.path()).unwrap();
+        assert_eq!(fresh.base_hash(), load(dir.path()).unwrap().hash, "{name}");
+    }
+}
+
+#[test]
+fn a_family_may_go_by_its_type_and_a_base_model_by_bare_names() {
+    let set = |key: &'static str, value: Value| move |dir: &Path| edit_json(dir, "config.json", |json| json[key] = value);
+    let hash = load(&golden("tied")).unwrap().hash;
+    for architectures in [Value::Null, json!(["LlamaModel"])] {
+        let dir = copy("tied");
+        set("architectures", architectures)(dir.path());
+        edit_weights(dir.path(), |tensors| {
+            let bare = std::mem::take(tensors).into_iter();
+            *tensors = bare.map(|(name, tensor)| (name.replace("model.", ""), tensor)).collect();
+        });
+        assert_eq!(load(dir.path()).unwrap().hash, hash);
+    }
 }

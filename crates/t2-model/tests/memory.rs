@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use burn::prelude::*;
 use peak_alloc::PeakAlloc;
 use t2_linalg::HostSvd;
-use t2_model::checkpoint::{self, Files, GenerationConfig};
-use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::checkpoint::{self, Files, GenerationDefaults};
+use t2_model::architecture::Llama;
+use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
 use t2_model::decomposition::{DecomposeConfig, DecomposeError, Targets, decompose};
 
 #[global_allocator]
@@ -21,17 +22,11 @@ const BESIDE: usize = MIB;
 const CONFIG: DecoderConfig = DecoderConfig {
     vocab: 8,
     d_model: 160,
-    d_hidden: 768,
     layers: 8,
-    heads: 4,
-    kv_heads: 4,
-    head_dim: 40,
-    max_seq_len: 16,
-    rms_eps: 1e-5,
+    attention: AttentionConfig { heads: 4, kv_heads: 4, head_dim: 40, bias: false },
+    mlp: MlpConfig { d_hidden: 768, bias: false },
     tied_head: true,
-    attention_bias: false,
-    mlp_bias: false,
-    rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+    ..DecoderConfig::tiny()
 };
 
 // One test: the allocator counts the whole process.
@@ -41,7 +36,7 @@ fn the_memory_allowed_is_not_exceeded_and_is_used() {
     let folder = tempfile::tempdir().unwrap();
     {
         let model = CONFIG.init(&device);
-        checkpoint::save(&model, &GenerationConfig::default(), folder.path()).unwrap();
+        checkpoint::save(&model, &Llama, &GenerationDefaults::default(), folder.path()).unwrap();
     }
     let keep_on = |_| ControlFlow::Continue(());
     let run = |memory: Option<usize>| {

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
-use t2_model::cache::KvCache;
+use t2_model::decoder::KvCache;
 use t2_model::checkpoint;
 use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::mix::Mix;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::adapter::Active;
+use t2_model::text::Tokenizer;
 
 /// Largest difference of a logit, relative to the largest logit: f32 sums in another order, through two layers.
 const TOLERANCE: f32 = 1e-4;
@@ -63,7 +63,7 @@ fn load(dir: &Path) -> Decoder {
 fn forward(model: &Decoder, rows: &[Vec<i64>], cache: Option<&mut KvCache>) -> Vec<Vec<f32>> {
     let shape = [rows.len(), rows[0].len()];
     let tokens = TensorData::new(rows.concat(), shape);
-    let logits = model.forward(Tensor::from_data(tokens, &Device::flex()), cache, Mix::Base);
+    let logits = model.forward(Tensor::from_data(tokens, &Device::flex()), cache, Active::Base);
     let row = logits.dims()[1] * logits.dims()[2];
     let all: Vec<f32> = logits.into_data().iter::<f32>().collect();
     all.chunks(row).map(<[f32]>::to_vec).collect()
@@ -82,7 +82,7 @@ fn error(found: &[f32], expected: &[f32]) -> f32 {
 
 /// Greedy tokens by running the whole text again for each.
 fn greedy_without_cache(model: &Decoder, prompt: &[i64], count: usize) -> Vec<i64> {
-    let vocab = model.config().vocab;
+    let vocab = model.shape().vocab;
     let mut text = prompt.to_vec();
     for _ in 0..count {
         let logits = forward(model, &[text.clone()], None).remove(0);
@@ -93,11 +93,11 @@ fn greedy_without_cache(model: &Decoder, prompt: &[i64], count: usize) -> Vec<i6
 
 /// Prompt logits without padding, and greedy tokens, of `prompts` as one left-padded batch with a cache.
 fn batch(model: &Decoder, prompts: &[&[i64]], count: usize) -> Vec<(Vec<f32>, Vec<i64>)> {
-    let vocab = model.config().vocab;
+    let vocab = model.shape().vocab;
     let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap();
     let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.len()).collect();
     let rows: Vec<Vec<i64>> = prompts.iter().zip(&pad).map(|(p, &pad)| [&vec![0; pad], *p].concat()).collect();
-    let mut cache = KvCache::new(model.config(), pad.clone(), longest + count);
+    let mut cache = KvCache::new(model.shape(), pad.clone(), longest + count);
     let mut logits = forward(model, &rows, Some(&mut cache));
     let kept: Vec<Vec<f32>> = logits.iter().zip(&pad).map(|(row, pad)| row[pad * vocab..].to_vec()).collect();
     let mut greedy = vec![vec![]; prompts.len()];
@@ -193,7 +193,7 @@ fn a_real_checkpoint_tells_the_story_transformers_tells() {
 
     let model = load(&dir);
     let (logits, greedy) = batch(&model, &[&prompt], story.len()).remove(0);
-    let row = &logits[logits.len() - model.config().vocab..];
+    let row = &logits[logits.len() - model.shape().vocab..];
     let error = error(&row[..last.len()], &last);
     println!("model_tinystories_656k: relative error {error:.1e}");
     assert!(error <= TOLERANCE, "{error:.1e}");

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use t2_model::chat::Message;
-use t2_model::tokenizer::{Tokenizer, TokenizerError};
+use t2_chat::Message;
+use t2_model::text::{Tokenizer, TokenizerError};
 use tempfile::TempDir;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 

@@ -1,34 +1,54 @@
-//! Accuracy of a model on a task, with its standard error.
+//! Accuracy of a model on a task, with its interval, and every sample.
 
 use std::ops::ControlFlow;
 
-use serde::Serialize;
-use t2_model::chat::Message;
+use serde::{Deserialize, Serialize};
+use t2_chat::Message;
+use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
 use t2_model::generate::GenerateConfig;
-use t2_model::mix::Mix;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::text::Tokenizer;
+use t2_task::{Example, Task, TaskError};
 
-use crate::rollout::{Rollout, RolloutError, rollout};
-use crate::task::{Example, Task, TaskError};
+use crate::prompts::{Skipped, fitting};
+use crate::rollout::{Rollout, RolloutConfig, RolloutError, rollout};
+
+/// The normal quantile of a two-sided interval of 95 %.
+const Z95: f64 = 1.959_963_984_540_054;
 
 /// A share of right answers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// Problems graded.
+    /// Answers graded.
     pub n: usize,
     /// Share answered right.
     pub accuracy: f64,
-    /// Its standard error, `sqrt(p (1 - p) / n)`.
+    /// Its standard error, `sqrt(p (1 - p) / n)`: 0 at 0 and at 100 %, where the interval is the better measure.
     pub stderr: f64,
+    /// Lower end of Wilson's 95 % interval.
+    pub low: f64,
+    /// Upper end of Wilson's 95 % interval.
+    pub high: f64,
 }
 
 impl Accuracy {
-    /// Of one reward per problem, where more than zero is right.
+    /// Of one reward per answer, where more than zero is right.
+    ///
+    /// The interval is `(p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)` (Wilson 1927); without answers it is
+    /// everything from 0 to 1.
     pub fn of(rewards: &[f32]) -> Self {
         let n = rewards.len();
-        let accuracy = rewards.iter().filter(|&&reward| reward > 0.0).count() as f64 / n.max(1) as f64;
-        Self { n, accuracy, stderr: (accuracy * (1.0 - accuracy) / n.max(1) as f64).sqrt() }
+        if n == 0 {
+            return Self { n, accuracy: 0.0, stderr: 0.0, low: 0.0, high: 1.0 };
+        }
+        let count = n as f64;
+        let accuracy = rewards.iter().filter(|&&reward| reward > 0.0).count() as f64 / count;
+        let variance = accuracy * (1.0 - accuracy) / count;
+        let z2 = Z95 * Z95 / count;
+        let centre = (accuracy + z2 / 2.0) / (1.0 + z2);
+        let half = Z95 * (variance + z2 / (4.0 * count)).sqrt() / (1.0 + z2);
+        let (low, high) = ((centre - half).max(0.0), (centre + half).min(1.0));
+        Self { n, accuracy, stderr: variance.sqrt(), low, high }
     }
 }
 
@@ -42,50 +62,114 @@ pub enum EvaluateError {
     /// A prompt was refused.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
+    /// No example fits the model.
+    #[error("all {skipped} examples of task {task} are too long for the model; lower max_new_tokens or use other examples")]
+    NothingFits {
+        /// The task.
+        task: String,
+        /// Examples that are too long.
+        skipped: usize,
+    },
+    /// The task did not give one finite reward for each answer.
+    #[error("the task {task} gave {found}; expected {expected} finite rewards, one for each answer")]
+    Rewards {
+        /// The task.
+        task: String,
+        /// What it gave.
+        found: String,
+        /// Answers.
+        expected: usize,
+    },
+    /// The caller broke off.
+    #[error("interrupted after {done} of {total} examples")]
+    Interrupted {
+        /// Examples answered.
+        done: usize,
+        /// Examples in all.
+        total: usize,
+    },
 }
 
-/// Every problem's completion and reward.
+/// How a task is put to a model.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluateConfig<'a> {
+    /// How answers are completed.
+    pub generate: &'a GenerateConfig,
+    /// The weights to run under.
+    pub active: Active<'a>,
+    /// Examples answered at a time.
+    pub batch: usize,
+}
+
+/// Every example's answer and reward.
 #[derive(Clone, Debug)]
-pub struct Evaluation {
-    /// Prompts and completions, in the order of the problems.
+pub struct Evaluation<'a> {
+    /// The examples that fit the model, in their order.
+    pub examples: Vec<&'a Example>,
+    /// Prompts and completions of those.
     pub rollouts: Vec<Rollout>,
-    /// One reward per problem.
+    /// One reward for each of those.
     pub rewards: Vec<f32>,
+    /// Examples that were left out.
+    pub skipped: Vec<Skipped>,
 }
 
-impl Evaluation {
+impl Evaluation<'_> {
     /// The share of right answers.
     pub fn accuracy(&self) -> Accuracy {
         Accuracy::of(&self.rewards)
     }
+
+    /// How many answers were cut off at the limit of tokens.
+    pub fn cut(&self) -> usize {
+        self.rollouts.iter().filter(|rollout| rollout.is_cut()).count()
+    }
 }
 
-/// Complete every problem, `batch` at a time, and grade the answers.
+/// Complete every example, a batch at a time, and grade the answers. Examples whose prompt is too long are left out.
 ///
-/// `progress` gets the number of problems done and may break off; what is done is then graded.
+/// `progress` gets the number of examples answered, after every token and every batch, and may break off.
 ///
 /// # Errors
 ///
-/// [`EvaluateError`] when a prompt is refused or the grader fails.
-pub fn evaluate(
+/// [`EvaluateError`] when a prompt is refused, the grader fails, or `progress` broke off.
+pub fn evaluate<'a>(
     model: &impl CausalLm,
     tokenizer: &Tokenizer,
-    (task, problems): (&dyn Task, &[Example]),
-    (mix, config, batch): (Mix<'_>, &GenerateConfig, usize),
+    task: &dyn Task,
+    examples: &'a [Example],
+    config: EvaluateConfig<'_>,
     mut progress: impl FnMut(usize) -> ControlFlow<()>,
-) -> Result<Evaluation, EvaluateError> {
-    let mut rollouts: Vec<Rollout> = Vec::with_capacity(problems.len());
-    for chunk in problems.chunks(batch) {
-        let prompts: Vec<Vec<Message>> = chunk.iter().map(|problem| task.prompt(problem)).collect();
-        let seeds: Vec<u64> = (rollouts.len()..).map(|row| row as u64).take(chunk.len()).collect();
-        rollouts.extend(rollout(model, tokenizer, &prompts, &seeds, (mix, config))?);
-        if progress(rollouts.len()).is_break() {
-            break;
+) -> Result<Evaluation<'a>, EvaluateError> {
+    let fitting = fitting(model, tokenizer, task, examples, config.generate.max_new_tokens)?;
+    let (examples, skipped) = (fitting.examples, fitting.skipped);
+    if examples.is_empty() && !skipped.is_empty() {
+        return Err(EvaluateError::NothingFits { task: task.name().to_owned(), skipped: skipped.len() });
+    }
+    let total = examples.len();
+    let mut rollouts: Vec<Rollout> = Vec::with_capacity(total);
+    for chunk in examples.chunks(config.batch.max(1)) {
+        let prompts: Vec<Vec<Message>> = chunk.iter().map(|example| task.prompt(example)).collect();
+        let done = rollouts.len();
+        let seeds: Vec<u64> = (done..).map(|row| row as u64).take(chunk.len()).collect();
+        let how = RolloutConfig { generate: config.generate, active: config.active, seeds: Some(&seeds) };
+        match rollout(model, tokenizer, &prompts, how, || progress(done)) {
+            Err(error) if error.is_interrupted() => return Err(EvaluateError::Interrupted { done, total }),
+            completed => rollouts.extend(completed?),
+        }
+        if progress(rollouts.len()).is_break() && rollouts.len() < total {
+            return Err(EvaluateError::Interrupted { done: rollouts.len(), total });
         }
     }
-    let graded: Vec<(&Example, &str)> = problems.iter().zip(&rollouts).map(|(p, r)| (p, r.text.as_str())).collect();
+    let graded: Vec<(&Example, &str)> =
+        examples.iter().copied().zip(rollouts.iter().map(|rollout| rollout.text.as_str())).collect();
     let rewards = task.rewards(&graded)?;
-    Ok(Evaluation { rollouts, rewards })
+    match crate::train::faulty(&rewards, graded.len()) {
+        None => Ok(Evaluation { examples, rollouts, rewards, skipped }),
+        Some(found) => {
+            Err(EvaluateError::Rewards { task: task.name().to_owned(), found, expected: graded.len() })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -93,16 +177,21 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(rewards: &[f32], accuracy: f64, stderr: f64) {
+    fn check(rewards: &[f32], accuracy: f64, stderr: f64, (low, high): (f64, f64)) {
         let found = Accuracy::of(rewards);
         assert_eq!((found.n, found.accuracy), (rewards.len(), accuracy));
-        assert!((found.stderr - stderr).abs() < 1e-12, "{} vs {stderr}", found.stderr);
+        for (found, expected) in [(found.stderr, stderr), (found.low, low), (found.high, high)] {
+            assert!((found - expected).abs() < 1e-4, "{found} vs {expected}");
+        }
     }
 
     #[test]
-    fn counts_positive_rewards() {
-        check(&[1.0, -1.0, 1.0, -1.0], 0.5, 0.25);
-        check(&[1.0], 1.0, 0.0);
-        check(&[], 0.0, 0.0);
+    fn counts_positive_rewards_and_the_interval_is_wilsons() {
+        // By hand from the formula; the ends at 0 and at 100 % are z² / (n + z²) away.
+        check(&[1.0, -1.0, 1.0, -1.0], 0.5, 0.25, (0.1500, 0.8500));
+        check(&[1.0], 1.0, 0.0, (0.2065, 1.0));
+        check(&[1.0; 100], 1.0, 0.0, (0.9630, 1.0));
+        check(&[-1.0; 100], 0.0, 0.0, (0.0, 0.0370));
+        check(&[], 0.0, 0.0, (0.0, 1.0));
     }
 }

@@ -12,6 +12,8 @@ pub struct LossInputs {
     pub logprobs: Tensor<2>,
     /// Log-probabilities under the base model (`z = 1`), `[batch, seq, vocab]`; constants.
     pub reference: Option<Tensor<3>>,
+    /// Log-probabilities of the sampled tokens as they were when sampled, `[batch, seq]`; constants, 0 outside the mask.
+    pub sampled: Option<Tensor<2>>,
     /// One per row, `[batch]`.
     pub advantages: Tensor<1>,
     /// 1 on completion tokens, 0 on prompt and padding, `[batch, seq]`.
@@ -29,9 +31,35 @@ pub struct LossOutputs {
     pub kl: Option<Tensor<1>>,
 }
 
+/// What a policy gradient wants to be given. What it does not ask for is not computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Log-probabilities under the base model, a second forward pass over every row.
+    pub reference: bool,
+    /// Log-probabilities of the sampled tokens as they were when sampled.
+    pub sampled: bool,
+    /// Optimizer steps on the same completions.
+    pub epochs: usize,
+}
+
+impl Default for Needs {
+    /// Neither, and one step.
+    fn default() -> Self {
+        Self { reference: false, sampled: false, epochs: 1 }
+    }
+}
+
 /// Turns rewards into advantages and advantages into a loss.
-pub trait PolicyGradient: Send {
-    /// Advantages of one group: completions of the same prompt.
+pub trait PolicyGradient: Send + Sync {
+    /// The algorithm and its settings in a line: a run is only resumed under the same.
+    fn describe(&self) -> String;
+
+    /// What [`loss`](Self::loss) wants to be given.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// Advantages of one group, completions of the same prompt: as many as `rewards`, finite.
     fn advantages(&self, rewards: &[f32]) -> Vec<f32>;
 
     /// The loss of some rows.
@@ -50,7 +78,8 @@ pub enum KlDirection {
 
 /// REINFORCE with a leave-one-out baseline and an optional exact KL to the base model:
 /// `L = -1/N Σ_b A_b Σ_t ln p(y_bt) + λ/N Σ_b Σ_t KL_bt` over `N` completions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Reinforce {
     /// Weight `λ` of the divergence; nothing is computed at 0.
     pub kl_weight: f32,
@@ -58,7 +87,44 @@ pub struct Reinforce {
     pub kl_direction: KlDirection,
 }
 
+impl Default for Reinforce {
+    /// No divergence.
+    fn default() -> Self {
+        Self { kl_weight: 0.0, kl_direction: KlDirection::NewToBase }
+    }
+}
+
+impl Reinforce {
+    /// Refuse a weight that makes no sense.
+    ///
+    /// # Errors
+    ///
+    /// [`BadKlWeight`] for a weight that is negative or no finite number.
+    pub fn check(&self) -> Result<(), BadKlWeight> {
+        let is_good = self.kl_weight >= 0.0 && self.kl_weight.is_finite();
+        if is_good { Ok(()) } else { Err(BadKlWeight(self.kl_weight)) }
+    }
+}
+
+/// The weight of the divergence makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("kl_weight is {0}; it must be 0 or a finite number above")]
+pub struct BadKlWeight(f32);
+
 impl PolicyGradient for Reinforce {
+    fn describe(&self) -> String {
+        let Self { kl_weight, kl_direction } = self;
+        match kl_direction {
+            _ if *kl_weight == 0.0 => "reinforce".to_owned(),
+            KlDirection::NewToBase => format!("reinforce, {kl_weight} KL(new ‖ base)"),
+            KlDirection::BaseToNew => format!("reinforce, {kl_weight} KL(base ‖ new)"),
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { reference: self.kl_weight > 0.0, ..Needs::default() }
+    }
+
     /// `A_i = r_i - mean_{j≠i} r_j`; a group of one has no baseline.
     fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
         let others = (rewards.len() - 1).max(1) as f32;
@@ -67,7 +133,7 @@ impl PolicyGradient for Reinforce {
     }
 
     fn loss(&self, inputs: LossInputs) -> LossOutputs {
-        let LossInputs { log_softmax, logprobs, reference, advantages, mask, completions } = inputs;
+        let LossInputs { log_softmax, logprobs, reference, advantages, mask, completions, .. } = inputs;
         let n = completions as f32;
         let score = (logprobs * mask.clone()).sum_dim(1).squeeze_dim::<1>(1);
         let loss = (score * advantages).sum().neg() / n;
@@ -131,12 +197,22 @@ mod tests {
             logprobs: log_softmax.clone().slice_dim(2, 0..1).reshape([1, 1]),
             log_softmax,
             reference: Some(base),
+            sampled: None,
             advantages: Tensor::from_floats([2.0], &device),
             mask: Tensor::ones([1, 1], &device),
             completions: 1,
         };
         let gradient = theta.grad(&policy.loss(inputs).loss.backward()).unwrap();
         (gradient.into_data().try_to_vec().unwrap(), p, q)
+    }
+
+    #[test]
+    fn a_weight_that_makes_no_sense_is_refused() {
+        let with = |kl_weight| Reinforce { kl_weight, ..PLAIN }.check();
+        assert!(with(0.0).is_ok() && with(0.1).is_ok());
+        for bad in [-0.1, f32::NAN, f32::INFINITY] {
+            assert!(with(bad).unwrap_err().to_string().contains("kl_weight is"), "{bad}");
+        }
     }
 
     #[track_caller]

@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use t2_model::chat::Message;
+use t2_chat::Message;
+use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{Completion, GenerateConfig, GenerateError, generate};
-use t2_model::mix::Mix;
-use t2_model::tokenizer::{Tokenizer, TokenizerError};
+use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, generate_with};
+use t2_model::text::{Tokenizer, TokenizerError};
 
 /// A prompt and what the model made of it.
 #[derive(Clone, Debug)]
@@ -15,8 +15,26 @@ pub struct Rollout {
     pub prompt: Vec<u32>,
     /// The sampled ids and their log-probabilities.
     pub completion: Completion,
-    /// The completion as text, without special tokens.
+    /// The completion as text, without special tokens and without the token that ended it.
     pub text: String,
+}
+
+impl Rollout {
+    /// True when the answer was cut off at the limit of tokens.
+    pub fn is_cut(&self) -> bool {
+        self.completion.finish == FinishReason::Length
+    }
+}
+
+/// How conversations are completed.
+#[derive(Clone, Copy, Debug)]
+pub struct RolloutConfig<'a> {
+    /// How a batch is completed.
+    pub generate: &'a GenerateConfig,
+    /// The weights to run under.
+    pub active: Active<'a>,
+    /// One seed for each conversation; its position when `None`.
+    pub seeds: Option<&'a [u64]>,
 }
 
 /// Why a batch of prompts could not be completed.
@@ -31,22 +49,31 @@ pub enum RolloutError {
     Generate(#[from] GenerateError),
 }
 
-/// Complete each conversation; row `b` draws from `seeds[b]`.
+impl RolloutError {
+    /// True when the caller broke off.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Generate(GenerateError::Interrupted { .. }))
+    }
+}
+
+/// Complete each conversation. `keep_going` is asked after every token and may break off.
 ///
 /// # Errors
 ///
-/// [`RolloutError`] for a prompt the tokenizer or the model refuses.
+/// [`RolloutError`] for a prompt the tokenizer or the model refuses, and when `keep_going` broke off.
 pub fn rollout(
     model: &impl CausalLm,
     tokenizer: &Tokenizer,
     prompts: &[Vec<Message>],
-    seeds: &[u64],
-    (mix, config): (Mix<'_>, &GenerateConfig),
+    config: RolloutConfig<'_>,
+    mut keep_going: impl FnMut() -> ControlFlow<()>,
 ) -> Result<Vec<Rollout>, RolloutError> {
     let ids = prompts.iter().map(|prompt| tokenizer.encode_chat(prompt)).collect::<Result<Vec<_>, _>>()?;
-    let completions = generate(model, &ids, seeds, (mix, config), |_, _| ControlFlow::Continue(()))?;
+    let rows = Prompts::new(&ids).under(config.active);
+    let rows = config.seeds.map_or(rows, |seeds| rows.seeded(seeds));
+    let completions = generate_with(model, rows, config.generate, |_, _| keep_going())?;
     let rollouts = ids.into_iter().zip(completions).map(|(prompt, completion)| {
-        let text = tokenizer.decode(&completion.ids)?;
+        let text = tokenizer.decode(completion.answer_ids())?;
         Ok(Rollout { prompt, completion, text })
     });
     rollouts.collect()

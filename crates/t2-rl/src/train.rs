@@ -3,289 +3,297 @@
 //! Everything random is a function of the seed and the step, so the state of a run is `z`, the optimizer's moments and
 //! the number of steps; a resumed run writes the same expert, byte for byte, as one that was never interrupted.
 
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
-
-use burn::optim::{AdamConfig, ModuleOptimizer};
-use burn::tensor::TensorReadError;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-use t2_model::chat::Message;
-use t2_model::decoder::CausalLm;
-use t2_model::expert::{Expert, ExpertError, ExpertInfo};
-use t2_model::files::WriteError;
-use t2_model::generate::GenerateConfig;
-use t2_model::mix::Mix;
-use t2_model::sample::Sampling;
-use t2_model::tokenizer::Tokenizer;
-
-use crate::metrics::{JsonLines, Monitor, StepMetrics};
-use crate::policy::{KlDirection, PolicyGradient, Reinforce};
-use crate::rollout::{Rollout, RolloutError, rollout};
-use crate::task::{Example, Task, TaskError};
-use gradients::ZGradients;
-use learn::Learned;
-
+mod config;
+mod error;
 mod gradients;
 mod learn;
 mod state;
+mod step;
 
-/// How an expert is trained. Every field has a default; a run file names those it changes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainConfig {
-    /// Optimizer steps.
-    pub steps: usize,
-    /// Prompts of a step.
-    pub prompts: usize,
-    /// Completions sampled for each prompt; their mean reward is the baseline.
-    pub group: usize,
-    /// Most tokens of a completion.
-    pub max_new_tokens: usize,
-    /// Adam's learning rate.
-    pub learning_rate: f64,
-    /// Largest norm of the gradient of `z`, all weights together.
-    pub max_grad_norm: f32,
-    /// Weight of the divergence from the base model; at 0 it is not computed.
-    pub kl_weight: f32,
-    /// Direction of the divergence.
-    pub kl_direction: KlDirection,
-    /// Completions of one backward pass; fewer need less memory.
-    pub micro_batch: usize,
-    /// Steps between two checkpoints.
-    pub save_every: usize,
-    /// Seed of the order of the problems and of every draw.
-    pub seed: u64,
-}
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
 
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            steps: 100,
-            prompts: 16,
-            group: 8,
-            max_new_tokens: 64,
-            learning_rate: 2e-2,
-            max_grad_norm: 1.0,
-            kl_weight: 0.0,
-            kl_direction: KlDirection::NewToBase,
-            micro_batch: 64,
-            save_every: 10,
-            seed: 0,
-        }
-    }
-}
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::{Adam, AdamConfig};
+use burn::prelude::*;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use t2_chat::Message;
+use t2_model::adapter::{Active, Expert, ExpertInfo};
+use t2_model::decoder::CausalLm;
+use t2_model::generate::{GenerateConfig, Sampling};
+use t2_model::text::Tokenizer;
+use t2_task::{Example, Task};
 
-/// What a run learns from and where it keeps its state.
+use crate::metrics::{Monitor, Sample, Step, StepMetrics};
+use crate::optimizer::Moments;
+use crate::policy::PolicyGradient;
+use crate::prompts::fitting;
+use crate::rollout::{Rollout, RolloutConfig, rollout};
+use gradients::ZGradients;
+use learn::{Row, Totals};
+use state::{Identity, RunDir};
+
+pub use config::TrainConfig;
+pub use error::TrainError;
+
+/// Steps in a row without a gradient after which a run says so.
+const IDLE_STEPS: usize = 5;
+
+/// What a run learns from, how, and where it keeps its state.
 #[derive(Clone, Copy)]
-pub struct Setting<'a> {
+pub struct TrainInputs<'a> {
     /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// Prompts and grades.
     pub task: &'a dyn Task,
-    /// The problems to learn from.
-    pub problems: &'a [Example],
+    /// The examples to learn from. Those too long for the model are left out, with a warning.
+    pub examples: &'a [Example],
     /// Token ids that end a completion.
     pub stop: &'a [u32],
+    /// Rewards to advantages to a loss.
+    pub policy: &'a dyn PolicyGradient,
     /// What the expert file will say about itself.
     pub info: &'a ExpertInfo,
-    /// The folder of checkpoints and metrics.
+    /// The folder of checkpoints. One process at a time trains in it.
     pub dir: &'a Path,
 }
 
-/// Why training stopped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// There is nothing to learn from.
-    #[error("task {task} has no training problems; check its file")]
-    NoProblems {
-        /// The task.
-        task: String,
-    },
-    /// A number in the configuration makes no sense.
-    #[error("{name} is {value}; it must be {expected}")]
-    Config {
-        /// The field.
-        name: &'static str,
-        /// Its value.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// The folder holds a run with another configuration, task or base model.
-    #[error(
-        "{path} holds a run with another configuration, task or base model; \
-         choose another folder, or delete it to start over"
-    )]
-    OtherRun {
-        /// The state file.
-        path: PathBuf,
-    },
-    /// A checkpoint is damaged.
-    #[error("the checkpoint {path} is unusable ({reason}); delete the run's folder to start over")]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The task failed.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-    /// A prompt was refused.
-    #[error(transparent)]
-    Rollout(#[from] RolloutError),
-    /// The expert could not be attached, read or written.
-    #[error(transparent)]
-    Expert(#[from] ExpertError),
-    /// A file could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The metrics could not be kept.
-    #[error("cannot keep the metrics in {path}: {source}")]
-    Metrics {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The device did not hand over its data.
-    #[error("the loss could not be read from its device")]
-    Read(#[from] TensorReadError),
-}
-
-/// Train the scales of `model`, which carries an [`Svf`](t2_model::svf::Svf) beside each adapted weight and lives on
-/// an autodiff device, or go on where the folder says an earlier run stopped. Returns the expert.
+/// Train the scales of `model`, which [`CausalLm::trainable`] made ready, or go on where the folder says an earlier run
+/// stopped. Returns the expert.
 ///
-/// `report` sees the metrics of each step and may break off: the state is then on disk.
+/// `monitor` sees every step with its completions, and may break off: the state is then on disk. It is also asked to
+/// while completions are sampled, by way of `keep_going`.
 ///
 /// # Errors
 ///
 /// [`TrainError`] for a configuration that makes no sense or is not that of the run on disk, for prompts the model
-/// refuses, and when the disk fails.
+/// refuses, for anything that is not finite, and when the disk fails. What was learned up to the last checkpoint is on
+/// disk.
 pub fn train<M: CausalLm>(
-    mut model: M,
+    model: M,
     config: &TrainConfig,
-    setting: Setting<'_>,
-    mut report: impl FnMut(&StepMetrics) -> ControlFlow<()>,
+    inputs: TrainInputs<'_>,
+    monitor: &mut dyn Monitor,
+    keep_going: &dyn Fn() -> ControlFlow<()>,
 ) -> Result<Expert, TrainError> {
-    check(config, setting)?;
-    let policy = Reinforce { kl_weight: config.kl_weight, kl_direction: config.kl_direction };
-    let mut optimizer = AdamConfig::new().init();
+    config.check()?;
+    let fitting = fitting(&model, inputs.tokenizer, inputs.task, inputs.examples, config.max_new_tokens)?;
+    if let Some(note) = fitting.note() {
+        tracing::warn!("task {}: {note}", inputs.task.name());
+    }
+    if fitting.examples.is_empty() {
+        let skipped = fitting.skipped.len();
+        return Err(TrainError::NoExamples { task: inputs.task.name().to_owned(), skipped });
+    }
+    let scales: Vec<ParamId> = ZGradients::of(&model).ids().collect();
+    let Some(weights) = weights_of(&model).filter(|weights| weights.0.is_autodiff() && !scales.is_empty()) else {
+        return Err(TrainError::NotTrainable);
+    };
+    let identity = Identity::new(config, inputs, &fitting.examples, (&weights.0, weights.1));
+    let dir = RunDir::lock(inputs, identity)?;
+    let device = weights.0.without_autodiff();
+    let mut run = Run { model, moments: Moments::new(AdamConfig::new().build()), config, inputs, keep_going };
     let mut step = 0;
-    if let Some(saved) = state::load(config, setting)? {
-        model = saved.expert.apply_to(model)?;
-        optimizer = saved.optimizer(setting.dir, optimizer)?;
+    if let Some(saved) = dir.load(&scales, &device)? {
+        run.model = saved.expert.apply_to(run.model)?;
+        run.moments = saved.moments;
         step = saved.step;
     }
-    let metrics_file = setting.dir.join("metrics.jsonl");
-    let metrics_failed = |source| TrainError::Metrics { path: metrics_file.clone(), source };
-    std::fs::create_dir_all(setting.dir).map_err(metrics_failed)?;
-    let mut monitor = JsonLines::resume(&metrics_file, step).map_err(metrics_failed)?;
+    monitor.resume(step).map_err(TrainError::Monitor)?;
+    let mut idle = 0;
+    let mut saved_at = step;
     while step < config.steps {
-        let (learned, metrics) = one_step(model, &mut optimizer, &policy, (config, step), setting)?;
-        model = learned;
+        let (examples, seeds) = draw(config, step, &fitting.examples);
+        let done = run.step(step + 1, &examples, &seeds).map_err(|error| error.at(step + 1));
+        let (rollouts, rewards, metrics) = match done {
+            // The completions of a broken step are drawn again, by the same seeds.
+            Err(TrainError::Rollout(error)) if error.is_interrupted() => {
+                if saved_at < step {
+                    dir.save(step, &run.expert()?, &run.moments)?;
+                }
+                return Err(TrainError::Interrupted { step, steps: config.steps });
+            }
+            done => done?,
+        };
         step += 1;
-        monitor.log(&metrics).map_err(metrics_failed)?;
-        let stop = report(&metrics).is_break();
-        if stop || step % config.save_every == 0 || step == config.steps {
-            let expert = Expert::from_model(&model, setting.info.clone());
-            state::save(config, setting, (step, &expert), &optimizer)?;
+        idle = if metrics.grad_norm == 0.0 { idle + 1 } else { 0 };
+        if idle == IDLE_STEPS {
+            tracing::warn!("{}", nothing_learned(&metrics));
         }
-        if stop {
-            break;
+        let samples = samples(&examples, &rollouts, &rewards);
+        let flow = monitor.log(Step { metrics: &metrics, samples: &samples }).map_err(TrainError::Monitor)?;
+        if flow.is_break() || step.is_multiple_of(config.save_every) || step == config.steps {
+            dir.save(step, &run.expert()?, &run.moments)?;
+            saved_at = step;
+        }
+        if flow.is_break() && step < config.steps {
+            return Err(TrainError::Interrupted { step, steps: config.steps });
         }
     }
-    Ok(Expert::from_model(&model, setting.info.clone()))
+    run.expert()
 }
 
-fn check(config: &TrainConfig, setting: Setting<'_>) -> Result<(), TrainError> {
-    if setting.problems.is_empty() {
-        return Err(TrainError::NoProblems { task: setting.task.name().to_owned() });
-    }
-    let counts = [
-        ("steps", config.steps),
-        ("prompts", config.prompts),
-        ("max_new_tokens", config.max_new_tokens),
-        ("micro_batch", config.micro_batch),
-        ("save_every", config.save_every),
-    ];
-    let bad = |name, value: &dyn ToString, expected| TrainError::Config { name, value: value.to_string(), expected };
-    if let Some((name, value)) = counts.iter().find(|(_, value)| *value == 0) {
-        return Err(bad(name, value, "at least 1"));
-    }
-    if config.group < 2 {
-        return Err(bad("group", &config.group, "at least 2: a completion is compared with the others of its prompt"));
-    }
-    let positive = |x: f64| x.is_finite() && x > 0.0;
-    if !positive(config.learning_rate) {
-        return Err(bad("learning_rate", &config.learning_rate, "above 0"));
-    }
-    if !positive(f64::from(config.max_grad_norm)) {
-        return Err(bad("max_grad_norm", &config.max_grad_norm, "above 0"));
-    }
-    if !(config.kl_weight >= 0.0 && config.kl_weight.is_finite()) {
-        return Err(bad("kl_weight", &config.kl_weight, "0 or above"));
-    }
-    Ok(())
-}
-
-/// Sample, grade, learn. Returns the model after the step.
-fn one_step<M: CausalLm>(
-    model: M,
-    optimizer: &mut ModuleOptimizer,
-    policy: &dyn PolicyGradient,
-    (config, step): (&TrainConfig, usize),
-    setting: Setting<'_>,
-) -> Result<(M, StepMetrics), TrainError> {
-    let start = Instant::now();
-    let expert_hash = Expert::from_model(&model, setting.info.clone()).hash().to_string();
-    let (problems, seeds) = draw(config, step, setting.problems);
-    let prompts: Vec<Vec<Message>> = problems.iter().map(|problem| setting.task.prompt(problem)).collect();
-    let generate = GenerateConfig {
-        max_new_tokens: config.max_new_tokens,
-        sampling: Sampling::PLAIN,
-        stop: setting.stop.to_vec(),
+/// Why a step has no gradient.
+fn nothing_learned(metrics: &StepMetrics) -> String {
+    let why = if metrics.zero_variance_share == 1.0 {
+        let reward = metrics.reward_mean;
+        format!("every completion of a prompt got the same reward (mean {reward:+.2})")
+    } else {
+        "the gradient is 0".to_owned()
     };
-    let rollouts = rollout(&model.valid(), setting.tokenizer, &prompts, &seeds, (Mix::Own, &generate))?;
-    let graded: Vec<(&Example, &str)> =
-        problems.iter().copied().zip(rollouts.iter().map(|r| r.text.as_str())).collect();
-    let rewards = setting.task.rewards(&graded)?;
-    let advantages: Vec<f32> = rewards.chunks(config.group).flat_map(|group| policy.advantages(group)).collect();
-
-    let mut gradients = ZGradients::of(&model);
-    let mut learned = Learned::default();
-    let rows: Vec<(&Rollout, f32)> = rollouts.iter().zip(advantages).collect();
-    for rows in rows.chunks(config.micro_batch) {
-        learned.add(learn::backward(&model, policy, (rows, rollouts.len()), config.kl_weight, &mut gradients)?);
-    }
-    let grad_norm = gradients.clip(config.max_grad_norm)?;
-    let model = optimizer.step(config.learning_rate, model, gradients.into_params());
-    let mut metrics = learned.metrics(&rollouts, &rewards, config.group);
-    metrics.step = step + 1;
-    metrics.grad_norm = grad_norm;
-    metrics.tokens_per_sec = learned.tokens / start.elapsed().as_secs_f32();
-    metrics.expert_hash = expert_hash;
-    Ok((model, metrics))
+    format!(
+        "nothing was learned in the last {IDLE_STEPS} steps: {why}; choose an easier or harder task, allow more tokens \
+         ({:.0} % of the answers were cut off), or take larger groups",
+        100.0 * metrics.cut_share
+    )
 }
 
-/// The problems of a step, each `group` times in a row, and a seed for every completion.
-fn draw<'a>(config: &TrainConfig, step: usize, problems: &'a [Example]) -> (Vec<&'a Example>, Vec<u64>) {
+fn samples<'a>(examples: &[&'a Example], rollouts: &'a [Rollout], rewards: &[f32]) -> Vec<Sample<'a>> {
+    let graded = examples.iter().zip(rollouts).zip(rewards);
+    graded.map(|((example, rollout), &reward)| Sample { example, rollout, reward }).collect()
+}
+
+/// Device and type of the weights; `None` for a model without matrices.
+fn weights_of(model: &impl Module) -> Option<(Device, String)> {
+    struct First(Option<(Device, String)>);
+    impl ModuleVisitor for First {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D == 2 && self.0.is_none() {
+                self.0 = Some((param.lazy_device(), param.base().dtype().name().to_owned()));
+            }
+        }
+    }
+    let mut first = First(None);
+    model.visit(&mut first);
+    first.0
+}
+
+/// What changes from step to step, and what a step needs besides.
+struct Run<'a, M> {
+    model: M,
+    moments: Moments<Adam, 1>,
+    config: &'a TrainConfig,
+    inputs: TrainInputs<'a>,
+    keep_going: &'a dyn Fn() -> ControlFlow<()>,
+}
+
+impl<M: CausalLm> Run<'_, M> {
+    /// The expert so far.
+    fn expert(&self) -> Result<Expert, TrainError> {
+        Ok(Expert::from_model(&self.model, self.inputs.info.clone())?)
+    }
+
+    /// Sample, grade, learn.
+    fn step(
+        &mut self,
+        step: usize,
+        examples: &[&Example],
+        seeds: &[u64],
+    ) -> Result<(Vec<Rollout>, Vec<f32>, StepMetrics), TrainError> {
+        let start = Instant::now();
+        let expert_hash = self.expert()?.hash().to_string();
+        let rollouts = self.sample(examples, seeds)?;
+        let rewards = self.grade(step, examples, &rollouts)?;
+        let advantages = self.advantages(step, &rewards)?;
+        let rows: Vec<Row<'_>> = rollouts.iter().zip(advantages).collect();
+        let mut first = None;
+        for _ in 0..self.inputs.policy.needs().epochs.max(1) {
+            let learned = self.learn(&rows)?;
+            first = first.or(Some(learned));
+        }
+        let (totals, grad_norm) = first.unwrap_or_default();
+        let samples = samples(examples, &rollouts, &rewards);
+        let metrics = StepMetrics {
+            step,
+            grad_norm,
+            tokens_per_sec: totals.tokens / start.elapsed().as_secs_f32(),
+            expert_hash,
+            ..totals.metrics(&samples, self.config.group)
+        };
+        Ok((rollouts, rewards, metrics))
+    }
+
+    fn sample(&self, examples: &[&Example], seeds: &[u64]) -> Result<Vec<Rollout>, TrainError> {
+        let TrainInputs { tokenizer, task, stop, .. } = self.inputs;
+        let prompts: Vec<Vec<Message>> = examples.iter().map(|example| task.prompt(example)).collect();
+        let generate = GenerateConfig {
+            max_new_tokens: self.config.max_new_tokens,
+            sampling: Sampling::PLAIN,
+            stop: stop.to_vec(),
+        };
+        let how = RolloutConfig { generate: &generate, active: Active::Own, seeds: Some(seeds) };
+        Ok(rollout(&self.model.valid(), tokenizer, &prompts, how, || (self.keep_going)())?)
+    }
+
+    /// One finite reward for each completion.
+    fn grade(&self, step: usize, examples: &[&Example], rollouts: &[Rollout]) -> Result<Vec<f32>, TrainError> {
+        let graded: Vec<(&Example, &str)> =
+            examples.iter().copied().zip(rollouts.iter().map(|r| r.text.as_str())).collect();
+        let rewards = self.inputs.task.rewards(&graded)?;
+        match faulty(&rewards, graded.len()) {
+            None => Ok(rewards),
+            Some(found) => {
+                let task = self.inputs.task.name().to_owned();
+                Err(TrainError::Rewards { task, step, found, expected: graded.len() })
+            }
+        }
+    }
+
+    /// One finite advantage for each reward.
+    fn advantages(&self, step: usize, rewards: &[f32]) -> Result<Vec<f32>, TrainError> {
+        let mut all = Vec::with_capacity(rewards.len());
+        for group in rewards.chunks(self.config.group) {
+            let advantages = self.inputs.policy.advantages(group);
+            if let Some(found) = faulty(&advantages, group.len()) {
+                return Err(TrainError::Advantages { step, found, expected: group.len() });
+            }
+            all.extend(advantages);
+        }
+        Ok(all)
+    }
+
+    /// One step of the optimizer on `rows`; the totals over their tokens and the norm of the gradient.
+    fn learn(&mut self, rows: &[Row<'_>]) -> Result<(Totals, f32), TrainError> {
+        let mut gradients = ZGradients::of(&self.model);
+        let mut totals = Totals::default();
+        for part in rows.chunks(self.config.micro_batch) {
+            totals.add(learn::backward(&self.model, self.inputs.policy, part, rows.len(), &mut gradients)?);
+        }
+        let norm = gradients.clip(self.config.max_grad_norm)?;
+        if !norm.is_finite() {
+            return Err(TrainError::NotFinite { what: "gradient", step: 0 });
+        }
+        let model = self.model.clone();
+        self.model = step::apply(model, &mut self.moments, &mut gradients, self.config.learning_rate);
+        Ok((totals, norm))
+    }
+}
+
+/// What is wrong with `values`, which should be `expected` finite numbers.
+pub(crate) fn faulty(values: &[f32], expected: usize) -> Option<String> {
+    if values.len() != expected {
+        return Some(format!("{} numbers", values.len()));
+    }
+    let index = values.iter().position(|value| !value.is_finite())?;
+    Some(format!("{} at {index}", values[index]))
+}
+
+/// The examples of a step, each `group` times in a row, and a seed for every completion.
+fn draw<'a>(config: &TrainConfig, step: usize, examples: &[&'a Example]) -> (Vec<&'a Example>, Vec<u64>) {
     let chosen = (step * config.prompts..(step + 1) * config.prompts).map(|position| {
-        let (epoch, index) = (position / problems.len(), position % problems.len());
-        &problems[shuffled(config.seed, epoch, problems.len())[index]]
+        let (epoch, index) = (position / examples.len(), position % examples.len());
+        examples[shuffled(config.seed, epoch, examples.len())[index]]
     });
-    let rows = chosen.flat_map(|problem| std::iter::repeat_n(problem, config.group)).collect();
+    let rows = chosen.flat_map(|example| std::iter::repeat_n(example, config.group)).collect();
     let mut rng = stream(config.seed, 2 * step as u64);
     let seeds = (0..config.prompts * config.group).map(|_| rng.random()).collect();
     (rows, seeds)
 }
 
-/// The order of the problems in `epoch`.
+/// The order of the examples in `epoch`.
 fn shuffled(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..len).collect();
     order.shuffle(&mut stream(seed, 2 * epoch as u64 + 1));

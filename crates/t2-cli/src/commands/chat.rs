@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use t2_dispatch::{ExpertPool, Query, Strategy, two_pass};
-use t2_model::chat::Message;
+use t2_chat::Message;
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::generate::GenerateConfig;
 

@@ -11,12 +11,12 @@ use t2_dispatch::cross_entropy::CrossEntropy;
 use t2_dispatch::strategy::FewShotConfig;
 use t2_dispatch::{ExpertPool, Query, Settings, two_pass};
 use t2_model::decoder::Decoder;
-use t2_model::expert::Expert;
-use t2_model::mix::Mix;
+use t2_model::adapter::Expert;
+use t2_model::adapter::Active;
 use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
-use t2_rl::sandbox;
-use t2_rl::task::{RIGHT, Split, TaskError};
+use t2_task::sandbox;
+use t2_task::{RIGHT, Split, TaskError};
 use t2_rl::train::TrainConfig;
 
 use crate::cli::Global;
@@ -198,15 +198,15 @@ fn seen_table(
     let mut cells = Vec::new();
     for (_, task) in seen {
         let problems = Problems::load(task, Split::Test, limit)?;
-        let mut grade = |name: &str, model: &Decoder, mix: Mix<'_>| -> anyhow::Result<()> {
-            let accuracy = Grading { model, ..grading }.plain(&problems, mix, &format!("{name} on {task}"))?;
+        let mut grade = |name: &str, model: &Decoder, active: Active<'_>| -> anyhow::Result<()> {
+            let accuracy = Grading { model, ..grading }.plain(&problems, active, &format!("{name} on {task}"))?;
             cells.push(Cell { expert: name.to_owned(), task: (*task).to_owned(), accuracy });
             Ok(())
         };
-        grade("base", grading.model, Mix::Base)?;
+        grade("base", grading.model, Active::Base)?;
         for expert in experts.iter().filter(|expert| seen.iter().any(|(name, _)| *name == expert.info.name)) {
             let own = expert.apply_to(grading.model.clone().no_grad())?;
-            grade(&expert.info.name, &own, Mix::Own)?;
+            grade(&expert.info.name, &own, Active::Own)?;
         }
     }
     Ok(cells)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use t2_rl::task::Split;
+use t2_task::Split;
 
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg};
@@ -68,7 +68,7 @@ fn plain(
 ) -> anyhow::Result<Value> {
     let grading = Grading { model: &model.checkpoint.model, tokenizer: tokenizer(model)?, generate, out };
     let start = std::time::Instant::now();
-    let accuracy = grading.plain(problems, model.mix(), problems.task.name())?;
+    let accuracy = grading.plain(problems, model.active(), problems.task.name())?;
     note(out, problems.task.name(), "none", &percent(&accuracy), accuracy.n);
     Ok(json!({
         "task": problems.task.name(), "split": problems.split,

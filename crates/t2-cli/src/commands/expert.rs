@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use serde_json::json;
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::adapter::{Expert, ExpertInfo};
 
 use crate::adapt;
 use crate::cli::{Global, WeightedExpert};

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use t2_model::chat::Message;
+use t2_chat::Message;
 use t2_model::generate::{Completion, GenerateConfig, generate};
-use t2_model::tokenizer::{TextStream, Tokenizer};
+use t2_model::text::{TextStream, Tokenizer};
 
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs};
@@ -88,7 +88,7 @@ pub(crate) fn complete(
 ) -> anyhow::Result<Completion> {
     let mut printer = Printer::new(model.tokenizer.as_ref(), out);
     let prompts = [prompt.to_vec()];
-    let how = (model.mix(), config);
+    let how = (model.active(), config);
     let completions = generate(&model.checkpoint.model, &prompts, &[seed], how, |_, id| printer.push(id))?;
     printer.finish()?;
     completions.into_iter().next().context("the batch of one prompt has no completion")

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use t2_model::checkpoint::{self, Summary};
-use t2_model::config::DecoderConfig;
+use t2_model::decoder::DecoderConfig;
 use t2_model::decomposition::Targets;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::text::Tokenizer;
 
 use crate::cli::Global;
 use crate::output::Output;

@@ -5,8 +5,8 @@ use burn::tensor::DType;
 use serde_json::{Value, json};
 use t2_model::decoder::CausalLm;
 use t2_model::generate::{GenerateConfig, generate};
-use t2_model::mix::Mix;
-use t2_model::sample::Sampling;
+use t2_model::adapter::Active;
+use t2_model::generate::Sampling;
 
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg};
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
 fn check(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<()> {
     let nothing = GenerateConfig { max_new_tokens: 0, sampling: Sampling::GREEDY, stop: vec![] };
     let ignore = |_, _| std::ops::ControlFlow::Continue(());
-    generate(&model.checkpoint.model, &[ids.to_vec()], &[0], (Mix::Base, &nothing), ignore)?;
+    generate(&model.checkpoint.model, &[ids.to_vec()], &[0], (Active::Base, &nothing), ignore)?;
     Ok(())
 }
 
@@ -63,7 +63,7 @@ fn check(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<()> {
 fn logits(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
     let wide: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(wide, [1, ids.len()]), &model.device);
-    let logits = model.checkpoint.model.forward(tokens, None, model.mix()).cast(DType::F32);
+    let logits = model.checkpoint.model.forward(tokens, None, model.active()).cast(DType::F32);
     let [_, _, vocab] = logits.dims();
     let values: Vec<f32> = logits.try_into_data_as::<f32>()?.iter::<f32>().collect();
     Ok(values.chunks(vocab).map(<[f32]>::to_vec).collect())

@@ -8,10 +8,10 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use t2_model::checkpoint::{self, GenerationConfig};
-use t2_model::config::DecoderConfig;
+use t2_model::checkpoint::{self, GenerationDefaults};
+use t2_model::decoder::DecoderConfig;
 use t2_model::files::write_atomically;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::text::Tokenizer;
 use t2_rl::pretrain::{END, PAD, PretrainConfig, PretrainStep, pretrain, write_tokenizer};
 
 use crate::cli::Global;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
         bail!("interrupted; run the same command again to go on from the checkpoint in {}", args.out.display());
     }
     let ids = |token| tokenizer.token_id(token).into_iter();
-    let generation = GenerationConfig { eos: ids(END).collect(), pad: ids(PAD).next(), ..GenerationConfig::default() };
+    let generation = GenerationDefaults { eos: ids(END).collect(), pad: ids(PAD).next(), ..GenerationDefaults::default() };
     checkpoint::save(&model, &generation, &args.out)?;
     write_atomically(&args.out.join("README.md"), card(&recipe, &log.steps).as_bytes())?;
     let last = log.steps.last().map_or(f32::NAN, |step| step.loss);

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::module::Module;
 use serde_json::{Value, json};
-use t2_model::expert::Expert;
+use t2_model::adapter::Expert;
 use t2_model::files::write_atomically;
-use t2_model::mix::Mix;
-use t2_rl::task::Split;
+use t2_model::adapter::Active;
+use t2_task::Split;
 use t2_rl::train::TrainConfig;
 
 use crate::adapt::decompose;
@@ -105,8 +105,8 @@ fn grade(model: &LoadedModel, run: &Run, expert: Expert, dir: &Path, out: &Outpu
     let generate = greedy(&model.checkpoint.generation.eos, run.train.max_new_tokens);
     let grading = Grading { model: &adapted, tokenizer: tokenizer(model)?, generate: &generate, out };
     let mut rows = Vec::new();
-    for (name, mix) in [("base", Mix::Base), (run.name.as_str(), Mix::Own)] {
-        let accuracy = grading.plain(&problems, mix, &format!("grading {name}"))?;
+    for (name, active) in [("base", Active::Base), (run.name.as_str(), Active::Own)] {
+        let accuracy = grading.plain(&problems, active, &format!("grading {name}"))?;
         out.note(&format!("{name}: {} % of {} held-out problems", percent(&accuracy), accuracy.n));
         rows.push(json!({
             "task": run.task, "split": "test", "expert": name,

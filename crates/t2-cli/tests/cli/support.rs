@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use burn::prelude::Device;
 use serde_json::{Value, json};
-use t2_model::checkpoint::{self, GenerationConfig};
-use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::checkpoint::{self, GenerationDefaults};
+use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::adapter::{Expert, ExpertInfo};
 use tempfile::TempDir;
 
 /// Words of the test vocabulary; their position is their id. `.` ends a completion.
@@ -53,7 +53,7 @@ impl World {
     pub(crate) fn save_model(&self, name: &str, seed: u64) {
         let device = Device::flex();
         device.seed(seed);
-        let generation = GenerationConfig { eos: vec![1], ..GenerationConfig::default() };
+        let generation = GenerationDefaults { eos: vec![1], ..GenerationDefaults::default() };
         checkpoint::save(&config().init(&device), &generation, &self.path(name)).unwrap();
         std::fs::write(self.path(name).join("tokenizer.json"), tokenizer().to_string()).unwrap();
     }

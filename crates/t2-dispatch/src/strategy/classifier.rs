@@ -9,7 +9,7 @@ use crate::strategy::{Registered, Strategy, topic};
 
 pub(super) const ENTRY: Registered = Registered {
     name: "classifier",
-    about: "an expert trained on naming topics names the topic",
+    about: "an expert trained on naming topics names the topic", is_base: false, needs_examples: false,
     build: |_| Box::new(Classifier),
 };
 
@@ -18,7 +18,7 @@ pub(super) const ENTRY: Registered = Registered {
 pub struct Classifier;
 
 impl Strategy for Classifier {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         ENTRY.name
     }
 
@@ -28,6 +28,6 @@ impl Strategy for Classifier {
         pool: &ExpertPool,
         oracle: &mut dyn Oracle,
     ) -> Result<Vec<Choice>, DispatchError> {
-        topic::choose(queries, pool, (oracle, Reader::Classifier))
+        topic::choose(queries, pool, oracle, Reader::Classifier)
     }
 }

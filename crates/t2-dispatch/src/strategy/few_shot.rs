@@ -4,7 +4,7 @@
 //! examples. Its best finds, each expert alone and the base model then meet on the other half.
 
 use serde::{Deserialize, Serialize};
-use t2_model::mix::Mixture;
+use t2_model::adapter::Mixture;
 
 use crate::cross_entropy::{CrossEntropy, maximise};
 use crate::error::DispatchError;
@@ -15,7 +15,7 @@ use crate::strategy::{Registered, Strategy};
 
 pub(super) const ENTRY: Registered = Registered {
     name: "few-shot",
-    about: "the mixture that does best on a few labelled examples",
+    about: "the mixture that does best on a few labelled examples", is_base: false, needs_examples: true,
     build: |settings| Box::new(FewShot::new(settings.few_shot)),
 };
 
@@ -68,7 +68,7 @@ impl FewShot {
 }
 
 impl Strategy for FewShot {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         ENTRY.name
     }
 
@@ -100,10 +100,14 @@ fn search(config: &FewShotConfig, pool: &ExpertPool, oracle: &mut dyn Oracle) ->
         Coefficients::PerLayer => pool.layers() * pool.len(),
     };
     let outcome = maximise(&config.search, dims, config.seed, |population| {
-        oracle.fitness(&population.iter().map(mixture).collect::<Vec<_>>(), &tuning)
+        let worth = oracle.fitness(&population.iter().map(mixture).collect::<Vec<_>>(), &tuning)?;
+        match worth.len() {
+            found if found == population.len() => Ok(worth),
+            found => Err(DispatchError::Answers { found, expected: population.len() }),
+        }
     })?;
     let finds = outcome.best.iter().take(config.finalists).map(|candidate| &candidate.point).chain([&outcome.mean]);
-    let finalists = finalists(pool, finds.map(mixture));
+    let finalists = finalists(pool, finds.map(mixture))?;
     decide(finalists, |mixtures| oracle.fitness(mixtures, &held_out))
 }
 
@@ -116,11 +120,16 @@ fn mixture_of(coefficients: Coefficients, point: &[f32], experts: usize) -> Mixt
 }
 
 /// Base, experts and finds, the plainest first.
-fn finalists(pool: &ExpertPool, finds: impl Iterator<Item = Mixture>) -> Vec<(String, Mixture)> {
-    let base = (BASE.to_owned(), Mixture::base(pool.len()));
-    let single = |(index, name): (usize, &str)| (name.to_owned(), Mixture::one_hot(index, pool.len()));
-    let singles: Vec<_> = pool.names().into_iter().enumerate().map(single).collect();
-    [base].into_iter().chain(singles).chain(finds.map(|find| (MIXTURE.to_owned(), find))).collect()
+fn finalists(
+    pool: &ExpertPool,
+    finds: impl Iterator<Item = Mixture>,
+) -> Result<Vec<(String, Mixture)>, DispatchError> {
+    let mut all = vec![(BASE.to_owned(), Mixture::base(pool.len()))];
+    for (index, name) in pool.names().into_iter().enumerate() {
+        all.push((name.to_owned(), Mixture::one_hot(index, pool.len())?));
+    }
+    all.extend(finds.map(|find| (MIXTURE.to_owned(), find)));
+    Ok(all)
 }
 
 /// The finalist with the greatest fitness; of equal ones the plainest. Its scores are the rewards, the best of all
@@ -131,7 +140,9 @@ fn decide(
 ) -> Result<Choice, DispatchError> {
     let (labels, mixtures): (Vec<String>, Vec<Mixture>) = finalists.into_iter().unzip();
     let worth = fitness(&mixtures)?;
-    assert_eq!(worth.len(), mixtures.len(), "an oracle values every mixture");
+    if worth.len() != mixtures.len() {
+        return Err(DispatchError::Answers { found: worth.len(), expected: mixtures.len() });
+    }
     let best = (1..worth.len()).fold(0, |best, next| if worth[next] > worth[best] { next } else { best });
     let mut scores: Vec<(String, f32)> = Vec::new();
     for (label, worth) in labels.iter().zip(&worth) {

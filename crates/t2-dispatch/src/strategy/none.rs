@@ -7,14 +7,14 @@ use crate::query::{Choice, Query};
 use crate::strategy::{Registered, Strategy};
 
 pub(super) const ENTRY: Registered =
-    Registered { name: "none", about: "the base model, whatever the prompt", build: |_| Box::new(NoExperts) };
+    Registered { name: "none", about: "the base model, whatever the prompt", is_base: true, needs_examples: false, build: |_| Box::new(NoExperts) };
 
 /// The base model for every query.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoExperts;
 
 impl Strategy for NoExperts {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         ENTRY.name
     }
 
@@ -24,6 +24,6 @@ impl Strategy for NoExperts {
         pool: &ExpertPool,
         _: &mut dyn Oracle,
     ) -> Result<Vec<Choice>, DispatchError> {
-        Ok(queries.iter().map(|_| pool.choice(None, vec![])).collect())
+        queries.iter().map(|_| Ok(pool.choice(None, vec![])?)).collect()
     }
 }

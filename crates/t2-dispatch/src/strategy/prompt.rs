@@ -7,14 +7,14 @@ use crate::query::{Choice, Query};
 use crate::strategy::{Registered, Strategy, topic};
 
 pub(super) const ENTRY: Registered =
-    Registered { name: "prompt", about: "the base model names the topic", build: |_| Box::new(PromptBased) };
+    Registered { name: "prompt", about: "the base model names the topic", is_base: false, needs_examples: false, build: |_| Box::new(PromptBased) };
 
 /// The expert of the topic that the base model finds most likely; the base model for `other`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PromptBased;
 
 impl Strategy for PromptBased {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         ENTRY.name
     }
 
@@ -24,6 +24,6 @@ impl Strategy for PromptBased {
         pool: &ExpertPool,
         oracle: &mut dyn Oracle,
     ) -> Result<Vec<Choice>, DispatchError> {
-        topic::choose(queries, pool, (oracle, Reader::Base))
+        topic::choose(queries, pool, oracle, Reader::Base)
     }
 }

@@ -1,6 +1,6 @@
 //! The question for the topic: `argmax_o log p(o | question)` over the names of the experts and [`OTHER`].
 
-use t2_model::chat::topic_question;
+use t2_chat::topic_question;
 
 use crate::error::DispatchError;
 use crate::oracle::{Oracle, Reader};
@@ -11,26 +11,30 @@ use crate::query::{Choice, OTHER, Query};
 pub(super) fn choose(
     queries: &[Query],
     pool: &ExpertPool,
-    (oracle, reader): (&mut dyn Oracle, Reader),
+    oracle: &mut dyn Oracle,
+    reader: Reader,
 ) -> Result<Vec<Choice>, DispatchError> {
     let names = pool.names();
     let questions: Vec<String> = queries.iter().map(|query| topic_question(&names, &query.text())).collect();
     let options: Vec<&str> = names.iter().copied().chain([OTHER]).collect();
     let likelihoods = oracle.classify(&questions, &options, reader)?;
-    assert_eq!(likelihoods.len(), queries.len(), "an oracle answers every question");
-    Ok(likelihoods.iter().map(|likelihoods| most_likely(pool, &options, likelihoods)).collect())
+    let answers = likelihoods.iter().map(Vec::len).chain([likelihoods.len()]);
+    let expected = std::iter::repeat_n(options.len(), likelihoods.len()).chain([queries.len()]);
+    match answers.zip(expected).find(|(found, expected)| found != expected) {
+        Some((found, expected)) => Err(DispatchError::Answers { found, expected }),
+        None => likelihoods.iter().map(|likelihoods| most_likely(pool, &options, likelihoods)).collect(),
+    }
 }
 
 /// The expert whose name is the most likely of `options`; of equal ones the first.
-fn most_likely(pool: &ExpertPool, options: &[&str], log_likelihoods: &[f32]) -> Choice {
-    assert_eq!(log_likelihoods.len(), options.len(), "an oracle weighs every option");
+fn most_likely(pool: &ExpertPool, options: &[&str], log_likelihoods: &[f32]) -> Result<Choice, DispatchError> {
     let better = |best: usize, next: usize| if log_likelihoods[next] > log_likelihoods[best] { next } else { best };
     let number = |option: &usize| !log_likelihoods[*option].is_nan();
     // A model that gives no numbers at all has named no topic.
     let best = (0..options.len()).filter(number).reduce(better).unwrap_or(pool.len());
     let probabilities = softmax(log_likelihoods);
     let scores = options.iter().map(|&option| option.to_owned()).zip(probabilities).collect();
-    pool.choice((best < pool.len()).then_some(best), scores)
+    Ok(pool.choice((best < pool.len()).then_some(best), scores)?)
 }
 
 /// Probability of each option, given that one of them is the answer.

@@ -2,8 +2,8 @@
 
 use t2_dispatch::strategy::{Classifier, NoExperts, PromptBased};
 use t2_dispatch::{Query, Reader, Strategy};
-use t2_model::chat::Message;
-use t2_model::mix::Mixture;
+use t2_chat::Message;
+use t2_model::adapter::Mixture;
 
 use crate::scripted::{Scripted, pool};
 

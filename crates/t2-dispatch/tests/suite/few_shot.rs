@@ -3,7 +3,7 @@
 use t2_dispatch::cross_entropy::CrossEntropy;
 use t2_dispatch::strategy::{Coefficients, FewShot, FewShotConfig};
 use t2_dispatch::{Choice, Query, Strategy};
-use t2_model::mix::Mixture;
+use t2_model::adapter::Mixture;
 
 use crate::scripted::{Scripted, Worth, pool};
 

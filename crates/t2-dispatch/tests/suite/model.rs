@@ -7,11 +7,11 @@ use t2_dispatch::strategy::{Classifier, FewShot, NoExperts, PromptBased};
 use t2_dispatch::{
     Choice, DispatchError, ExpertPool, Labelled, ModelOracle, Oracle, Query, Reader, Shot, Strategy, two_pass,
 };
-use t2_model::chat::Message;
+use t2_chat::Message;
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::generate::{FinishReason, GenerateConfig, generate};
-use t2_model::mix::{Mix, Mixture};
-use t2_model::sample::Sampling;
+use t2_model::adapter::{Active, Mixture};
+use t2_model::generate::Sampling;
 
 use crate::tiny::Tiny;
 
@@ -71,8 +71,8 @@ fn assert_near(found: &[f32], expected: &[f32]) {
 fn logits(tiny: &Tiny, prompt: &[i64], mixtures: &[Mixture]) -> Vec<f32> {
     let rows = mixtures.len();
     let tokens = TensorData::new(prompt.repeat(rows), [rows, prompt.len()]);
-    let mix = tiny.pool.bank().rows(mixtures);
-    let logits = tiny.model.forward(Tensor::from_data(tokens, &Device::flex()), None, Mix::Rows(&mix));
+    let active = tiny.pool.bank().rows(mixtures);
+    let logits = tiny.model.forward(Tensor::from_data(tokens, &Device::flex()), None, Active::Rows(&active));
     logits.into_data().iter::<f32>().collect()
 }
 
@@ -113,14 +113,14 @@ fn no_expert_is_the_base_model_bit_for_bit() {
     let passes = two_pass(&mut NoExperts, &queries(3), oracle, GO_ON).unwrap();
     let prompts: Vec<Vec<u32>> =
         queries(3).iter().map(|query| tiny.tokenizer.encode_chat(&query.prompt).unwrap()).collect();
-    let base = generate(&tiny.model, &prompts, &[0; 3], (Mix::Base, &oracle.generate), GO_ON).unwrap();
+    let base = generate(&tiny.model, &prompts, &[0; 3], (Active::Base, &oracle.generate), GO_ON).unwrap();
     for (answer, base) in passes.answers.iter().zip(base) {
         assert_eq!(answer.completion.ids, base.ids);
         assert_eq!(answer.completion.logprobs, base.logprobs);
     }
     let prompt = [40, 41, 42];
     let tokens = Tensor::from_data([prompt], &Device::flex());
-    let base: Vec<f32> = tiny.model.forward(tokens, None, Mix::Base).into_data().iter::<f32>().collect();
+    let base: Vec<f32> = tiny.model.forward(tokens, None, Active::Base).into_data().iter::<f32>().collect();
     assert_eq!(logits(&tiny, &prompt, &[Mixture::base(3)]), base);
 }
 

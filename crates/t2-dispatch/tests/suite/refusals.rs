@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use t2_dispatch::strategy::{Classifier, FewShot, NoExperts, PromptBased};
 use t2_dispatch::{DispatchError, ExpertPool, Labelled, ModelOracle, Query, Shot, Strategy, two_pass};
-use t2_model::chat::Message;
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_chat::Message;
+use t2_model::adapter::{Expert, ExpertInfo};
 
 use crate::tiny::{BASE_MODEL, Tiny, decoder, expert};
 

@@ -1,8 +1,8 @@
 //! An oracle that says what a test tells it to, and remembers what it was asked.
 
 use t2_dispatch::{DispatchError, ExpertPool, Fitness, Oracle, Reader};
-use t2_model::expert::{Expert, ExpertInfo};
-use t2_model::mix::Mixture;
+use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::adapter::Mixture;
 
 use crate::tiny::{BASE_MODEL, decoder};
 

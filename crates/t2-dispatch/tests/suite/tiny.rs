@@ -7,13 +7,13 @@ use burn::module::Module;
 use burn::prelude::*;
 use t2_dispatch::{ExpertPool, ModelOracle};
 use t2_linalg::HostSvd;
-use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
 use t2_model::decoder::Decoder;
 use t2_model::decomposition::{Decomposition, Targets};
-use t2_model::expert::{Expert, ExpertInfo, Hash};
+use t2_model::adapter::{Expert, ExpertInfo, Hash};
 use t2_model::generate::GenerateConfig;
-use t2_model::sample::Sampling;
-use t2_model::tokenizer::Tokenizer;
+use t2_model::generate::Sampling;
+use t2_model::text::Tokenizer;
 
 /// The base model of the experts.
 pub(crate) const BASE_MODEL: Hash = Hash([7; 32]);
@@ -35,7 +35,7 @@ impl Tiny {
         let experts = names.iter().enumerate().map(|(index, name)| expert(&model, name, index)).collect();
         let pool = ExpertPool::new(&model, &BASE_MODEL, experts)?;
         let texts = ["Tom has 4 apples. He buys 3 more.", "def f(x): return x + 1", "math code reason other"];
-        let tokenizer = t2_model::bpe::train(texts.into_iter().cycle().take(60), 300, &["<|end|>"])?;
+        let tokenizer = t2_model::text::bpe::train(texts.into_iter().cycle().take(60), 300, &["<|end|>"])?;
         Ok(Self { model, tokenizer: Tokenizer::new(tokenizer), pool })
     }
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Architecture, Keys, bad, missing};
-use crate::checkpoint::{GenerationConfig, LoadError};
-use crate::config::{DecoderConfig, RopeConfig, RopeScaling};
+use crate::checkpoint::LoadError;
+use crate::decoder::{AttentionConfig, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
 
 /// `LlamaForCausalLM`.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ const DEFAULT_RMS_EPS: f64 = 1e-6;
 /// What transformers assumes when the key is absent.
 const DEFAULT_MAX_SEQ_LEN: usize = 2048;
 
-const KEY_MAP: &[(&str, &str)] = &[
+const NAMES: &[(&str, &str)] = &[
     ("model.embed_tokens.weight", "embed.weight"),
     ("model.layers.{}.input_layernorm.weight", "blocks.{}.attn_norm.gamma"),
     ("model.layers.{}.self_attn.q_proj.weight", "blocks.{}.attn.q.weight"),
@@ -44,6 +44,10 @@ impl Architecture for Llama {
         "LlamaForCausalLM"
     }
 
+    fn model_type(&self) -> &'static str {
+        "llama"
+    }
+
     fn config(&self, json: &Value) -> Result<DecoderConfig, LoadError> {
         let keys = Keys(json);
         if let Some(other) = keys.string("hidden_act")?.filter(|&name| name != "silu" && name != "swish") {
@@ -55,25 +59,50 @@ impl Architecture for Llama {
         if !heads.is_multiple_of(kv_heads) {
             return Err(bad("num_key_value_heads", kv_heads, format!("a divisor of num_attention_heads, {heads}")));
         }
-        Ok(DecoderConfig {
-            vocab: keys.required("vocab_size")?,
-            d_model,
-            d_hidden: keys.required("intermediate_size")?,
-            layers: keys.required("num_hidden_layers")?,
+        let attention = AttentionConfig {
             heads,
             kv_heads,
             head_dim: head_dim(&keys, d_model, heads)?,
+            bias: keys.flag("attention_bias")?,
+        };
+        Ok(DecoderConfig {
+            vocab: keys.required("vocab_size")?,
+            d_model,
+            layers: keys.required("num_hidden_layers")?,
             max_seq_len: keys.count("max_position_embeddings")?.unwrap_or(DEFAULT_MAX_SEQ_LEN),
-            rms_eps: keys.number("rms_norm_eps")?.unwrap_or(DEFAULT_RMS_EPS),
-            tied_head: keys.flag("tie_word_embeddings")?,
-            attention_bias: keys.flag("attention_bias")?,
-            mlp_bias: keys.flag("mlp_bias")?,
+            attention,
+            mlp: MlpConfig { d_hidden: keys.required("intermediate_size")?, bias: keys.flag("mlp_bias")? },
+            norm: NormConfig { eps: keys.number("rms_norm_eps")?.unwrap_or(DEFAULT_RMS_EPS) },
             rope: rope(&keys)?,
+            tied_head: keys.flag("tie_word_embeddings")?,
         })
     }
 
-    fn key_map(&self) -> &'static [(&'static str, &'static str)] {
-        KEY_MAP
+    fn to_json(&self, config: &DecoderConfig) -> Value {
+        let DecoderConfig { attention, mlp, .. } = config;
+        json!({
+            "architectures": [self.hf_name()],
+            "model_type": self.model_type(),
+            "dtype": "float32",
+            "hidden_act": "silu",
+            "vocab_size": config.vocab,
+            "hidden_size": config.d_model,
+            "intermediate_size": mlp.d_hidden,
+            "num_hidden_layers": config.layers,
+            "num_attention_heads": attention.heads,
+            "num_key_value_heads": attention.kv_heads,
+            "head_dim": attention.head_dim,
+            "max_position_embeddings": config.max_seq_len,
+            "rms_norm_eps": config.norm.eps,
+            "tie_word_embeddings": config.tied_head,
+            "attention_bias": attention.bias,
+            "mlp_bias": mlp.bias,
+            "rope_parameters": rope_json(&config.rope),
+        })
+    }
+
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        NAMES
     }
 }
 
@@ -120,43 +149,23 @@ fn rope(keys: &Keys<'_>) -> Result<RopeConfig, LoadError> {
     Ok(RopeConfig { theta, scaling })
 }
 
-/// The `config.json` that [`Llama::config`] and transformers read back, in the newer spelling.
-pub(crate) fn to_json(config: &DecoderConfig, generation: &GenerationConfig) -> Value {
-    let mut rope = json!({ "rope_type": "default", "rope_theta": config.rope.theta });
-    match config.rope.scaling {
+/// Rotary encoding in the newer spelling.
+fn rope_json(rope: &RopeConfig) -> Value {
+    let mut json = json!({ "rope_type": "default", "rope_theta": rope.theta });
+    match rope.scaling {
         RopeScaling::None => {}
         RopeScaling::Linear { factor } => {
-            rope["rope_type"] = "linear".into();
-            rope["factor"] = factor.into();
+            json["rope_type"] = "linear".into();
+            json["factor"] = factor.into();
         }
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_seq_len } => {
-            rope["rope_type"] = "llama3".into();
-            rope["factor"] = factor.into();
-            rope["low_freq_factor"] = low_freq_factor.into();
-            rope["high_freq_factor"] = high_freq_factor.into();
-            rope["original_max_position_embeddings"] = original_max_seq_len.into();
+            json["rope_type"] = "llama3".into();
+            json["factor"] = factor.into();
+            json["low_freq_factor"] = low_freq_factor.into();
+            json["high_freq_factor"] = high_freq_factor.into();
+            json["original_max_position_embeddings"] = original_max_seq_len.into();
         }
     }
-    let mut json = json!({
-        "architectures": [Llama.hf_name()],
-        "model_type": "llama",
-        "dtype": "float32",
-        "hidden_act": "silu",
-        "vocab_size": config.vocab,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_hidden,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.max_seq_len,
-        "rms_norm_eps": config.rms_eps,
-        "tie_word_embeddings": config.tied_head,
-        "attention_bias": config.attention_bias,
-        "mlp_bias": config.mlp_bias,
-        "rope_parameters": rope,
-    });
-    generation.write_token_ids(&mut json);
     json
 }
 
@@ -176,16 +185,16 @@ mod tests {
     #[test]
     fn absent_keys_mean_what_transformers_assumes() {
         let config = Llama.config(&with(&json!({ "head_dim": null }))).unwrap();
-        assert_eq!((config.kv_heads, config.head_dim, config.max_seq_len), (4, 6, 2048));
+        assert_eq!((config.attention.kv_heads, config.attention.head_dim, config.max_seq_len), (4, 6, 2048));
         assert_eq!(config.rope, RopeConfig { theta: 10_000.0, scaling: RopeScaling::None });
-        assert!(!config.tied_head && !config.attention_bias && !config.mlp_bias);
+        assert!(!config.tied_head && !config.attention.bias && !config.mlp.bias);
     }
 
     #[track_caller]
     fn check_rope(extra: &Value, theta: f64, scaling: RopeScaling) {
         let config = Llama.config(&with(extra)).unwrap();
         assert_eq!(config.rope, RopeConfig { theta, scaling });
-        let again = Llama.config(&to_json(&config, &GenerationConfig::default())).unwrap();
+        let again = Llama.config(&Llama.to_json(&config)).unwrap();
         assert_eq!(config, again, "written and read back");
     }
 

@@ -68,6 +68,28 @@ pub enum LoadError {
         /// Shape that follows from `config.json`.
         expected: Vec<usize>,
     },
+    /// A tensor is stored that the family knows and the config does not ask for.
+    #[error(
+        "tensor `{name}` is stored, but config.json says the model has none (biases, or more layers than it says); the \
+         config and the weights are of different models"
+    )]
+    SurplusTensor {
+        /// Hugging Face name.
+        name: String,
+    },
+    /// A weight is not a finite number in the type it is loaded as.
+    #[error(
+        "tensor `{name}` holds {value} as {dtype}; the file is damaged, or its numbers are too large for {dtype} (load \
+         it as f32)"
+    )]
+    NotFinite {
+        /// Hugging Face name.
+        name: String,
+        /// The number.
+        value: f32,
+        /// The type of the weights in memory.
+        dtype: &'static str,
+    },
     /// A tensor is not a plain float.
     #[error("tensor `{name}` is stored as {found}, expected F32, F16 or BF16; use a checkpoint that is not quantized")]
     WrongDtype {

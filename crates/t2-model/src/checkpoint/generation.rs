@@ -12,7 +12,7 @@ const FILE: &str = "generation_config.json";
 /// Special tokens of a checkpoint and the sampling its authors suggest.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct GenerationConfig {
+pub struct GenerationDefaults {
     /// Tokens that end a completion.
     #[serde(rename = "eos_token_id", deserialize_with = "one_or_many")]
     pub eos: Vec<u32>,
@@ -32,7 +32,7 @@ pub struct GenerationConfig {
     pub do_sample: Option<bool>,
 }
 
-impl GenerationConfig {
+impl GenerationDefaults {
     /// What `generation_config.json` says, completed by the token ids of `config`, the parsed `config.json`.
     pub(crate) fn read(dir: &Path, config: &Value) -> Result<Self, LoadError> {
         let own = if dir.join(FILE).exists() { read_json(dir, FILE)? } else { json!({}) };

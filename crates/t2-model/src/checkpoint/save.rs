@@ -1,31 +1,44 @@
 //! Writing a decoder as a checkpoint that transformers reads.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::tensors::{arrange, in_layout};
-use super::{CONFIG, GenerationConfig, SaveError, layout};
-use crate::architecture::{Llama, llama, their_name};
-use crate::decoder::{CausalLm, Decoder};
+use super::{CONFIG, GenerationDefaults, SaveError};
+use crate::architecture::{Architecture, Source};
+use crate::decoder::Decoder;
 use crate::files::write_atomically;
+use crate::hash::Hash;
 use crate::paths;
 
-/// Write `model` to `dir` in f32: `model.safetensors`, `generation_config.json`, `config.json`. Equal models give
-/// equal bytes.
+/// Write `model` to `dir` in f32, in the spelling of its family: `model.safetensors`, `generation_config.json`,
+/// `config.json`. Equal models give equal bytes.
 ///
 /// Of a weight under an expert the unadapted base is written: experts are files of their own.
 ///
 /// # Errors
 ///
 /// [`SaveError`] when the disk refuses or the weights do not fit the file format.
-pub fn save(model: &Decoder, generation: &GenerationConfig, dir: &Path) -> Result<(), SaveError> {
-    let mut read = Read { path: paths::Path::default(), tensors: vec![] };
-    model.visit(&mut read);
-    let views = read.tensors.iter().map(|(name, shape, values)| {
+pub fn save(
+    model: &Decoder,
+    architecture: &dyn Architecture,
+    generation: &GenerationDefaults,
+    dir: &Path,
+) -> Result<(), SaveError> {
+    let parameters = parameters_of(model);
+    let mut stored: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+    for source in architecture.sources(model.config()) {
+        let Some((name, values)) = source.names.first().zip(parameters.get(&source.path)) else { continue };
+        let shape = source.stored_shape();
+        let rows = shape.first().copied().unwrap_or(1);
+        let len = shape.iter().product();
+        let (_, whole) = stored.entry(name.clone()).or_insert_with(|| (shape, vec![0.0; len]));
+        source.rows.place(&turned(&source, values.clone()), whole, rows);
+    }
+    let views = stored.iter().map(|(name, (shape, values))| {
         TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map(|view| (name.as_str(), view))
     });
     let views = views.collect::<Result<Vec<_>, _>>()?;
@@ -33,15 +46,44 @@ pub fn save(model: &Decoder, generation: &GenerationConfig, dir: &Path) -> Resul
     let bytes = safetensors::serialize(views, Some(metadata))?;
     write_atomically(&dir.join("model.safetensors"), &bytes)?;
     write_atomically(&dir.join("generation_config.json"), format!("{:#}\n", generation.to_json()).as_bytes())?;
-    let config = llama::to_json(model.config(), generation);
+    let mut config = architecture.to_json(model.config());
+    generation.write_token_ids(&mut config);
     write_atomically(&dir.join(CONFIG), format!("{config:#}\n").as_bytes())?;
     Ok(())
 }
 
-/// Collects Hugging Face name, stored shape and values of every parameter that a checkpoint has.
+/// The hash that the checkpoint of `model` has when it is saved with a tensor for each parameter.
+pub(crate) fn hash_of_model(model: &Decoder) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    let parameters = parameters_of(model);
+    let sources: BTreeMap<_, _> = model.config().parameters().collect();
+    for (path, shape) in sources {
+        let source = Source::plain(path.clone(), shape, path.clone());
+        let values = parameters.get(&path).cloned().unwrap_or_default();
+        hasher.update(format!("{path} {:?} {:?}\n", Dtype::F32, source.stored_shape()).as_bytes());
+        hasher.update(bytemuck::cast_slice(&turned(&source, values)));
+    }
+    hasher.finalize().into()
+}
+
+/// The values of a parameter the way round that they are stored.
+fn turned(source: &Source, values: Vec<f32>) -> Vec<f32> {
+    source.layout.arrange(values, &source.layout.turn(&source.shape))
+}
+
+/// Values of every parameter of the base model by path.
+fn parameters_of(model: &Decoder) -> BTreeMap<String, Vec<f32>> {
+    let wanted = model.config().parameters().map(|(path, _)| path).collect();
+    let mut read = Read { path: paths::Path::default(), wanted, values: BTreeMap::new() };
+    model.visit(&mut read);
+    read.values
+}
+
+/// Collects the values of the parameters that are wanted, by path.
 struct Read {
     path: paths::Path,
-    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    wanted: BTreeSet<String>,
+    values: BTreeMap<String, Vec<f32>>,
 }
 
 impl ModuleVisitor for Read {
@@ -55,11 +97,9 @@ impl ModuleVisitor for Read {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.to_string();
-        let Some(name) = their_name(&Llama, &path) else { return };
-        let layout = layout(&path, D);
-        let shape = in_layout(&param.lazy_shape(), layout);
-        let values: Vec<f32> = param.base().into_data().convert::<f32>().iter::<f32>().collect();
-        let values = arrange(values, &shape, layout);
-        self.tensors.push((name, shape, values));
+        if self.wanted.contains(&path) {
+            let values = param.base().into_data().convert::<f32>().iter::<f32>().collect();
+            self.values.insert(path, values);
+        }
     }
 }

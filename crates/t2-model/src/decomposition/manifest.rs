@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Loss;
 use super::store::Key;
-use crate::expert::Hash;
+use crate::hash::Hash;
 use crate::files::{WriteError, write_atomically};
 
 /// One weight of a decomposed model.

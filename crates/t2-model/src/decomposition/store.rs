@@ -11,8 +11,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Loss;
-use crate::checkpoint::tensors;
-use crate::expert::Hash;
+use crate::format::layout::{Layout, Rows};
+use crate::format::safetensors::{float_dtype, values};
+use crate::hash::Hash;
 use crate::files::{WriteError, write_atomically_with};
 
 /// Name of the one metadata entry: a checksum, a space, and a JSON document.
@@ -109,12 +110,12 @@ fn parse(bytes: &[u8], key: &Key, load: bool) -> Option<Found> {
         return None;
     }
     let header: Header = serde_json::from_str(header).ok()?;
-    let of_type = |view, dtype| tensors::float_dtype(view) == Some(dtype);
+    let of_type = |view, dtype| float_dtype(view) == Some(dtype);
     let is_ours = header.version == VERSION
         && header.weight == key.weight.to_string()
         && [&u, &vt].into_iter().all(|view| of_type(view, key.dtype))
         && of_type(&s, DType::F32);
-    let load_one = |view: &TensorView<'_>| tensors::values(view, tensors::Layout::Same);
+    let load_one = |view: &TensorView<'_>| values(view, &Rows::All, Layout::Same);
     is_ours.then(|| Found {
         key: key.clone(),
         loss: header.loss,

@@ -1,9 +1,12 @@
 //! Which weights of a decoder experts may scale.
 
 use std::fmt;
+use std::ops::BitOr;
 use std::str::FromStr;
 
-use crate::config::DecoderConfig;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::decoder::config::DecoderConfig;
 
 /// Which weights of the decoder are adapted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,17 @@ pub struct Targets {
 impl Targets {
     /// Every matrix of every block.
     pub const ALL: Self = Self { mlp: true, attn: true };
+    /// The feed-forward matrices of every block.
+    pub const MLP: Self = Self { mlp: true, attn: false };
+    /// The attention matrices of every block.
+    pub const ATTN: Self = Self { mlp: false, attn: true };
+    /// No matrix: where a union begins.
+    pub const NONE: Self = Self { mlp: false, attn: false };
+
+    /// The targets that the parameter at `path` belongs to.
+    pub(crate) fn of(path: &str) -> Self {
+        Self { mlp: Self::MLP.matches(path), attn: Self::ATTN.matches(path) }
+    }
 
     /// Whether the parameter at `path` is adapted.
     pub fn matches(&self, path: &str) -> bool {
@@ -28,6 +42,15 @@ impl Targets {
     pub fn num_scales(&self, config: &DecoderConfig) -> usize {
         let adapted = config.parameters().filter(|(path, _)| self.matches(path));
         adapted.filter_map(|(_, shape)| shape.into_iter().min()).sum()
+    }
+}
+
+impl BitOr for Targets {
+    type Output = Self;
+
+    /// What either adapts.
+    fn bitor(self, other: Self) -> Self {
+        Self { mlp: self.mlp || other.mlp, attn: self.attn || other.attn }
     }
 }
 
@@ -60,5 +83,17 @@ impl FromStr for Targets {
             }
         }
         Ok(targets)
+    }
+}
+
+impl Serialize for Targets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }

@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::DType;
 use t2_linalg::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
-use t2_model::checkpoint::{self, Files, GenerationConfig};
-use t2_model::config::DecoderConfig;
-use t2_model::decoder::{CausalLm, Decoder};
+use t2_model::checkpoint::{self, Files, GenerationDefaults};
+use t2_model::architecture::Llama;
+use t2_model::decoder::{AttentionConfig, CausalLm, Decoder, DecoderConfig, MlpConfig};
 use t2_model::decomposition::{
-    self, DecomposeConfig, DecomposeError, Decomposition, FactorType, Progress, Report, Targets,
+    self, DecomposeConfig, DecomposeError, DecomposeOptions, Decomposition, FactorType, Progress, Report, Targets,
 };
-use t2_model::mix::Mix;
+use t2_model::adapter::Active;
 
 use crate::tiny;
 
@@ -27,8 +26,13 @@ const ORTHOGONALITY: f32 = 1e-5;
 /// The folder that a child process of these tests fills.
 const FOLDER: &str = "T2_TEST_FOLDER";
 
+/// Factors that are kept in `dir`.
+fn kept_in(dir: &Path) -> DecomposeOptions<'_> {
+    DecomposeOptions { cache: Some(dir), ..DecomposeOptions::default() }
+}
+
 fn decompose(model: &Decoder, dir: &Path) -> Result<Decomposition, DecomposeError> {
-    Decomposition::of(model, Targets::ALL, &HostSvd::default(), Some(dir), |_| ControlFlow::Continue(()))
+    Decomposition::with(model, Targets::ALL, kept_in(dir), |_| ControlFlow::Continue(()))
 }
 
 fn report(model: &Decoder, dir: &Path) -> Report {
@@ -65,22 +69,41 @@ fn factors_stand_for_their_weights_and_are_found_again() {
 fn factors_from_disk_act_like_fresh_ones() {
     let (model, dir) = (tiny::decoder(1), tempfile::tempdir().unwrap());
     report(&model, dir.path());
-    let cached = model.clone().apply_reparameterization(&decompose(&model, dir.path()).unwrap());
-    let logits = |model: &Decoder| tiny::values(model.forward(tiny::tokens(&[tiny::ids(9, 40, 1)]), None, Mix::Own));
+    let cached = model.clone().adapted(&decompose(&model, dir.path()).unwrap()).unwrap();
+    let logits = |model: &Decoder| tiny::values(model.forward(tiny::tokens(&[tiny::ids(9, 40, 1)]), None, Active::Own));
     assert_eq!(logits(&cached), logits(&tiny::adapted(&model)));
+}
+
+#[test]
+fn factors_are_read_from_the_disk_alone_or_refused() {
+    let (model, dir) = (tiny::decoder(1), tempfile::tempdir().unwrap());
+    let load = |targets| Decomposition::load(&model, targets, dir.path());
+    assert!(matches!(load(Targets::ALL).unwrap_err(), DecomposeError::NotCached { found: 0, total: 14, .. }));
+    Decomposition::with(&model, Targets::MLP, kept_in(dir.path()), |_| ControlFlow::Continue(())).unwrap();
+    let some = load(Targets::ALL).unwrap_err();
+    assert!(matches!(some, DecomposeError::NotCached { total: 14, .. }), "{some}");
+    let mlp = load(Targets::MLP).unwrap();
+    assert_eq!((mlp.report.matrices, mlp.report.cached), (6, 6));
+}
+
+#[test]
+fn factors_of_another_model_are_refused() {
+    let (one, two) = (tiny::decoder(1), tiny::decoder(2));
+    let factors = Decomposition::of(&one, Targets::ALL).unwrap();
+    let error = two.clone().adapted(&factors).unwrap_err();
+    assert_eq!((error.factors, error.model), (one.base_hash(), two.base_hash()));
+    assert!(two.trainable(&factors).is_err() && one.adapted(&factors).is_ok());
 }
 
 #[test]
 fn equal_weights_share_a_file_and_targets_choose() {
     let (model, dir) = (tiny::decoder(1), tempfile::tempdir().unwrap());
-    let some = |targets| {
-        Decomposition::of(&model, targets, &HostSvd::default(), Some(dir.path()), |_| ControlFlow::Continue(()))
-    };
-    let mlp = some(Targets { mlp: true, attn: false }).unwrap();
+    let some = |targets| Decomposition::with(&model, targets, kept_in(dir.path()), |_| ControlFlow::Continue(()));
+    let mlp = some(Targets::MLP).unwrap();
     assert!(mlp.paths().all(|path| path.contains(".mlp.")) && mlp.paths().count() == 6);
     let all = report(&model, dir.path());
     assert_eq!((all.matrices, all.cached), (14, 6));
-    let none = some(Targets { mlp: false, attn: false }).unwrap_err();
+    let none = some(Targets::NONE).unwrap_err();
     assert!(matches!(none, DecomposeError::NoTargets { .. }));
 }
 
@@ -122,7 +145,7 @@ fn an_interrupted_run_goes_on_where_it_stopped() {
         seen.push((progress.done, progress.total));
         ControlFlow::Break(())
     };
-    let stopped = Decomposition::of(&model, Targets::ALL, &HostSvd::default(), Some(dir.path()), stop_at_once);
+    let stopped = Decomposition::with(&model, Targets::ALL, kept_in(dir.path()), stop_at_once);
     let Err(DecomposeError::Interrupted { done, total: 14 }) = stopped else { panic!("{stopped:?}") };
     assert_eq!(seen, [(done, 14)]);
     assert!(done > 0 && done < 14);
@@ -152,7 +175,7 @@ fn a_weight_that_is_not_finite_is_named_and_the_others_of_its_batch_are_kept() {
 #[test]
 fn a_checkpoint_on_disk_gives_the_factors_of_the_model_it_loads_as() {
     let folder = tempfile::tempdir().unwrap();
-    checkpoint::save(&tiny::decoder(1), &GenerationConfig::default(), folder.path()).unwrap();
+    checkpoint::save(&tiny::decoder(1), &Llama, &GenerationDefaults::default(), folder.path()).unwrap();
     let device = Device::flex();
     let from_disk = |dtype, factors, cache: &Path| {
         let files = Files::open(folder.path()).unwrap();
@@ -212,8 +235,9 @@ fn a_folder_that_cannot_be_written_is_named_and_ends_the_work() {
     let file = dir.path().join("file");
     std::fs::write(&file, "in the way").unwrap();
     let solver = Counting::default();
+    let options = DecomposeOptions { solver: Some(&solver), ..kept_in(&file) };
     let keep_on = |_| ControlFlow::Continue(());
-    let error = Decomposition::of(&tiny::decoder(1), Targets::ALL, &solver, Some(&file), keep_on).unwrap_err();
+    let error = Decomposition::with(&tiny::decoder(1), Targets::ALL, options, keep_on).unwrap_err();
     assert!(matches!(error, DecomposeError::Write(_)));
     assert!(error.to_string().contains(&file.display().to_string()), "{error}");
     // One was being written and one was on its way.
@@ -222,7 +246,9 @@ fn a_folder_that_cannot_be_written_is_named_and_ends_the_work() {
 
 /// A model that takes a moment: 28 matrices in four batches.
 fn larger() -> Decoder {
-    tiny::shaped(&DecoderConfig { d_model: 192, d_hidden: 384, layers: 4, head_dim: 48, ..tiny::config() }, 2)
+    let attention = AttentionConfig { head_dim: 48, ..tiny::config().attention };
+    let mlp = MlpConfig { d_hidden: 384, ..tiny::config().mlp };
+    tiny::shaped(&DecoderConfig { d_model: 192, layers: 4, attention, mlp, ..tiny::config() }, 2)
 }
 
 /// Not a test of its own: what the child processes of the tests below run.

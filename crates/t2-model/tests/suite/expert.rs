@@ -1,14 +1,14 @@
 //! Expert files: what goes in comes out, and nothing else is let in.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::module::Module;
 use safetensors::tensor::{Dtype, TensorView};
-use t2_linalg::HostSvd;
 use t2_model::decomposition::{Decomposition, Targets};
-use t2_model::expert::{Expert, ExpertError, ExpertInfo, Hash};
+use t2_model::Hash;
+use t2_model::adapter::expert::Parametrization;
+use t2_model::adapter::{Expert, ExpertError, ExpertInfo};
+use t2_model::decoder::CausalLm;
 
 use crate::tiny;
 
@@ -37,13 +37,13 @@ fn a_model_gives_back_the_expert_it_was_given() {
     let model = tiny::adapted(&tiny::decoder(1));
     let expert = expert();
     let adapted = expert.apply_to(model.clone()).unwrap();
-    assert_eq!(Expert::from_model(&adapted, expert.info.clone()), expert);
+    assert_eq!(Expert::from_model(&adapted, expert.info.clone()).unwrap(), expert);
     assert_eq!(expert.num_params(), Targets::ALL.num_scales(&tiny::config()));
     // What an expert does not name goes back to one.
     let mut z = scales(&expert);
     z.retain(|path, _| path.contains(".mlp."));
-    let partial = Expert::new(z, ExpertInfo::default()).apply_to(adapted).unwrap();
-    let partial = Expert::from_model(&partial, ExpertInfo::default());
+    let partial = Expert::new(z, expert.info.clone()).unwrap().apply_to(adapted).unwrap();
+    let partial = Expert::from_model(&partial, expert.info.clone()).unwrap();
     for (path, z) in partial.iter() {
         assert_eq!(z == expert.z(path).unwrap(), path.contains(".mlp."), "{path}");
         assert!(path.contains(".mlp.") || z.iter().all(|&z| z == 1.0), "{path}");
@@ -53,26 +53,27 @@ fn a_model_gives_back_the_expert_it_was_given() {
 #[test]
 fn an_expert_of_another_base_model_is_refused() {
     let expert = expert();
-    expert.check_base(&tiny::BASE_MODEL).unwrap();
+    let base = tiny::decoder(1).base_hash();
+    expert.check_base(&base).unwrap();
     let error = expert.check_base(&Hash([8; 32])).unwrap_err();
     assert!(matches!(error, ExpertError::OtherBase { .. }));
     let said = error.to_string();
-    assert!(said.contains("expert-9") && said.contains(&"07".repeat(32)) && said.contains(&"08".repeat(32)), "{said}");
+    assert!(said.contains("expert-9") && said.contains(&base.to_string()) && said.contains(&"08".repeat(32)), "{said}");
+    let other = tiny::adapted(&tiny::decoder(2));
+    assert!(matches!(expert.apply_to(other).unwrap_err(), ExpertError::OtherBase { .. }));
 }
 
 #[test]
 fn an_expert_of_other_weights_is_refused() {
     let base = tiny::decoder(1);
-    let mlp = Targets { mlp: true, attn: false };
-    let keep_on = |_| ControlFlow::Continue(());
-    let decomposition = Decomposition::of(&base, mlp, &HostSvd::default(), None, keep_on).unwrap();
-    let error = expert().apply_to(base.apply_reparameterization(&decomposition)).unwrap_err();
+    let decomposition = Decomposition::of(&base, Targets::MLP).unwrap();
+    let error = expert().apply_to(base.adapted(&decomposition).unwrap()).unwrap_err();
     let ExpertError::UnknownTarget { target, targets, .. } = &error else { panic!("{error}") };
-    assert_eq!((target.as_str(), targets.as_str()), ("blocks.0.attn.k.weight", "mlp,attn"));
+    assert_eq!((target.as_str(), *targets), ("blocks.0.attn.k.weight", Targets::ALL));
 
     let mut z = scales(&expert());
     z.get_mut("blocks.1.mlp.up.weight").unwrap().pop();
-    let short = Expert::new(z, ExpertInfo::default());
+    let short = Expert::new(z, expert().info).unwrap();
     let error = short.apply_to(tiny::adapted(&tiny::decoder(1))).unwrap_err();
     assert!(matches!(error, ExpertError::OtherRank { found: 23, expected: 24, .. }), "{error}");
 }
@@ -103,12 +104,14 @@ fn what_is_no_expert_is_refused() {
     expert().save(&path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     for len in [0, 7, 8, 60, bytes.len() / 2, bytes.len() - 1] {
-        check_malformed(&bytes[..len], "`t2 train` writes experts");
+        check_malformed(&bytes[..len], "is not an expert file");
     }
     check_malformed(b"{\"not\": \"safetensors, but long enough to look into\"}", "");
     check_malformed(&safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None).unwrap(), "t2_expert");
     check_malformed(&file(Dtype::F32, &[4], "{\"name\": 3}"), "t2_expert");
-    let info = serde_json::to_string(&ExpertInfo::default()).unwrap();
+    let info = serde_json::to_string(&expert().info).unwrap();
+    check_malformed(&file(Dtype::F32, &[4], &info.replace("scale", "lora")), "unknown variant `lora`, expected `scale`");
+    check_malformed(&file(Dtype::F32, &[4], &info.replace("mlp,attn", "head")), "`head` is no target");
     check_malformed(&file(Dtype::F16, &[4], &info), "F16 [4]");
     check_malformed(&file(Dtype::F32, &[2, 2], &info), "F32 [2, 2]");
     let missing = Expert::load(Path::new("no/such/expert.safetensors")).unwrap_err();
@@ -122,9 +125,9 @@ fn the_hash_is_that_of_what_an_expert_does() {
     let changed = |change: fn(&mut BTreeMap<String, Vec<f32>>, &mut ExpertInfo)| {
         let (mut z, mut info) = (scales(&expert), expert.info.clone());
         change(&mut z, &mut info);
-        Expert::new(z, info).hash()
+        Expert::new(z, info).unwrap().hash()
     };
-    let same = changed(|_, info| *info = ExpertInfo { base_model: info.base_model.clone(), ..ExpertInfo::default() });
+    let same = changed(|_, info| (info.name, info.training) = ("other".to_owned(), "otherwise".to_owned()));
     assert_eq!(same, expert.hash());
     let others = [
         changed(|z, _| z.values_mut().next().unwrap()[3] += 1e-6),
@@ -133,8 +136,55 @@ fn the_hash_is_that_of_what_an_expert_does() {
             z.insert("blocks.0.attn.a.weight".to_owned(), first);
         }),
         changed(|z, _| drop(z.pop_first())),
-        changed(|_, info| info.base_model = "another".to_owned()),
+        changed(|_, info| info.base_model = Hash([8; 32])),
     ];
     assert!(others.iter().all(|other| *other != expert.hash()));
     assert_eq!(expert.hash().short(), expert.hash().to_string()[..8]);
+}
+
+#[test]
+fn scales_that_are_no_numbers_are_refused() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let (mut z, info) = (scales(&expert()), expert().info);
+        z.get_mut("blocks.1.mlp.up.weight").unwrap()[3] = value;
+        let error = Expert::new(z, info).unwrap_err();
+        assert!(matches!(error, ExpertError::NotFinite { index: 3, .. }), "{error}");
+        let bytes = [1.0, value].map(f32::to_le_bytes).concat();
+        let view = TensorView::new(Dtype::F32, vec![2], &bytes).unwrap();
+        let info = serde_json::to_string(&expert().info).unwrap();
+        let metadata = HashMap::from([("t2_expert".to_owned(), info)]);
+        check_malformed(&safetensors::serialize([("z", view)], Some(metadata)).unwrap(), "at 1");
+    }
+}
+
+#[test]
+fn a_model_without_factors_gives_no_expert() {
+    let plain = tiny::decoder(1);
+    let error = Expert::from_model(&plain, ExpertInfo::for_model("none", &plain)).unwrap_err();
+    assert!(matches!(error, ExpertError::NoAdapter { .. }), "{error}");
+}
+
+#[test]
+fn the_model_fills_in_what_an_expert_says_about_itself() {
+    let base = tiny::decoder(1);
+    let mlp = base.clone().adapted(&Decomposition::of(&base, Targets::MLP).unwrap()).unwrap();
+    let info = ExpertInfo::for_model("math", &mlp);
+    assert_eq!((info.name.as_str(), info.targets, info.base_model), ("math", Targets::MLP, base.base_hash()));
+    assert_eq!(info.parametrization, Parametrization::Scale);
+}
+
+#[test]
+fn experts_mix_when_they_belong_together() {
+    let (model, expert) = (tiny::adapted(&tiny::decoder(1)), expert());
+    let other = tiny::expert(&model, 2);
+    assert_eq!(Expert::mix(&[(&expert, 1.0)]).unwrap(), expert);
+    let mixed = Expert::mix(&[(&expert, 0.5), (&other, -1.0)]).unwrap();
+    assert_eq!((mixed.info.name.as_str(), mixed.info.targets), ("0.5*expert-9+-1*expert-2", Targets::ALL));
+    let path = "blocks.0.mlp.up.weight";
+    let expected = 1.0 + 0.5 * (expert.z(path).unwrap()[0] - 1.0) - (other.z(path).unwrap()[0] - 1.0);
+    assert!((mixed.z(path).unwrap()[0] - expected).abs() < 1e-6);
+    assert!(matches!(Expert::mix(&[]), Err(ExpertError::NothingToMix)));
+    assert!(matches!(Expert::mix(&[(&expert, f32::NAN)]), Err(ExpertError::BadWeight { .. })));
+    let foreign = tiny::expert(&tiny::adapted(&tiny::decoder(2)), 3);
+    assert!(matches!(Expert::mix(&[(&expert, 1.0), (&foreign, 1.0)]), Err(ExpertError::OtherBase { .. })));
 }

@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use burn::prelude::*;
 use t2_model::decoder::Decoder;
-use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, generate};
-use t2_model::mix::Mix;
-use t2_model::sample::Sampling;
-use t2_model::score::{Sequences, log_likelihoods};
+use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, generate, generate_with};
+use t2_model::adapter::Active;
+use t2_model::generate::Sampling;
+use t2_model::generate::score::{Sequences, log_likelihoods, option_log_likelihoods};
 
 use crate::tiny;
 
@@ -26,7 +26,7 @@ fn prompts() -> Vec<Vec<u32>> {
 }
 
 fn complete(prompts: &[Vec<u32>], seeds: &[u64], config: &GenerateConfig) -> Vec<Completion> {
-    generate(&model(), prompts, seeds, (Mix::Base, config), |_, _| ControlFlow::Continue(())).unwrap()
+    generate(&model(), Prompts::new(prompts).seeded(seeds), config).unwrap()
 }
 
 /// Every row of the batch is what it is alone. Returns the rows.
@@ -95,9 +95,8 @@ fn the_limit_may_be_zero_and_may_fill_the_context() {
 #[test]
 fn bad_prompts_are_refused_before_anything_is_generated() {
     let refuse = |prompts: &[Vec<u32>]| {
-        let seeds = vec![0; prompts.len()];
         let no_token = |_, _| unreachable!("nothing may be generated");
-        generate(&model(), prompts, &seeds, (Mix::Base, &GREEDY), no_token).unwrap_err()
+        generate_with(&model(), Prompts::new(prompts), &GREEDY, no_token).unwrap_err()
     };
     assert!(matches!(refuse(&[vec![1], vec![]]), GenerateError::EmptyPrompt { row: 1 }));
     let long = refuse(&[vec![1; 53]]);
@@ -108,17 +107,66 @@ fn bad_prompts_are_refused_before_anything_is_generated() {
 }
 
 #[test]
+fn settings_and_seeds_that_make_no_sense_are_refused() {
+    let prompts = prompts();
+    let refuse = |sampling, seeds: &[u64]| {
+        generate(&model(), Prompts::new(&prompts).seeded(seeds), &GenerateConfig { sampling, ..GREEDY }).unwrap_err()
+    };
+    let cold = refuse(Sampling { temperature: -1.0, ..Sampling::PLAIN }, &[0; 7]);
+    assert!(cold.to_string().contains("temperature is -1"), "{cold}");
+    let narrow = refuse(Sampling { top_p: 0.0, ..Sampling::PLAIN }, &[0; 7]);
+    assert!(narrow.to_string().contains("top_p is 0"), "{narrow}");
+    let few = refuse(Sampling::GREEDY, &[0; 3]);
+    assert!(matches!(few, GenerateError::Seeds { found: 3, expected: 7 }), "{few}");
+}
+
+/// A model with one weight that is no number.
+fn broken(value: f32) -> Decoder {
+    let mut model = model();
+    let head = model.head.as_mut().unwrap();
+    head.weight = head.weight.clone().map(|weight| weight.slice_fill([0..1, 5..6], value));
+    model
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_an_error() {
+    for value in [f32::NAN, f32::INFINITY] {
+        let model = broken(value);
+        let error = generate(&model, Prompts::new(&prompts()), &GREEDY).unwrap_err();
+        assert!(matches!(error, GenerateError::NotFinite { row: 0, step: 0 }), "{error}");
+        let error = log_likelihoods(&model, &[(&[1, 2], &[5])], Active::Base).unwrap_err();
+        assert!(matches!(error, GenerateError::NotFinite { row: 0, .. }), "{error}");
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_scored_are_refused() {
+    let score = |rows: &[(&[u32], &[u32])]| log_likelihoods(&model(), rows, Active::Base).unwrap_err();
+    assert!(matches!(score(&[]), GenerateError::NoRows));
+    assert!(matches!(score(&[(&[1], &[2]), (&[], &[2])]), GenerateError::EmptyPrompt { row: 1 }));
+    assert!(matches!(score(&[(&[1], &[])]), GenerateError::EmptyCompletion { .. }));
+    let options = |prompts: &[&[u32]], options: &[&[u32]]| {
+        option_log_likelihoods(&model(), prompts, options, Active::Base).unwrap_err()
+    };
+    assert!(matches!(options(&[], &[&[1]]), GenerateError::NoRows));
+    assert!(matches!(options(&[&[1]], &[]), GenerateError::NoRows));
+    assert!(matches!(options(&[&[1]], &[&[1], &[]]), GenerateError::EmptyCompletion { row: 1 }));
+    assert!(matches!(options(&[&[]], &[&[1]]), GenerateError::EmptyPrompt { row: 0 }));
+}
+
+#[test]
 fn breaking_off_keeps_what_there_is() {
     let free = complete(&prompts(), &[0; 7], &GREEDY);
     // Row 2 ends by itself in the third step; the caller breaks off at row 4 of the same step.
     let config = GenerateConfig { stop: vec![free[2].ids[2]], ..GREEDY };
     let whole = complete(&prompts(), &[0; 7], &config);
     let mut seen = vec![vec![]; 7];
-    let rows = generate(&model(), &prompts(), &[0; 7], (Mix::Base, &config), |row, id| {
+    let (prompts, seeds) = (prompts(), [0; 7]);
+    let broken = generate_with(&model(), Prompts::new(&prompts).seeded(&seeds), &config, |row, id| {
         seen[row].push(id);
         if row == 4 && seen[row].len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let rows = rows.unwrap();
+    let Err(GenerateError::Interrupted { completions: rows }) = broken else { panic!("{broken:?}") };
     assert_eq!(rows[4].ids.len(), 3);
     for (index, row) in rows.iter().enumerate() {
         assert_eq!(row.ids, seen[index]);
@@ -137,11 +185,11 @@ fn sampled_log_probabilities_are_those_of_scoring() {
     let rows = complete(&prompts, &seeds, &plain);
     let pairs: Vec<(&[u32], &[u32])> =
         prompts.iter().zip(&rows).map(|(prompt, row)| (prompt.as_slice(), row.ids.as_slice())).collect();
-    let sequences = Sequences::new(&pairs, &Device::flex());
-    let chosen = sequences.chosen(sequences.log_softmax(&model(), Mix::Base));
+    let sequences = Sequences::new(&pairs, &Device::flex()).unwrap();
+    let chosen = sequences.chosen(sequences.log_softmax(&model(), Active::Base));
     let [_, seq] = chosen.dims();
     let (chosen, mask) = (tiny::values(chosen), tiny::values(sequences.mask.clone()));
-    let totals = log_likelihoods(&model(), &pairs, Mix::Base).unwrap();
+    let totals = log_likelihoods(&model(), &pairs, Active::Base).unwrap();
     let mut worst = 0.0_f32;
     for (index, row) in rows.iter().enumerate() {
         let columns = index * seq..(index + 1) * seq;

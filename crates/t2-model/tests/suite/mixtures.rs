@@ -1,13 +1,12 @@
 //! Rows of one batch under different mixtures: each is what it would be alone.
 
-use std::ops::ControlFlow;
-
 use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::expert::{Expert, ExpertError, ExpertInfo};
-use t2_model::generate::{Completion, FinishReason, GenerateConfig, generate};
-use t2_model::mix::{Bank, Mix, Mixture};
-use t2_model::sample::Sampling;
-use t2_model::score::{log_likelihoods, option_log_likelihoods};
+use t2_model::adapter::{Expert, ExpertError, ExpertInfo};
+use t2_model::generate::score::{log_likelihoods, option_log_likelihoods};
+use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, generate};
+use t2_model::adapter::{Active, Bank, Mixture, RowScales};
+use t2_model::generate::Sampling;
+use t2_model::adapter::mixture::MixtureError;
 
 use crate::tiny;
 
@@ -30,11 +29,11 @@ impl Bench {
         let experts: Vec<Expert> = (0..3).map(|seed| tiny::expert(&model, seed)).collect();
         let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).unwrap();
         let mixtures = vec![
-            Mixture::one_hot(0, 3),
+            Mixture::one_hot(0, 3).unwrap(),
             Mixture::base(3),
             Mixture::global(vec![0.5, 0.3, 0.2]),
             Mixture::per_layer(vec![vec![1.0, 0.0, 0.0], vec![0.0, 0.4, 0.6]]),
-            Mixture::one_hot(2, 3),
+            Mixture::one_hot(2, 3).unwrap(),
             Mixture::global(vec![-0.3, 0.9, 0.0]),
             Mixture::per_layer(vec![vec![0.0; 3], vec![0.2, 0.0, 0.5]]),
             Mixture::base(3),
@@ -42,8 +41,12 @@ impl Bench {
         Self { model, experts, bank, mixtures }
     }
 
-    fn logits(&self, rows: &[Vec<u32>], mix: Mix<'_>) -> Vec<Vec<f32>> {
-        let logits = tiny::values(self.model.forward(tiny::tokens(rows), None, mix));
+    fn rows(&self) -> RowScales {
+        self.bank.rows(&self.mixtures).unwrap()
+    }
+
+    fn logits(&self, rows: &[Vec<u32>], active: Active<'_>) -> Vec<Vec<f32>> {
+        let logits = tiny::values(self.model.forward(tiny::tokens(rows), None, active));
         logits.chunks(logits.len() / rows.len()).map(<[f32]>::to_vec).collect()
     }
 }
@@ -56,10 +59,10 @@ fn prompts() -> Vec<Vec<u32>> {
 fn a_row_is_what_it_would_be_alone() {
     let bench = Bench::new();
     let rows = prompts();
-    let together = bench.logits(&rows, Mix::Rows(&bench.bank.rows(&bench.mixtures)));
+    let together = bench.logits(&rows, Active::Rows(&bench.rows()));
     for ((row, mixture), together) in rows.into_iter().zip(&bench.mixtures).zip(together) {
-        let mix = bench.bank.rows(std::slice::from_ref(mixture));
-        let alone = bench.logits(&[row], Mix::Rows(&mix)).concat();
+        let scales = bench.bank.rows(std::slice::from_ref(mixture)).unwrap();
+        let alone = bench.logits(&[row], Active::Rows(&scales)).concat();
         let error = tiny::relative_error(&together, &alone);
         assert!(error < SAME_ROW, "{mixture:?}: {error:e}");
     }
@@ -69,15 +72,15 @@ fn a_row_is_what_it_would_be_alone() {
 fn rows_without_an_expert_are_the_base_model_bit_for_bit() {
     let bench = Bench::new();
     let rows = prompts();
-    let base = bench.logits(&rows, Mix::Base);
-    let mixed = bench.logits(&rows, Mix::Rows(&bench.bank.rows(&bench.mixtures)));
+    let base = bench.logits(&rows, Active::Base);
+    let mixed = bench.logits(&rows, Active::Rows(&bench.rows()));
     for ((mixture, base), mixed) in bench.mixtures.iter().zip(&base).zip(&mixed) {
         assert_eq!(mixture.is_base(), base == mixed, "{mixture:?}");
     }
     let all_base = vec![Mixture::base(3); rows.len()];
-    assert_eq!(bench.logits(&rows, Mix::Rows(&bench.bank.rows(&all_base))), base);
+    assert_eq!(bench.logits(&rows, Active::Rows(&bench.bank.rows(&all_base).unwrap())), base);
     for (row, base) in rows.into_iter().zip(base) {
-        let alone = bench.logits(&[row], Mix::Base).concat();
+        let alone = bench.logits(&[row], Active::Base).concat();
         assert!(tiny::relative_error(&base, &alone) < SAME_ROW);
     }
 }
@@ -86,16 +89,16 @@ fn rows_without_an_expert_are_the_base_model_bit_for_bit() {
 fn a_mixed_expert_acts_like_its_row() {
     let bench = Bench::new();
     let rows = prompts();
-    let together = bench.logits(&rows, Mix::Rows(&bench.bank.rows(&bench.mixtures)));
+    let together = bench.logits(&rows, Active::Rows(&bench.rows()));
     let mut compared = 0;
     for (index, mixture) in bench.mixtures.iter().enumerate() {
         if mixture.at(0) != mixture.at(1) {
             continue;
         }
         let parts: Vec<(&Expert, f32)> = bench.experts.iter().zip(mixture.at(0).iter().copied()).collect();
-        let expert = Expert::mix(&parts, ExpertInfo::default());
+        let expert = Expert::mix(&parts).unwrap();
         let own = expert.apply_to(bench.model.clone()).unwrap();
-        let own = tiny::values(own.forward(tiny::tokens(&rows[index..=index]), None, Mix::Own));
+        let own = tiny::values(own.forward(tiny::tokens(&rows[index..=index]), None, Active::Own));
         let error = tiny::relative_error(&own, &together[index]);
         assert!(error < SAME_ROW, "{mixture:?}: {error:e}");
         compared += 1;
@@ -106,8 +109,9 @@ fn a_mixed_expert_acts_like_its_row() {
 fn complete(bench: &Bench, prompts: &[Vec<u32>], mixtures: &[Mixture]) -> Vec<Completion> {
     let config = GenerateConfig { max_new_tokens: 20, sampling: Sampling::PLAIN, stop: vec![0, 1, 2] };
     let seeds: Vec<u64> = prompts.iter().map(|prompt| u64::from(prompt[0]) + prompt.len() as u64).collect();
-    let mix = bench.bank.rows(mixtures);
-    generate(&bench.model, prompts, &seeds, (Mix::Rows(&mix), &config), |_, _| ControlFlow::Continue(())).unwrap()
+    let scales = bench.bank.rows(mixtures).unwrap();
+    let prompts = Prompts::new(prompts).under(Active::Rows(&scales)).seeded(&seeds);
+    generate(&bench.model, prompts, &config).unwrap()
 }
 
 #[test]
@@ -133,17 +137,65 @@ fn a_bank_refuses_an_expert_that_does_not_fit() {
     let mut z: std::collections::BTreeMap<String, Vec<f32>> =
         bench.experts[0].iter().map(|(path, z)| (path.to_owned(), z.to_vec())).collect();
     z.insert("blocks.7.mlp.up.weight".to_owned(), vec![1.0]);
-    let unknown = Expert::new(z.clone(), ExpertInfo::default());
+    let info = ExpertInfo::for_model("other", &bench.model);
+    let unknown = Expert::new(z.clone(), info.clone()).unwrap();
     assert!(matches!(Bank::new(&bench.model, &[&unknown]), Err(ExpertError::UnknownTarget { .. })));
     z.remove("blocks.7.mlp.up.weight");
     z.insert("blocks.0.mlp.up.weight".to_owned(), vec![1.0]);
-    let short = Expert::new(z, ExpertInfo::default());
+    let short = Expert::new(z, info.clone()).unwrap();
     assert!(matches!(Bank::new(&bench.model, &[&short]), Err(ExpertError::OtherRank { found: 1, expected: 24, .. })));
     let empty = Bank::new(&bench.model, &[]).unwrap();
     assert!(empty.is_empty() && bench.bank.len() == 3);
     let rows = prompts();
-    let mix = empty.rows(&vec![Mixture::base(0); rows.len()]);
-    assert_eq!(bench.logits(&rows, Mix::Rows(&mix)), bench.logits(&rows, Mix::Base));
+    let scales = empty.rows(&vec![Mixture::base(0); rows.len()]).unwrap();
+    assert_eq!(bench.logits(&rows, Active::Rows(&scales)), bench.logits(&rows, Active::Base));
+}
+
+#[test]
+fn a_bank_refuses_an_expert_of_another_model() {
+    let (bench, other) = (Bench::new(), tiny::adapted(&tiny::decoder(4)));
+    assert!(matches!(Bank::new(&other, &[&bench.experts[0]]), Err(ExpertError::OtherBase { .. })));
+}
+
+#[track_caller]
+fn check_refused(mixture: Mixture, expected: &MixtureError) {
+    assert_eq!(Bench::new().bank.rows(&[Mixture::base(3), mixture]).unwrap_err(), *expected);
+}
+
+#[test]
+fn mixtures_that_do_not_fit_the_bank_are_refused() {
+    check_refused(Mixture::global(vec![0.5; 2]), &MixtureError::Coefficients { row: 1, found: 2, expected: 3 });
+    check_refused(Mixture::per_layer(vec![]), &MixtureError::Blocks { row: 1, found: 0, expected: 2 });
+    check_refused(Mixture::per_layer(vec![vec![0.0; 3]; 5]), &MixtureError::Blocks { row: 1, found: 5, expected: 2 });
+    let ragged = Mixture::per_layer(vec![vec![0.0; 3], vec![0.0; 4]]);
+    check_refused(ragged, &MixtureError::Coefficients { row: 1, found: 4, expected: 3 });
+    let infinite = Mixture::global(vec![0.0, f32::INFINITY, 0.0]);
+    check_refused(infinite, &MixtureError::NotFinite { row: 1, value: f32::INFINITY });
+    assert_eq!(Mixture::one_hot(5, 2), Err(MixtureError::NoExpert { expert: 5, experts: 2 }));
+}
+
+#[test]
+fn what_a_model_cannot_run_under_is_refused() {
+    fn refuse(prompts: &[Vec<u32>], model: &Decoder, active: Active<'_>) -> MixtureError {
+        match generate(model, Prompts::new(&prompts[..3]).under(active), &GenerateConfig::default()) {
+            Err(GenerateError::Mixture(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+    let (bench, prompts) = (Bench::new(), prompts());
+    let plain = tiny::decoder(3);
+    assert_eq!(refuse(&prompts, &plain, Active::Own), MixtureError::NoAdapter);
+    let three = bench.bank.rows(&bench.mixtures[..3]).unwrap();
+    assert_eq!(refuse(&prompts, &plain, Active::Rows(&three)), MixtureError::OtherModel { found: 14 });
+    assert_eq!(refuse(&prompts, &tiny::adapted(&tiny::decoder(9)), Active::Rows(&three)), MixtureError::OtherModel { found: 14 });
+    for rows in [1, 2, 8] {
+        let scales = bench.bank.rows(&bench.mixtures[..rows]).unwrap();
+        let error = refuse(&prompts, &bench.model, Active::Rows(&scales));
+        assert_eq!(error, MixtureError::Rows { found: rows, expected: 3 });
+    }
+    let pair: [(&[u32], &[u32]); 1] = [(&[1, 2], &[3])];
+    let scored = log_likelihoods(&plain, &pair, Active::Own).unwrap_err();
+    assert!(matches!(scored, GenerateError::Mixture(MixtureError::NoAdapter)), "{scored}");
 }
 
 #[test]
@@ -153,12 +205,12 @@ fn options_weigh_what_they_weigh_as_completions() {
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     for options in [vec![vec![4], vec![7, 2, 9], vec![7, 5]], vec![vec![4], vec![5]]] {
         let options: Vec<&[u32]> = options.iter().map(Vec::as_slice).collect();
-        let rows = bench.bank.rows(&bench.mixtures);
-        let weights = option_log_likelihoods(&bench.model, &prompts, &options, Mix::Rows(&rows)).unwrap();
+        let rows = bench.rows();
+        let weights = option_log_likelihoods(&bench.model, &prompts, &options, Active::Rows(&rows)).unwrap();
         for (row, weights) in weights.iter().enumerate() {
-            let mix = bench.bank.rows(&vec![bench.mixtures[row].clone(); options.len()]);
+            let scales = bench.bank.rows(&vec![bench.mixtures[row].clone(); options.len()]).unwrap();
             let pairs: Vec<(&[u32], &[u32])> = options.iter().map(|option| (prompts[row], *option)).collect();
-            let alone = log_likelihoods(&bench.model, &pairs, Mix::Rows(&mix)).unwrap();
+            let alone = log_likelihoods(&bench.model, &pairs, Active::Rows(&scales)).unwrap();
             for (weight, alone) in weights.iter().zip(&alone) {
                 assert!((weight - alone).abs() < SAME_LOGPROB, "row {row}: {weights:?}, as completions {alone:?}");
             }

@@ -3,10 +3,10 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::expert::{Expert, ExpertInfo};
-use t2_model::mix::Mix;
-use t2_model::score::Sequences;
-use t2_model::svf::Svf;
+use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::adapter::Active;
+use t2_model::generate::score::Sequences;
+use t2_model::adapter::Svf;
 
 use crate::tiny;
 
@@ -18,15 +18,19 @@ const SAME_GRADIENT: f64 = 1e-3;
 /// inverse, and here both stay below 1e-4 of the gradient.
 const STEP: f32 = 0.02;
 
-fn logits(model: &Decoder, mix: Mix<'_>) -> Vec<f32> {
+fn logits(model: &Decoder, active: Active<'_>) -> Vec<f32> {
     let rows = [tiny::ids(9, 40, 1), tiny::ids(9, 40, 2)];
-    tiny::values(model.forward(tiny::tokens(&rows), None, mix))
+    tiny::values(model.forward(tiny::tokens(&rows), None, active))
+}
+
+fn scales_of(model: &Decoder) -> Expert {
+    Expert::from_model(model, ExpertInfo::for_model("scales", model)).unwrap()
 }
 
 #[test]
 fn scales_of_one_give_the_base_model() {
     let base = tiny::decoder(1);
-    let error = tiny::relative_error(&logits(&tiny::adapted(&base), Mix::Own), &logits(&base, Mix::Base));
+    let error = tiny::relative_error(&logits(&tiny::adapted(&base), Active::Own), &logits(&base, Active::Base));
     assert!(error > 0.0 && error < SAME_LOGITS, "{error:e}");
 }
 
@@ -35,9 +39,8 @@ fn without_an_expert_an_adapted_model_is_the_base_model_bit_for_bit() {
     let base = tiny::decoder(1);
     let adapted = tiny::adapted(&base);
     let adapted = tiny::expert(&adapted, 5).apply_to(adapted).unwrap();
-    assert_eq!(logits(&adapted, Mix::Base), logits(&base, Mix::Base));
-    assert_ne!(logits(&adapted, Mix::Own), logits(&base, Mix::Base));
-    assert_eq!(logits(&base, Mix::Own), logits(&base, Mix::Base));
+    assert_eq!(logits(&adapted, Active::Base), logits(&base, Active::Base));
+    assert_ne!(logits(&adapted, Active::Own), logits(&base, Active::Base));
 }
 
 #[test]
@@ -46,7 +49,7 @@ fn the_factored_path_is_the_adapted_weight() {
     let adapted = tiny::expert(&adapted, 5).apply_to(adapted).unwrap();
     let dense = adapted.clone().materialize();
     assert!(tiny::matrices(&dense).all(|layer| layer.weight.reparameterization::<Svf>().is_none()));
-    let error = tiny::relative_error(&logits(&adapted, Mix::Own), &logits(&dense, Mix::Base));
+    let error = tiny::relative_error(&logits(&adapted, Active::Own), &logits(&dense, Active::Base));
     assert!(error < SAME_LOGITS, "{error:e}");
 }
 
@@ -65,7 +68,7 @@ fn nothing_but_the_scales_is_trained() {
     let mut trainable = Trainable::default();
     model.visit(&mut trainable);
     assert_eq!(trainable.0.len(), tiny::matrices(&model).count());
-    assert_eq!(trainable.0.iter().sum::<usize>(), Expert::from_model(&model, ExpertInfo::default()).num_params());
+    assert_eq!(trainable.0.iter().sum::<usize>(), scales_of(&model).num_params());
     // A gradient reaches the scales through the whole model, and stays away from the base in it.
     let gradients = loss(&model, &Device::flex().autodiff()).backward();
     for layer in tiny::matrices(&model) {
@@ -80,9 +83,9 @@ fn nothing_but_the_scales_is_trained() {
 fn weighted_logprobs(model: &Decoder, device: &Device) -> Tensor<2> {
     let [a, b, c] = [1, 2, 3].map(|seed| tiny::ids(8, 40, seed));
     let rows = [(&a[..3], &a[3..]), (&b[..2], &b[2..6]), (&c[..5], &c[5..])];
-    let sequences = Sequences::new(&rows, device);
+    let sequences = Sequences::new(&rows, device).unwrap();
     let weights = Tensor::<2>::from_floats([[1.0], [-0.7], [0.4]], device);
-    sequences.chosen(sequences.log_softmax(model, Mix::Own)) * sequences.mask.clone() * weights
+    sequences.chosen(sequences.log_softmax(model, Active::Own)) * sequences.mask.clone() * weights
 }
 
 fn loss(model: &Decoder, device: &Device) -> Tensor<1> {
@@ -103,13 +106,13 @@ fn model_and_gradient() -> (Decoder, Vec<Vec<f32>>) {
 fn the_gradient_is_that_of_finite_differences() {
     let (model, found) = model_and_gradient();
     let model = model.valid();
-    let expert = Expert::from_model(&model, ExpertInfo::default());
+    let expert = scales_of(&model);
     // Added up in f64, so that only the model itself rounds to f32.
     let value = |path: &str, index: usize, step: f32| {
         let mut z: std::collections::BTreeMap<String, Vec<f32>> =
             expert.iter().map(|(path, z)| (path.to_owned(), z.to_vec())).collect();
         z.get_mut(path).unwrap()[index] += step;
-        let moved = Expert::new(z, ExpertInfo::default()).apply_to(model.clone()).unwrap();
+        let moved = Expert::new(z, expert.info.clone()).unwrap().apply_to(model.clone()).unwrap();
         let logprobs = tiny::values(weighted_logprobs(&moved, &Device::flex()));
         logprobs.into_iter().map(f64::from).sum::<f64>()
     };

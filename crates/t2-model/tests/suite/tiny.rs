@@ -1,37 +1,23 @@
 //! Tiny random decoders and experts, the same in every run.
 
-use std::ops::ControlFlow;
-
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::Linear;
 use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use t2_linalg::HostSvd;
-use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
-use t2_model::decoder::{Block, Decoder};
+use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::decoder::{AttentionConfig, Block, CausalLm, Decoder, DecoderConfig, MlpConfig};
 use t2_model::decomposition::{Decomposition, Targets};
-use t2_model::expert::{Expert, ExpertInfo, Hash};
-
-/// The base model that the tiny experts name.
-pub(crate) const BASE_MODEL: Hash = Hash([7; 32]);
 
 /// Two blocks with grouped heads, biases and every matrix of another shape than its transpose.
 pub(crate) fn config() -> DecoderConfig {
+    let tiny = DecoderConfig::tiny();
     DecoderConfig {
         vocab: 40,
         d_model: 24,
-        d_hidden: 40,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 8,
-        max_seq_len: 64,
-        rms_eps: 1e-5,
-        tied_head: false,
-        attention_bias: true,
-        mlp_bias: true,
-        rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+        attention: AttentionConfig { bias: true, ..tiny.attention.clone() },
+        mlp: MlpConfig { d_hidden: 40, bias: true },
+        ..tiny
     }
 }
 
@@ -63,34 +49,27 @@ impl ModuleMapper for Draw {
 }
 
 pub(crate) fn decompose(model: &Decoder) -> Decomposition {
-    let keep_on = |_| ControlFlow::Continue(());
-    Decomposition::of(model, Targets::ALL, &HostSvd::default(), None, keep_on).expect("finite weights decompose")
+    Decomposition::of(model, Targets::ALL).expect("finite weights decompose")
 }
 
 /// `model` with factors beside every matrix and `z = 1`.
 pub(crate) fn adapted(model: &Decoder) -> Decoder {
-    model.clone().apply_reparameterization(&decompose(model))
+    model.clone().adapted(&decompose(model)).expect("the factors are its own")
 }
 
 /// The same with gradients.
 pub(crate) fn trainable(model: &Decoder) -> Decoder {
-    let model_on_graph = model.clone().train().fork(&Device::flex().autodiff());
-    model_on_graph.apply_reparameterization(&decompose(model))
+    model.clone().trainable(&decompose(model)).expect("the factors are its own")
 }
 
 /// An expert for `model`, adapted, with scales between 0.4 and 1.6.
 pub(crate) fn expert(model: &Decoder, seed: u64) -> Expert {
-    let info = ExpertInfo {
-        name: format!("expert-{seed}"),
-        base_model: BASE_MODEL.to_string(),
-        targets: Targets::ALL.to_string(),
-        parametrization: "scale".to_owned(),
-        training: format!("seed {seed}"),
-    };
+    let info =
+        ExpertInfo { training: format!("seed {seed}"), ..ExpertInfo::for_model(format!("expert-{seed}"), model) };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let neutral = Expert::from_model(model, info.clone());
+    let neutral = Expert::from_model(model, info.clone()).expect("the model is adapted");
     let draw = |(path, z): (&str, &[f32])| (path.to_owned(), z.iter().map(|_| rng.random_range(0.4..1.6)).collect());
-    Expert::new(neutral.iter().map(draw).collect(), info)
+    Expert::new(neutral.iter().map(draw).collect(), info).expect("finite scales")
 }
 
 /// Random token ids below `vocab`.

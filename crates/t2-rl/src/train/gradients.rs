@@ -47,20 +47,20 @@ impl ZGradients {
             square += values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
         }
         let norm = square.sqrt() as f32;
+        // A norm that is no number is the caller's to refuse: nothing is scaled by it.
         if norm > max_norm {
             self.sums.values_mut().flatten().for_each(|sum| *sum = sum.clone() * (max_norm / norm));
         }
         Ok(norm)
     }
 
-    /// For the optimizer.
-    pub(super) fn into_params(self) -> GradientsParams {
-        let mut params = GradientsParams::new();
-        for (id, sum) in self.sums {
-            if let Some(sum) = sum {
-                params.register(id, sum);
-            }
-        }
-        params
+    /// The gradient of one parameter, `[k]`, taken out; `None` where nothing depends on it.
+    pub(super) fn take(&mut self, id: ParamId) -> Option<Tensor<1>> {
+        self.sums.get_mut(&id).and_then(Option::take)
+    }
+
+    /// The trainable parameters.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ParamId> {
+        self.sums.keys().copied()
     }
 }

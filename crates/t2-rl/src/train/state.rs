@@ -1,69 +1,248 @@
-//! Checkpoints of a run: the expert, the optimizer's moments, and a small file that names both.
+//! Checkpoints of a run: the experts and the optimizer's moments of the last two, and a small file that names them.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use burn::optim::ModuleOptimizer;
-use burn::tensor::Bytes;
+use burn::module::ParamId;
+use burn::optim::{Adam, AdamConfig};
+use burn::prelude::Device;
 use serde::{Deserialize, Serialize};
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::Hash;
+use t2_model::adapter::{Expert, ExpertInfo};
 use t2_model::files::write_atomically;
+use t2_task::Example;
 
-use super::{Setting, TrainConfig, TrainError};
+use super::{TrainConfig, TrainError, TrainInputs};
+use crate::optimizer::Moments;
+
+/// Version of the folder's layout.
+const VERSION: u32 = 2;
+/// Folder of the checkpoints, inside that of the run.
+const CHECKPOINTS: &str = "checkpoints";
+/// Checkpoints that are kept: should the last be damaged, the one before is still there.
+const KEPT: usize = 2;
+
+/// What a resumed run must share with the one on disk, besides the expert's file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    task: String,
+    config: TrainConfig,
+    /// The algorithm and its settings.
+    policy: String,
+    /// Hash of the examples to learn from.
+    examples: Hash,
+    /// Token ids that end a completion.
+    stop: Vec<u32>,
+    /// The kind of device.
+    device: String,
+    /// Type of the weights.
+    dtype: String,
+}
+
+/// A checkpoint and the hashes of its files.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Checkpoint {
+    step: usize,
+    expert: Hash,
+    optimizer: Hash,
+}
+
+/// What `state.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    #[serde(flatten)]
+    identity: Identity,
+    /// The oldest first.
+    checkpoints: Vec<Checkpoint>,
+}
 
 /// A run that was interrupted.
 pub(super) struct Saved {
     pub(super) step: usize,
     pub(super) expert: Expert,
     /// What the optimizer keeps.
-    moments: Vec<u8>,
+    pub(super) moments: Moments<Adam, 1>,
 }
 
-/// What `state.json` holds.
-#[derive(Serialize, Deserialize)]
-struct State {
-    step: usize,
-    task: String,
-    config: TrainConfig,
-    /// Hash of the expert's file.
-    expert: String,
-    /// Hash of the optimizer's file.
-    optimizer: String,
+/// The folder of a run, held by this process until it is dropped.
+pub(super) struct RunDir<'a> {
+    dir: &'a Path,
+    identity: Identity,
+    /// What the expert's file will say about itself.
+    info: &'a ExpertInfo,
+    /// Locked for as long as it is open.
+    _lock: File,
 }
 
-fn state_file(dir: &Path) -> PathBuf {
-    dir.join("state.json")
-}
-
-fn expert_file(dir: &Path, step: usize) -> PathBuf {
-    dir.join(format!("expert-{step}.safetensors"))
-}
-
-fn optimizer_file(dir: &Path, step: usize) -> PathBuf {
-    dir.join(format!("optimizer-{step}.bpk"))
-}
-
-/// The run in the folder of `setting`, if there is one.
-pub(super) fn load(config: &TrainConfig, setting: Setting<'_>) -> Result<Option<Saved>, TrainError> {
-    let path = state_file(setting.dir);
-    let Some(state) = read(&path)? else { return Ok(None) };
-    let State { step, .. } = state;
-    let expert_path = expert_file(setting.dir, step);
-    read_checked(&expert_path, &state.expert)?;
-    let moments = read_checked(&optimizer_file(setting.dir, step), &state.optimizer)?;
-    let expert = Expert::load(&expert_path)?;
-    // A longer run of the same kind goes on from a shorter one, and may say so in the expert's file.
-    let same_config = TrainConfig { steps: config.steps, ..state.config } == *config && step <= config.steps;
-    let same_expert = ExpertInfo { training: setting.info.training.clone(), ..expert.info.clone() } == *setting.info;
-    if !same_config || !same_expert || state.task != setting.task.name() {
-        return Err(TrainError::OtherRun { path });
+impl Identity {
+    pub(super) fn new(
+        config: &TrainConfig,
+        inputs: TrainInputs<'_>,
+        examples: &[&Example],
+        (device, dtype): (&Device, String),
+    ) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for example in examples {
+            // A map of strings cannot fail to be written.
+            hasher.update(serde_json::to_string(example).unwrap_or_default().as_bytes()).update(b"\n");
+        }
+        let device = format!("{:?}", device.clone().without_autodiff());
+        Self {
+            task: inputs.task.name().to_owned(),
+            config: config.clone(),
+            policy: inputs.policy.describe(),
+            examples: hasher.finalize().into(),
+            stop: inputs.stop.to_vec(),
+            device: device.chars().filter(|c| !c.is_ascii_digit()).collect(),
+            dtype,
+        }
     }
-    Ok(Some(Saved { step, expert, moments }))
+
+    /// What differs from the run on disk, `before`, in words; the number of steps may grow.
+    fn difference(&self, before: &Self) -> Option<String> {
+        let Self { task, config, policy, examples, stop, device, dtype } = self;
+        let same = TrainConfig { steps: config.steps, ..before.config.clone() };
+        let differs = |what: &str, before: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
+            Some(format!("{what} was {before} and is {now}"))
+        };
+        if before.task != *task {
+            return differs("the task", &before.task, task);
+        }
+        if same != *config {
+            return Some("the configuration is another".to_owned());
+        }
+        if before.policy != *policy {
+            return differs("the policy gradient", &before.policy, policy);
+        }
+        if before.examples != *examples {
+            return Some("the examples of the task are others".to_owned());
+        }
+        if before.stop != *stop {
+            return Some(format!("the stop tokens were {:?} and are {stop:?}", before.stop));
+        }
+        if before.device != *device {
+            return differs("the device", &before.device, device);
+        }
+        if before.dtype != *dtype {
+            return differs("the type of the weights", &before.dtype, dtype);
+        }
+        None
+    }
+}
+
+impl<'a> RunDir<'a> {
+    /// Take hold of the folder.
+    pub(super) fn lock(inputs: TrainInputs<'a>, identity: Identity) -> Result<Self, TrainError> {
+        let path = inputs.dir.join("run.lock");
+        let failed = |source| TrainError::Lock { path: path.clone(), source };
+        std::fs::create_dir_all(inputs.dir).map_err(failed)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir: inputs.dir, identity, info: inputs.info, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(TrainError::InUse { dir: inputs.dir.to_owned() }),
+            // A file system without locks: nothing can be said, and nothing stands in the way.
+            Err(TryLockError::Error(_)) => Ok(Self { dir: inputs.dir, identity, info: inputs.info, _lock: lock }),
+        }
+    }
+
+    /// The run in the folder, if there is one: its last checkpoint, or the one before if the last is damaged.
+    pub(super) fn load(&self, ids: &[ParamId], device: &Device) -> Result<Option<Saved>, TrainError> {
+        let path = self.state_file();
+        let Some(state) = read(&path)? else { return Ok(None) };
+        if state.version != VERSION {
+            let reason = format!("it is of version {}, this is version {VERSION}", state.version);
+            return Err(unusable(&path, &reason));
+        }
+        if let Some(difference) = self.identity.difference(&state.identity) {
+            return Err(TrainError::OtherRun { path, difference });
+        }
+        let mut failed = None;
+        for checkpoint in state.checkpoints.iter().rev() {
+            match self.read_checkpoint(checkpoint, ids, device) {
+                Ok(saved) => {
+                    self.check(&saved, &path)?;
+                    if let Some(error) = failed {
+                        tracing::warn!("{error}; going on from step {}, one checkpoint earlier", saved.step);
+                    }
+                    return Ok(Some(saved));
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| unusable(&path, &"it names no checkpoint")))
+    }
+
+    /// Refuse an expert of another model, of other targets or name, or one that is trained further than asked.
+    fn check(&self, saved: &Saved, path: &Path) -> Result<(), TrainError> {
+        let other = |difference: String| Err(TrainError::OtherRun { path: path.to_owned(), difference });
+        // A longer run of the same kind goes on from a shorter one, and may say so in the expert's file.
+        let info = ExpertInfo { training: self.info.training.clone(), ..saved.expert.info.clone() };
+        if info != *self.info {
+            return other("the base model, the targets or the name of the expert is another".to_owned());
+        }
+        if saved.step > self.identity.config.steps {
+            return other(format!("it has made {} steps and {} are asked for", saved.step, self.identity.config.steps));
+        }
+        Ok(())
+    }
+
+    fn read_checkpoint(
+        &self,
+        checkpoint: &Checkpoint,
+        ids: &[ParamId],
+        device: &Device,
+    ) -> Result<Saved, TrainError> {
+        let (expert_path, optimizer_path) = (self.expert_file(checkpoint.step), self.optimizer_file(checkpoint.step));
+        read_checked(&expert_path, checkpoint.expert)?;
+        let bytes = read_checked(&optimizer_path, checkpoint.optimizer)?;
+        let adam = AdamConfig::new().build();
+        let moments = Moments::from_bytes(adam, &bytes, ids.iter().copied(), device);
+        let moments = moments.map_err(|error| unusable(&optimizer_path, &error))?;
+        Ok(Saved { step: checkpoint.step, expert: Expert::load(&expert_path)?, moments })
+    }
+
+    /// Keep a run after `step` steps: first the files named after the step, then the state that points at them, and only
+    /// then do the older ones go. A kill at any moment leaves a whole checkpoint.
+    pub(super) fn save(&self, step: usize, expert: &Expert, moments: &Moments<Adam, 1>) -> Result<(), TrainError> {
+        let (path, state_path) = (self.optimizer_file(step), self.state_file());
+        let moments = moments.to_bytes().map_err(|error| unusable(&path, &error))?;
+        write_atomically(&path, &moments)?;
+        let expert_path = self.expert_file(step);
+        expert.save(&expert_path)?;
+        let written = std::fs::read(&expert_path).map_err(|error| unusable(&expert_path, &error))?;
+        let before = read(&state_path)?.map_or_else(Vec::new, |state| state.checkpoints);
+        let mut checkpoints: Vec<Checkpoint> = before.into_iter().filter(|before| before.step < step).collect();
+        let (expert, optimizer) = (blake3::hash(&written).into(), blake3::hash(&moments).into());
+        checkpoints.push(Checkpoint { step, expert, optimizer });
+        let old = checkpoints.drain(..checkpoints.len().saturating_sub(KEPT)).collect::<Vec<_>>();
+        let state = State { version: VERSION, identity: self.identity.clone(), checkpoints };
+        let text = serde_json::to_vec_pretty(&state).map_err(|error| unusable(&state_path, &error))?;
+        write_atomically(&state_path, &text)?;
+        for path in old.into_iter().flat_map(|old| [self.expert_file(old.step), self.optimizer_file(old.step)]) {
+            // A file that cannot be removed only costs space.
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+
+    fn expert_file(&self, step: usize) -> PathBuf {
+        self.dir.join(CHECKPOINTS).join(format!("expert-{step}.safetensors"))
+    }
+
+    fn optimizer_file(&self, step: usize) -> PathBuf {
+        self.dir.join(CHECKPOINTS).join(format!("optimizer-{step}.safetensors"))
+    }
 }
 
 /// The bytes of a file with this hash.
-fn read_checked(path: &Path, hash: &str) -> Result<Vec<u8>, TrainError> {
+fn read_checked(path: &Path, hash: Hash) -> Result<Vec<u8>, TrainError> {
     let bytes = std::fs::read(path).map_err(|error| unusable(path, &error))?;
-    if blake3::hash(&bytes).to_string() != hash {
+    if Hash::from(blake3::hash(&bytes)) != hash {
         return Err(unusable(path, &"it is not the file that was written"));
     }
     Ok(bytes)
@@ -75,46 +254,6 @@ fn read(path: &Path) -> Result<Option<State>, TrainError> {
         Err(error) => Err(unusable(path, &error)),
         Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| unusable(path, &error)),
     }
-}
-
-impl Saved {
-    /// `optimizer` with the moments of the run in `dir`.
-    pub(super) fn optimizer(&self, dir: &Path, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer, TrainError> {
-        let bytes = Bytes::from_bytes_vec(self.moments.clone());
-        optimizer.from_bytes(bytes).map_err(|error| unusable(&optimizer_file(dir, self.step), &error))
-    }
-}
-
-/// Keep a run after `step` steps: first the files named after the step, then the state that points at them, and only
-/// then do the older ones go. A kill at any moment leaves a whole checkpoint.
-pub(super) fn save(
-    config: &TrainConfig,
-    setting: Setting<'_>,
-    (step, expert): (usize, &Expert),
-    optimizer: &ModuleOptimizer,
-) -> Result<(), TrainError> {
-    let (path, state_path) = (optimizer_file(setting.dir, step), state_file(setting.dir));
-    let before = read(&state_path)?.map(|state| state.step).filter(|&before| before != step);
-    let moments = optimizer.into_bytes().map_err(|error| unusable(&path, &error))?;
-    write_atomically(&path, &moments)?;
-    let expert_path = expert_file(setting.dir, step);
-    expert.save(&expert_path)?;
-    let written = std::fs::read(&expert_path).map_err(|error| unusable(&expert_path, &error))?;
-    let state = State {
-        step,
-        task: setting.task.name().to_owned(),
-        config: config.clone(),
-        expert: blake3::hash(&written).to_string(),
-        optimizer: blake3::hash(&moments).to_string(),
-    };
-    let text = serde_json::to_vec_pretty(&state).map_err(|error| unusable(&state_path, &error))?;
-    write_atomically(&state_path, &text)?;
-    for path in before.into_iter().flat_map(|step| [expert_file(setting.dir, step), optimizer_file(setting.dir, step)])
-    {
-        // A file that cannot be removed only costs space.
-        let _ = std::fs::remove_file(path);
-    }
-    Ok(())
 }
 
 fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> TrainError {

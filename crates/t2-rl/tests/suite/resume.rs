@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use t2_model::expert::{Expert, ExpertInfo};
+use t2_model::adapter::{Expert, ExpertInfo};
 use t2_rl::metrics::StepMetrics;
 use t2_rl::train::{TrainConfig, TrainError, train};
 

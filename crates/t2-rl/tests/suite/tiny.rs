@@ -8,14 +8,14 @@ use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use t2_linalg::HostSvd;
-use t2_model::config::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
 use t2_model::decoder::Decoder;
 use t2_model::decomposition::{Decomposition, Targets};
-use t2_model::expert::{Expert, ExpertInfo};
-use t2_model::tokenizer::Tokenizer;
+use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::text::Tokenizer;
 use t2_rl::metrics::StepMetrics;
 use t2_rl::policy::KlDirection;
-use t2_rl::task::{Example, RIGHT, Split, Task, TaskError, WRONG};
+use t2_task::{Example, RIGHT, Split, Task, TaskError, WRONG};
 use t2_rl::train::{Setting, TrainConfig, TrainError, train};
 
 const TEXTS: [&str; 3] = ["Tom has 4 apples. He buys 3 more.", "Say a vowel.", "The cat sat on the mat."];
@@ -57,7 +57,7 @@ impl Tiny {
         let task = Vowels("vowels");
         let info = ExpertInfo { name: "vowels".to_owned(), base_model: "07".repeat(32), ..ExpertInfo::default() };
         let problems = task.load(Split::Train, 5).unwrap();
-        let tokenizer = t2_model::bpe::train(TEXTS.into_iter().cycle().take(60), 300, &["<|end|>"]).unwrap();
+        let tokenizer = t2_model::text::bpe::train(TEXTS.into_iter().cycle().take(60), 300, &["<|end|>"]).unwrap();
         Self { model: trainable(), tokenizer: Tokenizer::new(tokenizer), task, problems, info }
     }
 

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::prelude::*;
 use t2_model::decoder::CausalLm;
-use t2_model::expert::{Expert, ExpertInfo};
-use t2_model::mix::Mix;
+use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::adapter::Active;
 use t2_rl::policy::{KlDirection, kl};
 use t2_rl::rollout::RolloutError;
 use t2_rl::train::{Setting, TrainConfig, TrainError};
@@ -57,8 +57,8 @@ fn divergence(tiny: &Tiny, expert: &Expert) -> f32 {
     let ids = tiny.tokenizer.encode("Say vowel 3. The cat sat on the mat.").unwrap();
     let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
     let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [1, ids.len()]), &Device::flex());
-    let logprobs = |mix| burn::tensor::activation::log_softmax(model.forward(tokens.clone(), None, mix), 2);
-    kl(KlDirection::NewToBase, logprobs(Mix::Own), logprobs(Mix::Base)).mean().into_scalar::<f32>()
+    let logprobs = |active| burn::tensor::activation::log_softmax(model.forward(tokens.clone(), None, active), 2);
+    kl(KlDirection::NewToBase, logprobs(Active::Own), logprobs(Active::Base)).mean().into_scalar::<f32>()
 }
 
 #[test]

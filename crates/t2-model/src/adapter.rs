@@ -1,0 +1,67 @@
+//! What hangs on a frozen weight and changes what it does: adapters, expert files, mixtures of experts.
+//!
+//! The decoder calls [`project`] for every linear layer and knows no adapter. A new kind of adapter is a file beside
+//! `svf.rs` and a line in `adapter_of`.
+
+pub mod expert;
+pub mod mixture;
+mod svf;
+
+use burn::nn::Linear;
+use burn::prelude::*;
+
+pub use expert::{Expert, ExpertError, ExpertInfo};
+pub use mixture::{Active, Bank, Mixture, RowScales};
+pub use svf::Svf;
+
+/// What hangs beside the weight of a linear layer, with the numbers that an expert holds for it.
+pub trait Adapter {
+    /// The layer's product under the adapter's own numbers, without a bias: `x` `[batch, seq, d_in]` to `[batch, seq,
+    /// d_out]`. Differentiable in those numbers.
+    fn apply_own(&self, x: Tensor<3>) -> Tensor<3>;
+
+    /// The same with numbers for each row of the batch, `[batch, k]`.
+    fn apply_rows(&self, x: Tensor<3>, rows: Tensor<2>) -> Tensor<3>;
+}
+
+/// The adapter that hangs on `layer`, if there is one.
+fn adapter_of(layer: &Linear) -> Option<&dyn Adapter> {
+    layer.weight.reparameterization::<Svf>().map(|svf| svf as &dyn Adapter)
+}
+
+/// Apply `layer` to `x`, `[batch, seq, d_in]` to `[batch, seq, d_out]`, under the experts that are `active`.
+///
+/// Layers without an adapter, and every layer under [`Active::Base`], run on the dense weight.
+pub fn project(x: Tensor<3>, layer: &Linear, active: &Active<'_>) -> Tensor<3> {
+    let y = match (adapter_of(layer), active) {
+        (None, _) | (_, Active::Base) => dense(x, layer),
+        (Some(adapter), Active::Own) => adapter.apply_own(x),
+        (Some(adapter), Active::Rows(rows)) => match rows.z(layer.weight.id) {
+            None => dense(x, layer),
+            Some(z) => match rows.parts() {
+                None => adapter.apply_rows(x, z),
+                Some(parts) => {
+                    let base = dense(x.clone().select(0, parts.base), layer);
+                    let adapted = parts.adapted;
+                    let adapted = adapter.apply_rows(x.select(0, adapted.clone()), z.select(0, adapted));
+                    Tensor::cat(vec![base, adapted], 0).select(0, parts.back)
+                }
+            },
+        },
+    };
+    match &layer.bias {
+        Some(bias) => y + bias.val().unsqueeze(),
+        None => y,
+    }
+}
+
+fn dense(x: Tensor<3>, layer: &Linear) -> Tensor<3> {
+    times(x, layer.weight.base())
+}
+
+/// `x w` for `x` `[batch, seq, d_in]` and `w` `[d_in, d_out]`, as one product of matrices instead of a batch of them.
+pub(crate) fn times(x: Tensor<3>, w: Tensor<2>) -> Tensor<3> {
+    let [batch, seq, d_in] = x.dims();
+    let [_, d_out] = w.dims();
+    x.reshape([batch * seq, d_in]).matmul(w).reshape([batch, seq, d_out])
+}

@@ -1,0 +1,4 @@
+//! Files that hold named tensors, and how a stored tensor becomes a parameter.
+
+pub(crate) mod layout;
+pub(crate) mod safetensors;

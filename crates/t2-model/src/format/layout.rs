@@ -1,0 +1,158 @@
+//! From a stored tensor to a parameter: which of its rows, in which order, which way round.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Which way round a stored tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As in the decoder.
+    Same,
+    /// A linear layer: stored `[d_out, d_in]`, `[d_in, d_out]` in the decoder.
+    Transposed,
+}
+
+impl Layout {
+    /// The shape on the other side.
+    pub(crate) fn turn(self, shape: &[usize]) -> Vec<usize> {
+        match self {
+            Self::Same => shape.to_vec(),
+            Self::Transposed => shape.iter().rev().copied().collect(),
+        }
+    }
+
+    /// Reorder row-major `values` so that they have `shape`.
+    pub(crate) fn arrange<E: Copy>(self, values: Vec<E>, shape: &[usize]) -> Vec<E> {
+        match (self, shape) {
+            (Self::Transposed, &[rows, cols]) => transpose(&values, rows, cols),
+            _ => values,
+        }
+    }
+}
+
+/// Which rows of a stored tensor (its first dimension) make up a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// All of them, in order.
+    All,
+    /// Some of them: several parameters are stored as one tensor.
+    Part {
+        /// Those of this parameter.
+        range: Range<usize>,
+        /// Rows of the stored tensor.
+        of: usize,
+    },
+    /// All of them, the two halves of every head interleaved: rotary pairs lie side by side, `(0, h), (1, h + 1), …` for
+    /// `h = head_dim / 2`, where the decoder wants them half a head apart.
+    Interleaved {
+        /// Rows of a head.
+        head_dim: usize,
+    },
+}
+
+impl Rows {
+    /// The shape of the stored tensor that a parameter stored as `shape` is read from.
+    pub(crate) fn stored_shape(&self, mut shape: Vec<usize>) -> Vec<usize> {
+        if let (Self::Part { of, .. }, Some(rows)) = (self, shape.first_mut()) {
+            *rows = *of;
+        }
+        shape
+    }
+
+    /// The bytes of a stored tensor of `rows` rows that belong to the parameter, in the order of the file.
+    pub(crate) fn bytes<'a>(&self, data: &'a [u8], rows: usize) -> &'a [u8] {
+        let stride = data.len() / rows.max(1);
+        match self {
+            Self::Part { range, .. } => &data[range.start * stride..range.end * stride],
+            Self::All | Self::Interleaved { .. } => data,
+        }
+    }
+
+    /// The elements of a stored tensor of `rows` rows, in the order of the decoder.
+    pub(crate) fn pick<'a, E: Copy>(&self, stored: &'a [E], rows: usize) -> Cow<'a, [E]> {
+        let stride = stored.len() / rows.max(1);
+        match self {
+            Self::All => Cow::Borrowed(stored),
+            Self::Part { range, .. } => Cow::Borrowed(&stored[range.start * stride..range.end * stride]),
+            Self::Interleaved { head_dim } => {
+                let order = (0..rows).flat_map(|row| {
+                    let from = interleaved(row, *head_dim) * stride;
+                    stored[from..from + stride].iter().copied()
+                });
+                Cow::Owned(order.collect())
+            }
+        }
+    }
+
+    /// Write the elements of a parameter, in the order of the decoder, to their place in the stored tensor.
+    pub(crate) fn place<E: Copy>(&self, values: &[E], stored: &mut [E], rows: usize) {
+        let stride = stored.len() / rows.max(1);
+        match self {
+            Self::All => stored.copy_from_slice(values),
+            Self::Part { range, .. } => stored[range.start * stride..range.end * stride].copy_from_slice(values),
+            Self::Interleaved { head_dim } => {
+                for (row, values) in values.chunks(stride).enumerate() {
+                    let to = interleaved(row, *head_dim) * stride;
+                    stored[to..to + stride].copy_from_slice(values);
+                }
+            }
+        }
+    }
+}
+
+/// Where row `row` of the decoder is stored when heads of `head_dim` rows are interleaved.
+fn interleaved(row: usize, head_dim: usize) -> usize {
+    let (head, at) = (row / head_dim, row % head_dim);
+    let (half, index) = (at / (head_dim / 2), at % (head_dim / 2));
+    head * head_dim + 2 * index + half
+}
+
+/// Row-major `[rows, cols]` from row-major `[cols, rows]`, in tiles that fit the cache.
+fn transpose<E: Copy>(values: &[E], rows: usize, cols: usize) -> Vec<E> {
+    const TILE: usize = 32;
+    let mut out = values.to_vec();
+    for row0 in (0..rows).step_by(TILE) {
+        for col0 in (0..cols).step_by(TILE) {
+            for row in row0..rows.min(row0 + TILE) {
+                for col in col0..cols.min(col0 + TILE) {
+                    out[row * cols + col] = values[col * rows + row];
+                }
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_twice_changes_nothing() {
+        let values: Vec<usize> = (0..70 * 33).collect();
+        let once = transpose(&values, 33, 70);
+        assert_eq!(once[70], values[1]);
+        assert_eq!(transpose(&once, 70, 33), values);
+    }
+
+    #[track_caller]
+    fn check(rows: &Rows, expected: &[usize]) {
+        // Eight rows of two elements, named by their row.
+        let stored: Vec<usize> = (0..8).flat_map(|row| [row, row]).collect();
+        let picked = rows.pick(&stored, 8);
+        assert_eq!(picked.iter().step_by(2).copied().collect::<Vec<_>>(), expected);
+        let mut back = vec![99; stored.len()];
+        rows.place(&picked, &mut back, 8);
+        let written = back.iter().zip(&stored).filter(|(back, _)| **back != 99);
+        assert!(written.clone().all(|(back, stored)| back == stored), "{back:?}");
+        assert_eq!(written.count(), picked.len());
+    }
+
+    #[test]
+    fn rows_are_picked_and_put_back() {
+        check(&Rows::All, &[0, 1, 2, 3, 4, 5, 6, 7]);
+        check(&Rows::Part { range: 2..5, of: 8 }, &[2, 3, 4]);
+        check(&Rows::Interleaved { head_dim: 4 }, &[0, 2, 1, 3, 4, 6, 5, 7]);
+        check(&Rows::Interleaved { head_dim: 8 }, &[0, 2, 4, 6, 1, 3, 5, 7]);
+    }
+}

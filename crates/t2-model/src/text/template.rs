@@ -1,0 +1,132 @@
+//! Chat templates: the Jinja programs that turn a conversation into the text a checkpoint was trained on.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error, ErrorKind, context};
+use serde_json::{Map, Value};
+
+use super::date;
+use super::tokenizer::{TokenizerError, read};
+use t2_chat::Message;
+
+/// The special tokens that templates may name.
+const SPECIAL: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+/// A chat template and the special tokens it may name.
+#[derive(Clone, Debug)]
+pub(super) struct ChatTemplate {
+    source: String,
+    special: Map<String, Value>,
+}
+
+impl ChatTemplate {
+    /// The template in `chat_template.jinja`, else in `tokenizer_config.json`, else `None`.
+    pub(super) fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
+        let config = read_json(dir, "tokenizer_config.json")?;
+        let source = match read(&dir.join("chat_template.jinja"))? {
+            Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            None => default_template(&config["chat_template"]),
+        };
+        // Jinja reads every line ending as one; minijinja keeps them apart.
+        let Some(source) = source.map(|text| text.replace("\r\n", "\n")) else { return Ok(None) };
+        let map = read_json(dir, "special_tokens_map.json")?;
+        let token = |name: &str| spelling(&config[name]).or_else(|| spelling(&map[name]));
+        let special = SPECIAL.iter().filter_map(|&name| Some((name.to_owned(), token(name)?.into())));
+        Ok(Some(Self { source, special: special.collect() }))
+    }
+
+    /// The text of `messages`, up to where the assistant answers.
+    pub(super) fn render(&self, messages: &[Message]) -> Result<String, TokenizerError> {
+        let special = minijinja::Value::from_serialize(&self.special);
+        let render = || {
+            let context = context! { messages, add_generation_prompt => true, ..special };
+            environment().template_from_str(&self.source)?.render(context)
+        };
+        render().map_err(|e| TokenizerError::Template(e.to_string()))
+    }
+}
+
+/// Jinja as transformers sets it up.
+fn environment() -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_trim_blocks(true);
+    env.set_lstrip_blocks(true);
+    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.add_function("raise_exception", |message: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    env.add_function("strftime_now", |format: &str| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        date::strftime(format, now.as_secs()).map_err(|e| Error::new(ErrorKind::InvalidOperation, e))
+    });
+    // Unlike Jinja's own, without escapes for HTML.
+    env.add_filter("tojson", |value: minijinja::Value, _: Kwargs| {
+        serde_json::to_string(&value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
+    });
+    env
+}
+
+/// `chat_template` is one template or a list of named ones.
+fn default_template(value: &Value) -> Option<String> {
+    let named = || value.as_array()?.iter().find(|one| one["name"] == "default")?["template"].as_str();
+    value.as_str().or_else(named).map(str::to_owned)
+}
+
+/// A token is its text, or an object with its text.
+fn spelling(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token["content"].as_str())
+}
+
+/// A JSON file; `null` when there is none.
+fn read_json(dir: &Path, file: &str) -> Result<Value, TokenizerError> {
+    let path = dir.join(file);
+    let Some(bytes) = read(&path)? else { return Ok(Value::Null) };
+    serde_json::from_slice(&bytes).map_err(|e| TokenizerError::Malformed { path, reason: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(source: &str) -> ChatTemplate {
+        let special = serde_json::json!({ "bos_token": "<s>", "eos_token": "</s>" });
+        ChatTemplate { source: source.to_owned(), special: special.as_object().unwrap().clone() }
+    }
+
+    #[track_caller]
+    fn check(source: &str, expected: &str) {
+        let chat = [Message::user(" 1 < 2? "), Message::assistant("yes"), Message::user("'why'")];
+        assert_eq!(template(source).render(&chat).unwrap(), expected);
+    }
+
+    #[test]
+    fn templates_render_as_in_transformers() {
+        check("{{ bos_token }}{{ pad_token }}{% if tools %}no{% endif %}", "<s>");
+        check(
+            "{% for m in messages %}\n    {% if m.role == 'user' %}\n{{ m.content.strip() }}\n    {% endif %}\n{% endfor %}",
+            "1 < 2?\n'why'\n",
+        );
+        check("{{ messages[::-1][0]['content'] | tojson }}", "\"'why'\"");
+        check("{{ messages[0].content.split('<')[-1].lstrip() }}|{{ messages[1:] | length }}", "2? |2");
+        check(
+            "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+            "3",
+        );
+        check("{{ strftime_now('%Y')[:2] }}{% if add_generation_prompt %}{{ eos_token }}{% endif %}", "20</s>");
+    }
+
+    #[test]
+    fn a_template_can_refuse() {
+        let error = template("{{ raise_exception('roles must alternate') }}").render(&[]).unwrap_err();
+        assert!(error.to_string().contains("roles must alternate"), "{error}");
+    }
+
+    #[test]
+    fn the_default_of_several_templates_is_taken() {
+        let list = serde_json::json!([{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]);
+        assert_eq!(default_template(&list).as_deref(), Some("b"));
+        assert_eq!(default_template(&Value::Null), None);
+    }
+}

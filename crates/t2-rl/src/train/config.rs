@@ -1,0 +1,74 @@
+//! The numbers of a training run.
+
+use serde::{Deserialize, Serialize};
+
+use super::TrainError;
+
+/// How an expert is trained. Every field has a default; a run file names those it changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Prompts of a step.
+    pub prompts: usize,
+    /// Completions sampled for each prompt; their mean reward is the baseline.
+    pub group: usize,
+    /// Most tokens of a completion.
+    pub max_new_tokens: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+    /// Largest norm of the gradient of `z`, all weights together.
+    pub max_grad_norm: f32,
+    /// Completions of one backward pass; fewer need less memory.
+    pub micro_batch: usize,
+    /// Steps between two checkpoints.
+    pub save_every: usize,
+    /// Seed of the order of the examples and of every draw.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 100,
+            prompts: 16,
+            group: 8,
+            max_new_tokens: 64,
+            learning_rate: 2e-2,
+            max_grad_norm: 1.0,
+            micro_batch: 64,
+            save_every: 10,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Refuse numbers that make no sense.
+    pub(super) fn check(&self) -> Result<(), TrainError> {
+        let counts = [
+            ("steps", self.steps),
+            ("prompts", self.prompts),
+            ("max_new_tokens", self.max_new_tokens),
+            ("micro_batch", self.micro_batch),
+            ("save_every", self.save_every),
+        ];
+        let bad =
+            |name, value: &dyn ToString, expected| TrainError::Config { name, value: value.to_string(), expected };
+        if let Some((name, value)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(bad(name, value, "at least 1"));
+        }
+        if self.group < 2 {
+            return Err(bad("group", &self.group, "at least 2: a completion is compared with the others of its prompt"));
+        }
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        if !positive(self.learning_rate) {
+            return Err(bad("learning_rate", &self.learning_rate, "above 0"));
+        }
+        if !positive(f64::from(self.max_grad_norm)) {
+            return Err(bad("max_grad_norm", &self.max_grad_norm, "above 0"));
+        }
+        Ok(())
+    }
+}

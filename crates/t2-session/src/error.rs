@@ -1,0 +1,102 @@
+//! Why a session could not do what it was asked.
+
+use std::path::PathBuf;
+
+use t2_dispatch::DispatchError;
+use t2_model::adapter::ExpertError;
+use t2_model::checkpoint::LoadError;
+use t2_model::decomposition::{DecomposeError, OtherModel};
+use t2_model::files::WriteError;
+use t2_model::generate::GenerateError;
+use t2_model::text::TokenizerError;
+use t2_rl::evaluate::EvaluateError;
+use t2_rl::train::TrainError;
+use t2_task::TaskError;
+
+use crate::source::SourceError;
+
+/// Why a session could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The model could not be found or fetched.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The model could not be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The folder has no tokenizer, and text is to be read.
+    #[error("{} has no tokenizer.json; give token ids instead of text, or a folder with its tokenizer", dir.display())]
+    NoTokenizer {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// An expert could not be read or used.
+    #[error(transparent)]
+    Expert(#[from] ExpertError),
+    /// A folder holds no experts.
+    #[error("{} holds no .safetensors files; train experts, or name another folder", dir.display())]
+    NoExperts {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file or folder could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A run file is broken.
+    #[error("{} is no run file; see runs/ for examples", path.display())]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+    /// Nothing is to be graded.
+    #[error("a limit of 0 grades nothing; give at least 1")]
+    NoLimit,
+    /// The split has no examples.
+    #[error("task {task} has {total} questions and none of them in its {split} split; a small file needs the split `all`")]
+    EmptySplit {
+        /// The task.
+        task: String,
+        /// The split.
+        split: t2_task::Split,
+        /// Questions in all.
+        total: usize,
+    },
+    /// The model could not be decomposed.
+    #[error(transparent)]
+    Decompose(#[from] DecomposeError),
+    /// Factors of another model.
+    #[error(transparent)]
+    OtherModel(#[from] OtherModel),
+    /// A prompt could not be completed.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The two passes failed.
+    #[error(transparent)]
+    Dispatch(#[from] DispatchError),
+    /// The task failed.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The evaluation failed.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// What was found cannot be put in words.
+    #[error("cannot write the result as JSON")]
+    Json(#[from] serde_json::Error),
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+pub mod evaluate;
+mod event;
+pub mod experts;
+mod model;
+pub mod pretrain;
+mod session;
+pub mod source;
+pub mod train;
+
+pub use error::SessionError;
+pub use evaluate::{Examples, Graded, SampleRecord};
+pub use event::{Event, Watch};
+pub use model::{Input, Model, SamplingWishes};
+pub use session::{Pool, Session};
+pub use source::{Hub, Sources};
+pub use train::{Run, Trained};

@@ -1,0 +1,190 @@
+//! Training an expert: what a run file says, from the model to the graded expert.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use t2_model::adapter::{Active, Expert, ExpertInfo};
+use t2_model::decoder::CausalLm;
+use t2_model::decomposition::Targets;
+use t2_model::files::write_atomically;
+use t2_rl::metrics::{JsonLines, Step, StepMetrics};
+use t2_rl::policy::Reinforce;
+use t2_rl::train::{TrainConfig, TrainError, TrainInputs, train};
+use t2_task::{Split, TaskError};
+
+use crate::error::SessionError;
+use crate::evaluate::{Examples, Graded};
+use crate::event::Event;
+use crate::model::Model;
+use crate::session::Session;
+
+/// Training examples drawn from a task without end.
+const EXAMPLES: usize = 20_000;
+/// Name of the finished expert in its run's folder.
+const EXPERT: &str = "expert.safetensors";
+/// Name of the accuracies of base and expert in a run's folder.
+const EVAL: &str = "eval.json";
+
+/// A training pipeline: what `runs/*.toml` hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The model: `tiny`, a folder, or an id of the Hub.
+    pub model: String,
+    /// The task to learn.
+    pub task: String,
+    /// What the expert is called.
+    pub name: String,
+    /// The matrices it scales.
+    #[serde(default = "all_targets")]
+    pub targets: Targets,
+    /// Held-out examples to grade base and expert on afterwards; 0 for none.
+    #[serde(default)]
+    pub eval_limit: usize,
+    /// The training itself.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// The policy gradient.
+    #[serde(default)]
+    pub reinforce: Reinforce,
+}
+
+fn all_targets() -> Targets {
+    Targets::ALL
+}
+
+impl Run {
+    /// A run of `task` on `model` with the settings that everybody starts from, named after the task.
+    pub fn new(model: impl Into<String>, task: impl Into<String>) -> Self {
+        let task = task.into();
+        // A file of questions lends its name, not its path.
+        let stem = Path::new(&task).file_stem().filter(|_| task.ends_with(".jsonl"));
+        let name = stem.map_or_else(|| task.clone(), |stem| stem.to_string_lossy().into_owned());
+        Self {
+            model: model.into(),
+            task,
+            name,
+            targets: Targets::ALL,
+            eval_limit: 0,
+            train: TrainConfig::default(),
+            reinforce: Reinforce::default(),
+        }
+    }
+
+    /// Read a run file. A model's folder and a file of questions are looked for beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Read`] and [`SessionError::RunFile`].
+    pub fn read(path: &Path) -> Result<Self, SessionError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SessionError::Read { path: path.to_owned(), source })?;
+        let mut run: Self = toml::from_str(&text)
+            .map_err(|source| SessionError::RunFile { path: path.to_owned(), source: Box::new(source) })?;
+        let beside = |name: &str| path.parent().unwrap_or(Path::new("")).join(name);
+        let model = beside(&run.model);
+        if Path::new(&run.model).is_relative() && model.is_dir() {
+            run.model = model.to_string_lossy().into_owned();
+        }
+        if run.task.ends_with(".jsonl") {
+            run.task = beside(&run.task).to_string_lossy().into_owned();
+        }
+        Ok(run)
+    }
+}
+
+/// What a run made.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The expert.
+    pub expert: Expert,
+    /// Its file.
+    pub path: PathBuf,
+    /// The steps that were made now; those of an earlier, interrupted run are in `metrics.jsonl`.
+    pub steps: Vec<StepMetrics>,
+}
+
+impl Session<'_> {
+    /// Train the expert of `run` on `model`, resuming what `dir` holds, and write it there.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] for a task, a configuration or a folder that does not fit, and when the watcher broke off.
+    pub fn train(&self, model: &Model, run: &Run, dir: &Path) -> Result<Trained, SessionError> {
+        let Examples { task, examples, .. } = Examples::load(&run.task, Split::Train, EXAMPLES)?;
+        run.reinforce.check().map_err(|error| TaskError::Other(error.into()))?;
+        let decomposition = self.decompose(model, run.targets)?;
+        let trainable = model.checkpoint.model.clone().trainable(&decomposition)?;
+        let info = ExpertInfo {
+            targets: run.targets,
+            training: format!("task {}, {} steps, seed {}", run.task, run.train.steps, run.train.seed),
+            ..ExpertInfo::for_model(&run.name, &trainable)
+        };
+        let inputs = TrainInputs {
+            tokenizer: model.tokenizer()?,
+            task: &*task,
+            examples: &examples,
+            stop: model.stop(),
+            policy: &run.reinforce,
+            info: &info,
+            dir,
+        };
+        let mut steps: Vec<StepMetrics> = Vec::new();
+        let show = |step: Step<'_>| {
+            steps.push(step.metrics.clone());
+            self.watch.see(Event::Training { name: &run.name, step, steps: run.train.steps })
+        };
+        let mut monitor = (JsonLines::new(dir.join("metrics.jsonl")), show);
+        let expert = train(trainable, &run.train, inputs, &mut monitor, &|| self.keep_going())?;
+        let path = dir.join(EXPERT);
+        expert.save(&path)?;
+        Ok(Trained { expert, path, steps })
+    }
+
+    /// Accuracy of base and expert on the held-out examples of `run`, into `eval.json` of `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] when the task cannot be read or graded, and when the watcher broke off.
+    pub fn grade_run(
+        &self,
+        model: &Model,
+        run: &Run,
+        expert: &Expert,
+        dir: &Path,
+    ) -> Result<Vec<Graded>, SessionError> {
+        let examples = Examples::load(&run.task, Split::Test, run.eval_limit)?;
+        let adapted = expert.apply_to(self.attached(model, run.targets)?)?;
+        let generate = model.greedy(run.train.max_new_tokens);
+        let mut rows = Vec::new();
+        for (name, active, hash) in [("base", Active::Base, None), (&run.name, Active::Own, Some(expert.hash()))] {
+            let subject = (&adapted, model.tokenizer()?);
+            let graded = self.plain(subject, &examples, (active, &generate), name)?;
+            rows.push(graded.by(name, hash));
+        }
+        let text = serde_json::to_string_pretty(&rows)?;
+        write_atomically(&dir.join(EVAL), text.as_bytes())?;
+        Ok(rows)
+    }
+}
+
+impl SessionError {
+    /// True when the watcher broke off, and the work can be taken up again.
+    pub fn is_interrupted(&self) -> bool {
+        use t2_dispatch::DispatchError;
+        use t2_model::decomposition::DecomposeError;
+        use t2_model::generate::GenerateError;
+        use t2_rl::evaluate::EvaluateError;
+        match self {
+            Self::Train(TrainError::Interrupted { .. })
+            | Self::Decompose(DecomposeError::Interrupted { .. })
+            | Self::Generate(GenerateError::Interrupted { .. })
+            | Self::Dispatch(DispatchError::Generate(GenerateError::Interrupted { .. }))
+            | Self::Evaluate(EvaluateError::Interrupted { .. }) => true,
+            Self::Train(TrainError::Rollout(error)) | Self::Evaluate(EvaluateError::Rollout(error)) => {
+                error.is_interrupted()
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Functions to complete from signature and docstring, and longer ones than pretraining shows, after `HumanEval`.
+//!
+//! ```text
+//! Complete this function.
+//! def f(x):
+//!     """Add 3 to x."""
+//! ```
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::task::{Example, TaskError};
+use crate::tiny::code::{fenced, program, run, step, written};
+use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
+use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::tiny::words::pick;
+
+/// The task `tiny-code-hard`.
+pub const TINY_CODE_HARD: Generated = Generated {
+    name: "tiny-code-hard",
+    about: "Python functions to complete from a docstring, in shapes the model has never seen, after HumanEval",
+    problem,
+    ask: as_is,
+    rewards,
+};
+
+const FORMAL: &[&str] = &[
+    "Complete this Python function.",
+    "Write the rest of the function.",
+    "Here is a Python function that is not done. Please write all of it.",
+    "The body of this function is missing. Write the function.",
+    "Please complete the Python function below.",
+];
+const CASUAL: &[&str] = &[
+    "can u complete this?",
+    "hey pls write the rest of this function",
+    "so how do i write the rest of this?",
+    "need the rest of this python function",
+    "this one is not done, gimme all of it pls",
+];
+
+/// Draws one problem of `tiny-code-hard`.
+pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
+    let steps = match rng.random_range(0..100) {
+        0..20 => vec![step(rng, ARITHMETIC)],
+        20..40 => vec![step(rng, ARITHMETIC), step(rng, ARITHMETIC)],
+        40..48 => vec![step(rng, CHOICES)],
+        48..56 => vec![step(rng, REDUCTIONS)],
+        56..62 => vec![step(rng, TEXTS)],
+        62..75 => vec![step(rng, ARITHMETIC), step(rng, COMPARISONS)],
+        75..85 => vec![step(rng, REDUCTIONS), step(rng, COMPARISONS)],
+        _ => vec![step(rng, ARITHMETIC), step(rng, ARITHMETIC), step(rng, ARITHMETIC)],
+    };
+    let program = program(rng, steps);
+    let wording = Wording::draw(rng);
+    let request = match wording {
+        Wording::Formal => pick(rng, FORMAL),
+        Wording::Casual => pick(rng, CASUAL),
+    };
+    let question = format!("{request}\n{}\n    {}", program.signature(), program.docstring());
+    written(rng, wording, question, &program)
+}
+
+/// Runs every completion; one without a `def` is taken as the body of the function in the question.
+fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+    run(graded, |example, completion| {
+        let code = fenced(completion);
+        if code.contains("def ") {
+            return code.into();
+        }
+        let head = example.question.find("def ").map_or("", |at| &example.question[at..]);
+        format!("{head}\n{}", indented(code))
+    })
+}
+
+/// `code` as the body of a function: indented unless its first line already is.
+fn indented(code: &str) -> String {
+    let code = code.trim_start_matches('\n');
+    if code.starts_with([' ', '\t']) {
+        return code.into();
+    }
+    code.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::tests::python_is_missing;
+    use crate::task::{RIGHT, WRONG};
+    use crate::tiny::problem::tests::check_family;
+
+    #[test]
+    fn keeps_the_promises_of_a_family() {
+        if !python_is_missing() {
+            check_family(&TINY_CODE_HARD);
+        }
+    }
+
+    #[test]
+    fn bodies_and_whole_functions_are_graded() {
+        if python_is_missing() {
+            return;
+        }
+        let question = "Complete this Python function.\ndef f(x):\n    \"\"\"Add 3 to x.\"\"\"".into();
+        let example = Example { question, answer: String::new(), checks: vec!["assert f(1) == 4".into()] };
+        for (completion, reward) in [
+            ("return x + 3", RIGHT),
+            ("    return x + 3", RIGHT),
+            ("\n    return x + 3\n", RIGHT),
+            ("y = x\nreturn y + 3", RIGHT),
+            ("# add 3 to x\ndef f(x):\n    return x + 3", RIGHT),
+            ("```python\nreturn x + 3\n```", RIGHT),
+            ("return x - 3", WRONG),
+            ("def g(x):\n    return x + 3", WRONG),
+            ("", WRONG),
+        ] {
+            assert_eq!(rewards(&[(&example, completion)]).unwrap(), [reward], "{completion:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A generated problem, and the task that is a stream of them.
+
+use std::collections::HashSet;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::task::{Example, Split, Task, TaskError};
+
+/// How many seeds a task draws its problems from. Large enough for 3000 distinct test questions in every family.
+const SEEDS: u64 = 60_000;
+
+/// One problem with the answers of two voices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How the question is put.
+    pub wording: Wording,
+    /// What is asked.
+    pub question: String,
+    /// The answer of a careful author: shows the work and is right.
+    pub careful: String,
+    /// The answer of a careless author: skips the work and is usually wrong. Differs from the careful one from the
+    /// first word on.
+    pub careless: String,
+    /// Hidden Python asserts, for programs.
+    pub checks: Vec<String>,
+}
+
+/// How a question is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wording {
+    /// `Tom has 4 apples. He buys 3 more. How many apples does Tom have?`
+    Formal,
+    /// `so tom got 4 apples, then buys 3 more, how many apples now?`
+    Casual,
+}
+
+impl Wording {
+    /// Either wording, half of the time each.
+    pub fn draw(rng: &mut ChaCha8Rng) -> Self {
+        if rng.random_bool(0.5) { Wording::Formal } else { Wording::Casual }
+    }
+}
+
+/// Rewards completions, as [`Task::rewards`] does.
+pub type Grader = fn(&[(&Example, &str)]) -> Result<Vec<f32>, TaskError>;
+
+/// A task whose problems are generated.
+pub struct Generated {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One line for help texts.
+    pub about: &'static str,
+    /// Draws one problem.
+    pub problem: fn(&mut ChaCha8Rng) -> Problem,
+    /// What is put around the question of a problem. The split is decided by the bare question, so that a problem
+    /// held out from one task is held out from every other task that shows it.
+    pub ask: fn(&str) -> String,
+    /// Grades completions.
+    pub rewards: Grader,
+}
+
+impl Task for Generated {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn about(&self) -> &str {
+        self.about
+    }
+
+    fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
+        let mut seen = HashSet::new();
+        let examples = (0..SEEDS)
+            .map(|seed| (self.problem)(&mut ChaCha8Rng::seed_from_u64(seed)))
+            .filter(|problem| split.holds(&problem.question))
+            .filter(|problem| seen.insert(problem.question.clone()))
+            .map(|Problem { question, careful, checks, .. }| {
+                let question = (self.ask)(&question);
+                Example { question, answer: careful, checks }
+            });
+        Ok(examples.take(limit).collect())
+    }
+
+    fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+        (self.rewards)(graded)
+    }
+}
+
+/// Asks a question as it is.
+pub fn as_is(question: &str) -> String {
+    question.into()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Asserts what every family promises: careful answers are right, careless ones mostly are not, and the two
+    /// differ from the first word on; both wordings are common; documents are short.
+    #[track_caller]
+    pub(crate) fn check_family(task: &Generated) {
+        let problems: Vec<_> = (0..500).map(|seed| (task.problem)(&mut ChaCha8Rng::seed_from_u64(seed))).collect();
+        let examples: Vec<_> = problems
+            .iter()
+            .map(|p| Example { question: p.question.clone(), answer: p.careful.clone(), checks: p.checks.clone() })
+            .collect();
+        let share_right = |answers: Vec<&str>| {
+            let graded: Vec<_> = examples.iter().zip(answers).collect();
+            let rewards = task.rewards(&graded).expect("graded");
+            rewards.iter().filter(|r| **r == crate::task::RIGHT).count() as f32 / rewards.len() as f32
+        };
+        assert_eq!(share_right(problems.iter().map(|p| p.careful.as_str()).collect()), 1.0, "careful, {}", task.name);
+        let careless = share_right(problems.iter().map(|p| p.careless.as_str()).collect());
+        assert!((0.05..0.30).contains(&careless), "careless {careless}, {}", task.name);
+        let formal = problems.iter().filter(|p| p.wording == Wording::Formal).count();
+        assert!((200..300).contains(&formal), "{formal} formal, {}", task.name);
+        for p in &problems {
+            assert!(p.question.len() + p.careful.len() < 420, "too long for 192 tokens: {p:#?}");
+            assert_ne!(p.careful.split(' ').next(), p.careless.split(' ').next(), "{p:#?}");
+        }
+    }
+}
