@@ -4,20 +4,22 @@ use burn::prelude::*;
 
 use crate::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
 
-/// Decomposes where it is fastest: on a GPU with `BlockJacobiSvd`, if the crate was built with its kernels, and on the CPU with [`HostSvd`] everywhere else.
+/// Decomposes matrices where it is fastest: those on a GPU there, with `BlockJacobiSvd`, if the crate was built with
+/// the feature `wgpu` or `cuda`; all others on the CPU, with [`HostSvd`].
 ///
-/// A GPU made of software, such as Mesa's llvmpipe, counts as the CPU it runs on: faer is faster there.
+/// Matrices on a GPU that is emulated in software, such as Mesa's llvmpipe, are decomposed by [`HostSvd`] too, which is
+/// faster there. Wherever it is computed, the decomposition is returned on the device of the matrices.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AutoSvd {
-    /// The solver for the CPU.
+    /// Decomposes matrices that are not on a GPU.
     pub host: HostSvd,
-    /// The solver for GPUs.
+    /// Decomposes matrices that are on a GPU.
     #[cfg(feature = "gpu")]
     pub gpu: crate::BlockJacobiSvd,
 }
 
 impl AutoSvd {
-    /// The solver for matrices that are on `device`.
+    /// The solver that is chosen for matrices on `device`.
     pub fn solver(&self, device: &Device) -> &dyn SvdSolver {
         #[cfg(feature = "gpu")]
         if crate::kernel::is_hardware(device) {

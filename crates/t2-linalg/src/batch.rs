@@ -1,6 +1,7 @@
-//! A batch on the host: the way from the device, one solver call per matrix, the way back.
+//! A batch on the host: matrices are read from their device, decomposed one by one, and the factors written back.
 //!
-//! What every host solver has in common lives here: finite input, the sign convention, empty matrices.
+//! What every solver on the host has in common lives here: input that is not finite is refused, matrices without
+//! entries get factors without entries, and signs follow the convention of the crate.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use crate::{Svd, SvdError};
 /// One matrix of the batch.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    /// Its place in the batch.
+    /// The place of the matrix in the batch.
     pub(crate) index: usize,
     pub(crate) m: usize,
     pub(crate) n: usize,
@@ -22,18 +23,18 @@ pub(crate) struct Matrix<'a> {
     pub(crate) values: &'a [f32],
 }
 
-/// Where the factors of one matrix go, all row-major.
+/// Where the solver of one matrix writes the factors, all row-major.
 pub(crate) struct Factors<'a> {
-    /// `[m, k]`, of any sign.
+    /// `[m, k]`. The solver may return `−u_i` for `u_i` if it returns `−v_i` for `v_i`; the sign is chosen afterwards.
     pub(crate) u: &'a mut [f32],
     /// `[k]`, descending.
     pub(crate) s: &'a mut [f32],
-    /// `[k, n]`, of the same signs as `u`.
+    /// `[k, n]`.
     pub(crate) vt: &'a mut [f32],
 }
 
 impl Factors<'_> {
-    /// The factors of a matrix that has none.
+    /// Makes the factors NaN, because the matrix could not be decomposed.
     fn spoil(self) {
         [self.u, self.s, self.vt].into_iter().for_each(|factor| factor.fill(f32::NAN));
     }
@@ -42,16 +43,16 @@ impl Factors<'_> {
 /// How the matrices of a batch share the cores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Schedule {
-    /// A core per matrix.
+    /// Each core has a matrix to itself.
     AcrossBatch,
-    /// One matrix after another, each on every core.
+    /// One matrix after another, each by all cores together.
     OneByOne,
 }
 
 /// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`.
 ///
-/// `W` is memory that one matrix after another uses, never two at a time: what a decomposition allocates is returned to
-/// the system and asked for again otherwise, page by page.
+/// `W` is the memory that `decompose` computes in. There is one for each core, which is used for one matrix after
+/// another: allocated anew for each, it would go back to the system and be asked for again, page by page.
 pub(crate) fn decompose_each<W, F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Attempt, SvdError>
 where
     W: Default + Send,
@@ -69,7 +70,8 @@ where
     Ok(Attempt { svd, failed })
 }
 
-/// The same for the singular values alone, `[batch, k]`: `u` and `vt` of the [`Factors`] are empty.
+/// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`, for the singular values alone, `[batch, k]`: the
+/// `u` and `vt` of the [`Factors`] that it is given are empty. The first matrix that fails is the error.
 pub(crate) fn values_of_each<W, F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Tensor<2>, SvdError>
 where
     W: Default + Send,
@@ -82,7 +84,8 @@ where
     failed.into_iter().next().map_or(Ok(s), Err)
 }
 
-/// Runs `decompose` on every finite matrix, for factors of `sizes` each, and says which failed.
+/// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`. Returns `u`, `s` and `vt` of the whole batch, of
+/// which each matrix has as many values as `sizes` says, and the errors of the matrices that failed.
 fn solve<W, F>(
     a: Tensor<3>,
     schedule: Schedule,
@@ -128,15 +131,15 @@ where
     Ok((factors, outcomes.into_iter().flatten().collect()))
 }
 
-/// The first `size` values of `left`, which keeps the others.
+/// Takes the first `size` values from `left`.
 fn take<'a>(left: &mut &'a mut [f32], size: usize) -> &'a mut [f32] {
     let (taken, others) = std::mem::take(left).split_at_mut(size);
     *left = others;
     taken
 }
 
-/// Bytes that a host solver needs for each `[m, n]` of a batch beside what it computes in: the matrices where the caller
-/// has them and as the solver reads them, two copies of the factors, and their product.
+/// Bytes that each matrix of `[m, n]` takes on the host beside the memory that the solver computes in: the caller's
+/// matrix and the solver's copy of it, two copies of the factors, and the product of the factors where it is measured.
 pub(crate) fn host_bytes([m, n]: [usize; 2]) -> usize {
     let k = m.min(n);
     size_of::<f32>() * (3 * m * n + 2 * (m + n + 1) * k)

@@ -7,29 +7,32 @@ use crate::batch::{Matrix, check_finite};
 use crate::kernel::{self, Options, Outcome};
 use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 
-/// The cosine at which the triangular factor is left: one Newton-Schulz step brings it to rounding.
+/// The rows of the triangular factor are orthogonal enough when no two have a larger cosine between them: Newton-Schulz
+/// steps, which square the cosine, do the rest.
 const COARSE: f32 = 1e-5;
 
-/// The cosine at which the matrix itself is done, over the root of the length of its vectors: a tenth of the rounding
-/// that a sum of so many products has to expect.
+/// The vectors of the matrix itself, of length `len`, are orthogonal when no two have a larger cosine between them than
+/// this times `√len`: a tenth of the rounding to be expected in a sum of `len` products.
 const FINE: f32 = 0.1 * f32::EPSILON;
 
-/// A matrix whose largest cosine is not below this many times the one asked for did not converge.
+/// After the last sweep a matrix counts as converged if its largest cosine is at most this many times the one asked
+/// for.
 const TOLERATED: f32 = 16.0;
 
-/// Values in the buffers of one call of the kernels: half a gigabyte of f32, which every driver hands out in one
-/// piece.
+/// The most values in a buffer of the kernels, if that is not too few for one matrix: half a gigabyte of f32, which
+/// every driver allocates in one piece.
 const VALUES_AT_ONCE: usize = 1 << 27;
 
-/// Decomposes on the device the matrices are on, in f32, with kernels of this crate.
+/// Decomposes matrices on the GPU they are on, in f32, with kernels of this crate.
 ///
-/// The kernels are written once, in `CubeCL`, and compiled for CUDA, Vulkan, Metal and DirectX as the device asks.
-/// They need 16 KiB of shared memory, 256 units in a cube, and neither tensor cores nor f64; every product is one of
-/// f32. Results are the same bits on every run on one device.
+/// The kernels are written once, in `CubeCL`, which compiles them for CUDA, Vulkan, Metal or DirectX when they first
+/// run. The GPU must have 16 KiB of shared memory and run 256 threads in a group; neither tensor cores nor f64 are
+/// used. Results are the same bits on every run on one device.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockJacobiSvd {
-    /// Passes over all pairs of vectors before giving up, once for the triangular factor and once for the matrix
-    /// itself; the default is 60, and about 10 are needed.
+    /// How often all pairs of vectors are made orthogonal before the solver gives up on a matrix: so often for the
+    /// triangular factor it starts with, and so often again for the matrix itself. The default is 60; about 10 are
+    /// needed.
     pub max_sweeps: usize,
 }
 
@@ -40,7 +43,7 @@ impl Default for BlockJacobiSvd {
 }
 
 impl BlockJacobiSvd {
-    /// Whether there are kernels for `device`.
+    /// Whether this solver runs on `device`: on every GPU that the crate was built for, emulated ones too.
     pub fn runs_on(device: &Device) -> bool {
         kernel::runs_on(device)
     }
@@ -76,15 +79,16 @@ impl SvdSolver for BlockJacobiSvd {
     }
 }
 
-/// How many matrices one call of the kernels takes. The widest buffer holds the vectors of one side beside those of the
-/// other.
+/// How many matrices of `[m, n]` one call of the kernels takes. The largest buffer has, for each of the `k` singular
+/// values, a row with its left and its right vector.
 fn at_once([m, n]: [usize; 2]) -> usize {
     let k = m.min(n).max(1);
     (VALUES_AT_ONCE / (k * (m.max(n) + k))).clamp(1, kernel::MAX_MATRICES)
 }
 
 impl BlockJacobiSvd {
-    /// Decomposes matrices that fit the device together, the first of which is `first` of the batch.
+    /// Decomposes matrices that one call of the kernels takes. They are the part of the caller's batch that begins with
+    /// the matrix `first`, from which errors count.
     fn attempt(&self, a: Tensor<3>, first: usize) -> Result<Attempt, SvdError> {
         let [matrices, m, n] = a.dims();
         let tolerance = (FINE * (m.max(n) as f32).sqrt()).max(2e-7);
@@ -118,7 +122,7 @@ impl BlockJacobiSvd {
     }
 }
 
-/// One batch of the parts of one.
+/// Joins the parts of a batch, which were decomposed one after another.
 fn join(mut parts: Vec<Attempt>) -> Attempt {
     if parts.len() == 1 {
         return parts.remove(0);

@@ -8,22 +8,24 @@ use burn::prelude::*;
 use crate::batch::{Factors, Matrix, Schedule, decompose_each, host_bytes};
 use crate::{Attempt, Demand, SvdError, SvdSolver};
 
-/// The cosine between two columns below which they count as orthogonal.
+/// Two columns count as orthogonal if the cosine between them is at most this.
 ///
-/// Convergence is quadratic, so one sweep more would reach rounding; the factors are handed out in f32, whose
+/// Convergence is quadratic, so one sweep more would reach rounding; the factors are returned in f32, whose
 /// spacing is a million times this.
 const ORTHOGONAL: f64 = 1e-13;
 
-/// A column this short, over the longest, is rounding of rounding and counts as zero: columns that depend on each
-/// other shrink without end.
+/// A column whose length, over that of the longest, is at most this counts as zero. It is nothing but rounding, and
+/// columns that depend on each other would otherwise shrink without end.
 const VANISHED: f64 = 1e-25;
 
 /// Decomposes on the host in f64: what the other solvers are compared with.
 ///
-/// `O(m n²)` per sweep and a handful of sweeps, without blocking or vectors: for tests, not for models.
+/// It takes about ten sweeps of `O(m n²)` operations in plain loops: good for tests, too slow for the weights of a
+/// model.
 #[derive(Clone, Copy, Debug)]
 pub struct JacobiSvd {
-    /// Passes over all pairs of columns before giving up; the default is 60, and about 10 are needed.
+    /// How often all pairs of columns are made orthogonal before the solver gives up on a matrix. The default is 60;
+    /// about 10 are needed.
     pub max_sweeps: usize,
 }
 
@@ -105,7 +107,7 @@ impl JacobiSvd {
     }
 }
 
-/// Turns the columns `p < q` by the angle of this tangent.
+/// Turns the columns `p < q` by the angle whose tangent is given.
 fn rotate(columns: &mut [Vec<f64>], [p, q]: [usize; 2], tangent: f64) {
     let cosine = tangent.hypot(1.0).recip();
     let sine = cosine * tangent;
@@ -115,7 +117,8 @@ fn rotate(columns: &mut [Vec<f64>], [p, q]: [usize; 2], tangent: f64) {
     }
 }
 
-/// Sorts the columns by their norms and divides them by those; returns the norms.
+/// Sorts the columns of both sides by the norms of the left ones, longest first, and divides the left ones by their
+/// norms, which are returned.
 fn normalize_descending(left: &mut Vec<Vec<f64>>, right: &mut Vec<Vec<f64>>) -> Vec<f64> {
     let norms: Vec<f64> = left.iter().map(|column| dot(column, column).sqrt()).collect();
     let mut order: Vec<usize> = (0..norms.len()).collect();

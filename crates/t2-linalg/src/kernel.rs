@@ -1,6 +1,6 @@
-//! The kernels of [`BlockJacobiSvd`](crate::BlockJacobiSvd) and the order they run in.
+//! The kernels of [`BlockJacobiSvd`](crate::BlockJacobiSvd) and the order they run in. docs/svd.md has the equations.
 //!
-//! Here alone the crate names a backend: CubeCL compiles for CUDA, Vulkan, Metal and DirectX. Equations: docs/svd.md.
+//! No other part of the crate names a backend of Burn. CubeCL compiles the kernels for CUDA, Vulkan, Metal and DirectX.
 
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
@@ -24,27 +24,27 @@ mod sweep;
 pub(crate) use ops::{block_jacobi, true_f32_product};
 pub(crate) use product::Form;
 
-/// Units of every cube; what WebGPU guarantees.
+/// Units (threads) in every cube (work group): as many as WebGPU guarantees.
 const UNITS: usize = 256;
 
-/// Chunks in which the largest entry of a matrix is looked for.
+/// The largest entry of a matrix is looked for by so many cubes, each in its own chunk.
 const CHUNKS: usize = 64;
 
-/// Rows shorter than this, over the longest, are left out of the Gram matrix.
+/// Rows whose length, over that of the longest, is below this are left out of the Gram matrix.
 const NEGLIGIBLE: f32 = 1e-10;
 
-/// The size of the noise that replaces a vanished row, times `√n` and over the longest row: all of it together stays
-/// near the rounding of one row.
+/// A row that has vanished is replaced by noise of this length over `√k`, `k` being the number of rows, and times the
+/// length of the longest row: the noise of all rows together stays near the rounding of one row.
 const NOISE: f32 = 3e-7;
 
-/// What the kernels are told.
+/// When the kernels stop to sweep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
-    /// Sweeps over the triangular factor, and again over the matrix itself.
+    /// The most sweeps over the triangular factor, and the most over the matrix itself.
     pub(crate) max_sweeps: usize,
-    /// The cosine at which the triangular factor is left.
+    /// The largest cosine between two rows of the triangular factor when sweeps over it stop.
     pub(crate) coarse: f32,
-    /// The cosine at which the matrix itself is done.
+    /// The largest cosine between two vectors of the matrix itself when sweeps over it stop.
     pub(crate) fine: f32,
 }
 
@@ -52,19 +52,25 @@ pub(crate) struct Options {
 pub(crate) struct Outcome {
     /// The vectors of the longer side, `[matrices, k, max(m, n)]`.
     pub(crate) long: Tensor<3>,
-    /// `[matrices, k]`.
+    /// The singular values, `[matrices, k]`.
     pub(crate) sigma: Tensor<2>,
     /// The vectors of the shorter side, `[matrices, k, k]`.
     pub(crate) short: Tensor<3>,
-    /// For each matrix the last cosine, the sweeps, the largest singular value before and the factor of its scaling.
+    /// Four numbers for each matrix, `[matrices, STATUS]`: the largest cosine in the last sweep, the number of sweeps,
+    /// the largest singular value of the scaled matrix, and what it is multiplied by to undo the scaling, NaN if the
+    /// matrix is not finite.
     pub(crate) status: Tensor<2>,
 }
 
-/// Matrices that one call takes: the second and third side of a grid are this long everywhere.
+/// The most matrices that one call takes: on every GPU the second and third side of a grid of cubes may be this long.
 pub(crate) const MAX_MATRICES: usize = 65_535;
 
-/// f32 values that a matrix of `[m, n]` takes on the device at most: the vectors of the longer side as they are, scaled,
-/// turned, handed out and measured, those of the shorter side beside them, and up to six squares.
+/// The most f32 values that are on the device at a time for each matrix of `[m, n]`.
+///
+/// With the shorter side rounded up to whole pairs of blocks, this is room for seven buffers as large as the matrix
+/// (the matrix itself, its scaled copy, the rows that are being turned, the vectors of the longer side that are
+/// returned, and what [`quality::loss`](crate::quality::loss) computes in), and for eight squares of the shorter side
+/// (its vectors, the Gram matrix, the triangular factor and the like).
 pub(crate) fn values_per_matrix([m, n]: [usize; 2]) -> usize {
     let (len, count) = (m.max(n), m.min(n).next_multiple_of(2 * rotate::BLOCK));
     count * (7 * len + 8 * count)
@@ -75,7 +81,7 @@ pub(crate) fn runs_on(device: &Device) -> bool {
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Cube(_))
 }
 
-/// Whether `device` has kernels and is not made of software.
+/// Whether the kernels can be compiled for `device`, and it is a real GPU rather than one emulated on the CPU.
 pub(crate) fn is_hardware(device: &Device) -> bool {
     #[cfg(feature = "wgpu")]
     if device.clone().without_autodiff() == Device::wgpu(burn::tensor::DeviceKind::Cpu) {
@@ -84,10 +90,10 @@ pub(crate) fn is_hardware(device: &Device) -> bool {
     runs_on(device)
 }
 
-/// Numbers for each matrix in [`Outcome::status`].
+/// How many numbers each matrix has in [`Outcome::status`].
 pub(crate) const STATUS: usize = 4;
 
-/// The factors of a batch as they leave the kernels, in the order of [`Outcome`].
+/// What the kernels return: one value for each field of [`Outcome`], in the same order.
 type Four<T> = (T, T, T, T);
 
 /// One batch on its way through the kernels.
@@ -97,13 +103,13 @@ struct Run {
     matrices: usize,
     m: usize,
     n: usize,
-    /// Rows in a block.
+    /// How many rows there are in a block.
     block: usize,
-    /// Rows of each matrix: `min(m, n)`, the number of vectors.
+    /// The number of vectors of each matrix, `min(m, n)`, each of which is a row.
     used: usize,
-    /// The same, filled up to whole pairs of blocks.
+    /// The number of rows in a buffer: `used`, rounded up to whole pairs of blocks. The rows from `used` on are zero.
     count: usize,
-    /// Length of a vector: `max(m, n)`.
+    /// The length of each vector, `max(m, n)`.
     len: usize,
 }
 
@@ -141,7 +147,8 @@ impl Run {
         largest.map(|bits| scale_of(f32::from_bits(bits))).unzip()
     }
 
-    /// The vectors as rows, `[matrices, count, len]`.
+    /// The vectors of each matrix as rows, scaled, `[matrices, count, len]`: the columns of a tall matrix, the rows of
+    /// a wide one.
     fn load(&self, scale: &[f32]) -> CubeTensor {
         let vectors = self.floats(self.matrices * self.count * self.len);
         let (row_step, entry_step) = if self.m >= self.n { (1, self.n) } else { (self.n, 1) };
@@ -164,8 +171,8 @@ impl Run {
         vectors
     }
 
-    /// The singular vectors of the shorter side as rows, `[matrices, count, count]`: those of the Gram matrix's
-    /// triangular factor, made orthogonal to rounding.
+    /// The singular vectors of the shorter side as rows, `[matrices, count, count]`, orthogonal to rounding. They are
+    /// those of the triangular factor of the Gram matrix.
     fn right_vectors(&self, vectors: &CubeTensor) -> CubeTensor {
         let count = self.count;
         let square = self.matrices * count * count;
@@ -242,7 +249,9 @@ impl Run {
         out
     }
 
-    /// `B = V A` beside `V`, made orthogonal to the last digits: `[matrices, count, len + count]`.
+    /// Computes `B = V P`, `P` being the `vectors`, puts `V` beside it, and sweeps over both until the rows of `B` are
+    /// orthogonal to the last digits. Returns both, `[matrices, count, len + count]`, and the last cosine and the
+    /// number of sweeps for each matrix.
     fn refresh(&self, vectors: &CubeTensor, v: &CubeTensor) -> (CubeTensor, Vec<[f32; 2]>) {
         let (count, len, stride) = (self.count, self.len, self.len + self.count);
         let rows = self.floats(self.matrices * count * stride);
@@ -263,10 +272,11 @@ impl Run {
         (rows, status)
     }
 
-    /// Makes the rows of `V` orthogonal that belong to noise, which many more sweeps turn than others.
+    /// Makes those rows of `V` orthogonal again whose singular value is nothing but noise: sweeps turn them more often
+    /// than others, and each turn rounds.
     ///
-    /// One Newton step, triangular like that of [`rotate`]: only vectors whose singular value is below `noise` of the
-    /// largest change, so that the product of the factors does not. Most matrices have none.
+    /// It is one Newton step, triangular like that of [`rotate`]. Only rows whose singular value is below `noise` times
+    /// the largest change, so the product of the factors does not. Most matrices have no such row.
     fn straighten(&self, rows: &CubeTensor, noise: f32) {
         let (count, len, stride) = (self.count, self.len, self.len + self.count);
         let norm = self.norms(rows, stride, len);
@@ -305,7 +315,7 @@ impl Run {
         self.place(&v, rows);
     }
 
-    /// Puts `V` beside the vectors.
+    /// Copies `V`, `[matrices, count, count]`, to the end of the `rows`, `[matrices, count, len + count]`.
     fn place(&self, v: &CubeTensor, rows: &CubeTensor) {
         self.elementwise(v.meta.num_elements(), |cubes, units| {
             rows::place::launch(
@@ -321,7 +331,7 @@ impl Run {
         });
     }
 
-    /// The factors, longest singular value first.
+    /// Makes the factors of the `rows` that sweeps have made orthogonal, the largest singular value first.
     fn hand_out(&self, rows: &CubeTensor, unscale: &[f32], status: Vec<[f32; 2]>) -> Four<CubeTensor> {
         let (matrices, used, len, stride) = (self.matrices, self.used, self.len, self.len + self.count);
         let norm = self.norms(rows, stride, len);
@@ -356,8 +366,8 @@ impl Run {
     }
 }
 
-/// The power of two that brings a magnitude into `[1, 4)`, and its inverse; `(0, 0)` for zero and `(0, NaN)` for what is
-/// not finite. Neither is subnormal: GPUs may take that for zero.
+/// The power of two that a magnitude is multiplied by to be in `[1, 4)`, and its inverse; `(0, 0)` for zero and
+/// `(0, NaN)` for what is not finite. Neither of the two is ever subnormal, which a GPU may take for zero.
 fn scale_of(magnitude: f32) -> (f32, f32) {
     if !magnitude.is_finite() {
         return (0.0, f32::NAN);

@@ -1,4 +1,5 @@
-//! Bidiagonalization, divide and conquer in f32, as faer implements them, and a check of what comes out.
+//! The decomposition in f32: bidiagonalization, then divide and conquer, both as faer implements them, and a check of
+//! what comes out.
 
 use faer::diag::DiagMut;
 use faer::dyn_stack::StackReq;
@@ -16,19 +17,19 @@ use crate::cases::Random;
 /// the largest one, and the time stays within noise.
 const SMALLEST_DIVIDED: usize = 4;
 
-/// What an attempt computes in, all column-major.
+/// The memory that [`attempt`] computes in, all column-major.
 #[derive(Default)]
 pub(super) struct Workspace {
     /// `X` with rows of zeros, `[padded, k]`.
     x: Vec<f32>,
-    /// Its long vectors, `[padded, k]`.
+    /// The singular vectors of the longer side of `X`, `[padded, k]`.
     long: Vec<f32>,
-    /// Its short vectors, `[k, k]`.
+    /// The singular vectors of the shorter side of `X`, `[k, k]`.
     short: Vec<f32>,
     scratch: Scratch,
 }
 
-/// Bytes of a [`Workspace`].
+/// The size of a [`Workspace`] for an `X` of `[rows, k]`, in bytes.
 pub(super) fn bytes([rows, k]: [usize; 2], par: Par) -> usize {
     let padded = padded(rows);
     let checked = size_of::<Pair>() * (2 * k + padded);
@@ -43,7 +44,8 @@ fn params() -> SvdParams {
     SvdParams { recursion_threshold: SMALLEST_DIVIDED, ..<SvdParams as Auto<f32>>::auto() }
 }
 
-/// Decomposes `x`, and says whether the factors are as good as f32 allows. If not, they are to be replaced.
+/// Decomposes `x`, and returns whether the factors are as good as f32 allows. If they are not, `factors` holds nothing
+/// that may be used.
 pub(super) fn attempt(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Par) -> bool {
     let Tall { rows, k, .. } = x;
     let padded = padded(rows);
@@ -69,25 +71,27 @@ pub(super) fn attempt(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspa
     true
 }
 
-/// How large an entry may be, over the largest singular value and times `√k`. Gaussian matrices have 2.5.
+/// f32 is trusted only if the largest entry of the matrix, over the largest singular value and times `√k`, is at most
+/// this. For Gaussian matrices that number is 2.5.
 ///
-/// Each of `2 k` reflections adds to every entry, and what it adds to a large one is mostly rounded away: a dominant
-/// diagonal brought singular values that are far apart to 1.6e-6 of the largest from where they should be.
+/// Each of `2 k` reflections adds to every entry, and what it adds to a large one is mostly rounded away: of a matrix
+/// with a dominant diagonal, singular values that are far apart were 1.6e-6 of the largest off.
 const LARGEST_ENTRY: f64 = 4.0;
 
-/// How close neighbouring singular values are, over the largest, that count as equal.
+/// Neighbouring singular values count as equal if their difference, over the largest of all, is at most this.
 ///
-/// Rounding is some `E`, and moves a singular value by `uᵀ E v`, but one among many equals, zeros too, by up to `‖E‖₂`:
-/// 6e-6 of the largest, at 1024.
+/// If rounding adds `E` to the matrix, a singular value moves by `uᵀ E v`. One of many that are equal, or zero, moves
+/// by up to `‖E‖₂`, which is 6e-6 of the largest for matrices of 1024.
 const CLOSE: f32 = 1e-6;
 
-/// Of so many singular values one may be equal to the next. On so few vectors `‖E‖₂` is some 5e-7, by estimate.
+/// f32 is trusted only if at most one singular value in so many is equal to the next. On the space of so few vectors
+/// `‖E‖₂`, as in [`CLOSE`], is estimated to be 5e-7.
 const FEW: usize = 100;
 
-/// Whether rounding left the decomposition in `work` as good as it leaves that of a Gaussian matrix.
+/// Whether the decomposition in `work` is as good as that of a Gaussian matrix would be.
 ///
-/// Divide and conquer in faer fails on some matrices whose singular values fall off at once: of Hilbert's of 512, `s` was
-/// found to 5e-6 and the matrix to 3e-3. So the residual is estimated: for two vectors `z` of signs, the mean of
+/// Divide and conquer in faer fails on some matrices whose singular values fall off at once: of Hilbert's of 512, `s`
+/// was found to 5e-6 and the matrix to 3e-3. So the residual is estimated: for two vectors `z` of signs, the mean of
 /// `‖(X − U diag(s) Vᵀ) z‖²` is that of `‖X − U diag(s) Vᵀ‖²`. It must be below `ε √k ‖X‖`; Gaussian matrices have 0.7
 /// of that.
 fn is_sound(x: Tall<'_>, s: &[f32], work: &Workspace) -> bool {
@@ -111,7 +115,7 @@ fn is_sound(x: Tall<'_>, s: &[f32], work: &Workspace) -> bool {
     is_flat && close * FEW <= k && (error / 2.0).sqrt() <= f64::from(f32::EPSILON) * root * size.sqrt()
 }
 
-/// Two numbers, of two vectors: a matrix is read once for both.
+/// An entry of each of two vectors, which are multiplied by the same matrix: it is read once for both.
 type Pair = [f64; 2];
 
 /// The dot products of `x` with both vectors, added up in lanes that do not wait for each other.
@@ -133,7 +137,7 @@ fn add_scaled(y: &mut [Pair], x: &[f32], weight: Pair) {
     }
 }
 
-/// Rows to decompose a matrix of `rows` with, the last ones zero.
+/// The number of rows that a matrix of `rows` rows gets before it is decomposed, the added ones of zeros.
 ///
 /// Bidiagonalization walks along the rows of a column-major matrix. Where columns begin a multiple of 2 KiB apart, the
 /// values of a row share a few sets of the caches and drive each other out, so these columns get a cache line more.

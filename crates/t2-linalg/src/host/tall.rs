@@ -1,5 +1,7 @@
-//! A matrix and its factors as both ways to decompose it see them: `X`, `[rows, k]`, is the matrix or, if that is wide,
-//! its transpose, scaled. Its vectors are the long ones, `[rows, k]`, and the short ones, `[k, k]`.
+//! A matrix and its factors, turned so that there are never more columns than rows.
+//!
+//! `X`, `[rows, k]`, is the matrix or, if that is wide, its transpose, scaled. The singular vectors of the longer side
+//! are called the long ones, `[rows, k]`, those of the shorter side the short ones, `[k, k]`.
 
 use faer::dyn_stack::{MemBuffer, MemStack, StackReq};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
@@ -7,20 +9,20 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::batch::{Factors, Matrix};
 
-/// Rows of `X` that are f64 at once, and columns of what is computed from it.
+/// How many rows of `X` are converted to f64 at a time, and how many columns of `Q` are computed at a time.
 pub(super) const PANEL: usize = 256;
 
-/// `X`, or the long vectors, which lie in memory as it does.
+/// `X`; or the long vectors, which lie in memory the way `X` does.
 #[derive(Clone, Copy)]
 pub(super) struct Tall<'a> {
-    /// Row-major, or column-major if the matrix is wide, and not scaled yet.
+    /// The values of the matrix before scaling: `X` is row-major in them, or column-major if the matrix is wide.
     pub(super) values: &'a [f32],
     pub(super) rows: usize,
     pub(super) k: usize,
     pub(super) is_wide: bool,
     /// The largest magnitude of the values.
     pub(super) largest: f32,
-    /// The power of two by which values are divided, exactly, so that the largest is in `[1, 2)`.
+    /// The power of two that the values are divided by, without rounding, for the largest to be in `[1, 2)`.
     pub(super) unit: f64,
 }
 
@@ -31,7 +33,7 @@ impl<'a> Tall<'a> {
         Self { values, rows: m.max(n), k: m.min(n), is_wide: m < n, largest, unit: power_of_two_below(largest) }
     }
 
-    /// Writes `X` column by column, `stride` apart.
+    /// Writes `X`, scaled, column by column; from the start of one column to that of the next are `stride` values.
     pub(super) fn load(self, to: &mut [f32], stride: usize) {
         let Self { values, rows, k, is_wide, unit, .. } = self;
         let scale = unit.recip();
@@ -43,7 +45,7 @@ impl<'a> Tall<'a> {
         }
     }
 
-    /// The rows from `start` in f64, [`PANEL`] at most.
+    /// The rows of `X` from `start` on, scaled, in f64: [`PANEL`] of them, or fewer at the end.
     pub(super) fn panel(self, start: usize, memory: &mut [f64]) -> MatMut<'_, f64> {
         let Self { values, rows, k, is_wide, unit, .. } = self;
         let count = PANEL.min(rows - start);
@@ -61,7 +63,8 @@ impl<'a> Tall<'a> {
         }
     }
 
-    /// Hands out long vectors from the one at `start` on, which are columns of `from`, `stride` apart.
+    /// Writes long vectors to the factors, from the one at `start` on. They are the columns of `from`, which begin
+    /// `stride` values apart.
     pub(super) fn store_long<T: Copy>(
         self,
         (from, stride): (&[T], usize),
@@ -77,7 +80,7 @@ impl<'a> Tall<'a> {
         }
     }
 
-    /// Hands out the short vectors, columns of `from`.
+    /// Writes the short vectors to the factors. They are the columns of `from`.
     pub(super) fn store_short<T: Copy>(self, from: &[T], factors: &mut Factors<'_>, convert: impl Fn(T) -> f32) {
         let Self { k, is_wide, .. } = self;
         if is_wide {
@@ -88,19 +91,19 @@ impl<'a> Tall<'a> {
     }
 }
 
-/// Adds `scale xᵀx` to the lower triangle of `gram`, column-major, for `x` of any number of rows.
+/// Adds `scale xᵀx` to the lower triangle of `gram`, `[k, k]`, column-major, for an `x` of `k` columns.
 pub(super) fn add_gram(gram: &mut [f64], x: MatRef<'_, f64>, scale: f64, par: Par) {
     let gram = MatMut::from_column_major_slice_mut(gram, x.ncols(), x.ncols());
     let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
     triangular::matmul(gram, lower, Accum::Add, x.transpose(), full, x, full, scale, par);
 }
 
-/// Memory for faer, the same for one matrix after another.
+/// Memory that faer computes in, kept from one matrix to the next.
 #[derive(Default)]
 pub(super) struct Scratch(Option<(StackReq, MemBuffer)>);
 
 impl Scratch {
-    /// Memory for `request`, the same as last time if it was for the same.
+    /// Memory of the size of `request`; that of the last call, if the size is the same.
     pub(super) fn stack(&mut self, request: StackReq) -> &mut MemStack {
         self.0.take_if(|(has, _)| *has != request);
         let (_, buffer) = self.0.get_or_insert_with(|| (request, MemBuffer::new(request)));
@@ -108,7 +111,7 @@ impl Scratch {
     }
 }
 
-/// The power of two that brings `largest` into `[1, 2)`; one if it is zero.
+/// The power of two by which `largest` is divided to be in `[1, 2)`; one if it is zero.
 fn power_of_two_below(largest: f32) -> f64 {
     if largest == 0.0 {
         return 1.0;
@@ -117,7 +120,7 @@ fn power_of_two_below(largest: f32) -> f64 {
     f64::from_bits(f64::from(largest).to_bits() & f64::INFINITY.to_bits())
 }
 
-/// Copies the first `rows` values of every column. Matrices come with the distance between their columns.
+/// Copies the first `rows` values of every column. With each matrix comes the distance from one column to the next.
 fn copy_columns<T: Copy>(
     (from, from_stride): (&[T], usize),
     (to, to_stride): (&mut [f32], usize),
@@ -129,11 +132,11 @@ fn copy_columns<T: Copy>(
     }
 }
 
-/// Side of the squares in which a matrix is transposed: two of them fit the fastest cache.
+/// A matrix is transposed in squares of this side: two of them fit the fastest cache.
 const TILE: usize = 32;
 
-/// Makes the first `rows` rows of `from`, `[rows, columns]`, the columns of `to`. Matrices come with the distance between
-/// their columns.
+/// Makes the first `rows` rows of `from`, `[rows, columns]`, the columns of `to`. With each matrix comes the distance
+/// from one column to the next.
 fn transpose<T: Copy>(
     (from, from_stride): (&[T], usize),
     (to, to_stride): (&mut [f32], usize),

@@ -4,10 +4,11 @@ use cubecl::prelude::*;
 
 use super::UNITS;
 
-/// Rows of a panel.
+/// The number of rows that one launch factors.
 pub(super) const PANEL: usize = 32;
 
-/// The rows `start .. start + PANEL` of `R`, from a `gram` from which the earlier rows have been subtracted.
+/// Computes the rows `start .. start + PANEL` of `R`, from a `gram` from which the products of the earlier rows have
+/// been subtracted.
 ///
 /// One cube for each [`UNITS`] columns (x) and matrix (y); each factorizes the diagonal block for itself. A pivot at
 /// or below `floor` is what rounding left of a dependent column: it becomes `floor` and the rest of its row zero, so

@@ -1,4 +1,4 @@
-//! The Gram matrix of a panel, and how far from diagonal it is.
+//! The Gram matrix of a panel of rows, in the shared memory of one cube, and how far from diagonal it is.
 
 use cubecl::prelude::*;
 
@@ -6,15 +6,16 @@ use super::UNITS;
 use super::reduce::max_of_cube;
 use super::rotate::{block_starts, panel_row};
 
-/// Entries of a row that are in shared memory at a time while the Gram matrix is summed.
+/// The number of entries of each row that are in shared memory at a time while the Gram matrix is summed.
 pub(super) const GRAM_TILE: usize = 32;
-/// Entries of a Gram matrix along one side of the square that a unit sums.
+/// The side of the square of entries of the Gram matrix that one unit sums.
 const SHARE: usize = 4;
 
 /// `gram = panel panelᵀ`.
 ///
-/// Units form groups; a unit sums a square of [`SHARE`] by [`SHARE`] entries over its group's part of each tile. Tiles
-/// and groups are summed apart, so that rounding grows with the root of their number.
+/// The units of a cube form groups, each of which sums its own part of every tile, and each unit sums a square of
+/// [`SHARE`] by [`SHARE`] entries. Each tile and each group has a sum of its own, and the sums are added at the end, so
+/// that rounding grows with the root of their number.
 #[cube]
 pub(super) fn gram_matrix(
     rows: &[f32],
@@ -72,7 +73,7 @@ pub(super) fn gram_matrix(
     }
 }
 
-/// Adds `terms` products from the panel to each entry of this unit's square.
+/// Adds the products of `terms` entries, from the entry `first` of each row of the panel on, to this unit's square.
 #[cube]
 fn add_terms(
     panel: &Shared<[f32]>,
@@ -110,7 +111,7 @@ fn add_terms(
     }
 }
 
-/// The largest `|g_ij| / √(g_ii g_jj)`, and whether (one) or not (zero) a later row is clearly longer than an earlier.
+/// The largest `|g_ij| / √(g_ii g_jj)`, and one if some row is clearly longer than a row before it, else zero.
 #[cube]
 pub(super) fn largest_cosine(
     gram: &Shared<[f32]>,

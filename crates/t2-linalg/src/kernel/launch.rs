@@ -10,7 +10,7 @@ use super::product::Form;
 use super::{Run, UNITS, cholesky, product, rows};
 
 impl Run {
-    /// `out = scale rows rowsᵀ + diagonal I`, `[matrices, count, count]`.
+    /// Computes `out = scale rows rowsᵀ + diagonal I`, `[matrices, count, count]`, for rows of length `len`.
     pub(super) fn row_product(&self, rows: &CubeTensor, len: usize, out: &CubeTensor, call: Call) {
         let count = self.count;
         self.product(
@@ -24,12 +24,13 @@ impl Run {
         );
     }
 
-    /// One product for each matrix, of the sizes `[m, n, depth]`.
+    /// Multiplies the first two operands of each matrix into the third: `[m, n]` sums of `depth` products.
     pub(super) fn product(&self, operands: [Operand<'_>; 3], sizes: [usize; 3], call: Call) {
         product(self.matrices, operands, sizes, call);
     }
 
-    /// The upper triangular factor of each `gram`, which is used up.
+    /// Computes the upper triangular Cholesky factor of each `gram`, which is overwritten. A pivot at or below `floor`
+    /// counts as `floor`.
     pub(super) fn cholesky(&self, gram: &CubeTensor, factor: &CubeTensor, floor: f32) {
         let count = self.count;
         for start in (0..count).step_by(cholesky::PANEL) {
@@ -55,7 +56,7 @@ impl Run {
         }
     }
 
-    /// The norms of all rows, `[matrices, count]`.
+    /// The norms of the first `len` entries of all rows, which begin `stride` entries apart: `[matrices, count]`.
     pub(super) fn norms(&self, rows: &CubeTensor, stride: usize, len: usize) -> CubeTensor {
         let norm = self.floats(self.matrices * self.count);
         rows::norms::launch(
@@ -71,7 +72,7 @@ impl Run {
         norm
     }
 
-    /// The order of the rows, longest first, `[matrices, count]`.
+    /// For each matrix the indices of its rows, the longest row first, `[matrices, count]`.
     pub(super) fn descending(&self, norm: &CubeTensor) -> CubeTensor {
         let order = self.integers(self.matrices * self.count);
         self.elementwise(self.matrices * self.count, |cubes, units| {
@@ -87,7 +88,7 @@ impl Run {
         order
     }
 
-    /// Calls `launch` with a grid of a unit for each of `elements`.
+    /// Calls `launch` with a grid that has one unit for each of `elements`.
     pub(super) fn elementwise(&self, elements: usize, launch: impl FnOnce(CubeCount, CubeDim)) {
         let units = CubeDim::new_1d(UNITS as u32);
         launch(cubecl::calculate_cube_count_elemwise(self.client(), elements, units), units);
@@ -123,7 +124,7 @@ impl Run {
     }
 }
 
-/// One product for each of `matrices`, of the sizes `[m, n, depth]`.
+/// Multiplies, for each of `matrices`, the first two operands into the third: `[m, n]` sums of `depth` products.
 pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m, n, depth]: [usize; 3], call: Call) {
     product::product::launch(
         &left.buffer.client,
@@ -151,19 +152,19 @@ pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m,
     );
 }
 
-/// A block in each matrix of a buffer.
+/// A rectangular block in each matrix of a buffer.
 #[derive(Clone, Copy)]
 pub(super) struct Operand<'a> {
     pub(super) buffer: &'a CubeTensor,
-    /// Its first entry in the first matrix.
+    /// Where the first entry of the block is, in the first matrix.
     pub(super) at: usize,
-    /// From one row to the next.
+    /// The distance from one row to the next, in entries.
     pub(super) row: usize,
-    /// From one matrix to the next.
+    /// The distance from one matrix to the next, in entries.
     pub(super) matrix: usize,
 }
 
-/// What a product does beside multiplying.
+/// Which product is computed: `out = scale A B + diagonal I`, or with `accumulate` `out += scale A B`.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
     pub(super) form: Form,
@@ -173,7 +174,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// A product and nothing else.
+    /// The plain product: `scale` is one, and nothing is added.
     pub(super) fn of(form: Form) -> Self {
         Self { form, scale: 1.0, diagonal: 0.0, accumulate: false }
     }

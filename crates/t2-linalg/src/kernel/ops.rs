@@ -22,13 +22,13 @@ pub(crate) fn block_jacobi(a: Tensor<3>, options: Options) -> Outcome {
     }
 }
 
-/// `A B`, or what else `form` says, of each pair of f32 matrices on a device with kernels, `[matrices, m, n]`: a product
-/// in true f32.
+/// The product of each pair of f32 matrices, on a device with kernels: `A B`, or with one of the two transposed, as
+/// `form` says, `[matrices, m, n]`. It is computed in true f32.
 pub(crate) fn true_f32_product(left: Tensor<3>, right: Tensor<3>, form: Form) -> Tensor<3> {
     Tensor::from_dispatch(<Dispatch as SvdOps>::true_f32_product(left.into_dispatch(), right.into_dispatch(), form))
 }
 
-/// The extension of Burn's backends.
+/// The operations that this crate adds to Burn's GPU backends.
 #[backend_extension(Cube, Fusion)]
 pub(crate) trait SvdOps: Backend {
     /// See [`block_jacobi`].
@@ -80,7 +80,7 @@ impl SvdOps for CubeBackend {
     }
 }
 
-/// All of a buffer of matrices.
+/// The operand that is the whole of every matrix in a buffer.
 fn whole(buffer: &CubeTensor) -> Operand<'_> {
     let [_, rows, columns] = buffer.meta.shape().dims();
     Operand { buffer, at: 0, row: columns, matrix: rows * columns }

@@ -7,13 +7,13 @@ use cubecl::prelude::*;
 
 use super::UNITS;
 
-/// Rows and columns of the tile of one cube.
+/// The side of the square of results that one cube computes.
 pub(super) const TILE: usize = 64;
-/// Terms of the sums that are in shared memory at a time.
+/// How many terms of each sum are in shared memory at a time.
 const DEPTH: usize = 16;
-/// Units along one side of a tile.
+/// How many units there are along one side of a tile.
 const SIDE: usize = 16;
-/// Entries of the tile along one side of the square of one unit.
+/// How many rows and columns of the tile each unit computes.
 const SHARE: usize = TILE / SIDE;
 
 /// Which operand is stored transposed.
@@ -30,7 +30,8 @@ pub(crate) enum Form {
 /// `out = scale A B + diagonal I`, or with `accumulate` `out += scale A B`; one cube for each tile (x: columns, y:
 /// rows) and matrix (z).
 ///
-/// Of each operand are given where its first entry is, how far apart its rows are and how far apart its matrices.
+/// For each operand, `_at` is the place of the first entry, `_row` the distance from one row to the next and `_matrix`
+/// that from one matrix to the next, all in entries.
 #[cube(launch)]
 pub(super) fn product(
     left: &[f32],
@@ -172,7 +173,7 @@ fn add_tile(rows: &Shared<[f32]>, columns: &Shared<[f32]>, total: &mut Array<f32
             }
         }
     }
-    // Summed tile by tile, so that rounding grows with the root of their number and not of `depth`.
+    // Summed tile by tile, so that rounding grows with the root of the number of tiles and not of `depth`.
     #[unroll]
     for i in 0..SHARE * SHARE {
         total[i] += part[i];

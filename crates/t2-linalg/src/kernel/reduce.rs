@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 use super::UNITS;
 
-/// The largest `value` of the units; `scratch` has room for one of each.
+/// The largest of the values that the units of a cube pass in; `scratch` has room for one value of each unit.
 #[cube]
 pub(super) fn max_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
     let unit = UNIT_POS as usize;
@@ -23,7 +23,7 @@ pub(super) fn max_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
     largest
 }
 
-/// The sum of the values of the units; `scratch` has room for one of each.
+/// The sum of the values that the units of a cube pass in; `scratch` has room for one value of each unit.
 #[cube]
 pub(super) fn sum_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
     let unit = UNIT_POS as usize;

@@ -1,7 +1,7 @@
-//! One step of a sweep: the rotations that make every block pair orthogonal, and their application.
+//! One step of a sweep: the rotations that make the rows of each pair of blocks orthogonal, and their application.
 //!
-//! Vectors are rows here, `[rows, stride]`, and orthogonal in their first `len` entries; whatever follows in a row
-//! is turned along. A step takes `rows / (2 block)` disjoint pairs of blocks of `block` rows.
+//! Vectors are rows here, `[rows, stride]`. They are made orthogonal in their first `len` entries; whatever follows in
+//! a row is turned along. One step works on `rows / (2 block)` disjoint pairs of blocks of `block` rows each.
 
 use cubecl::prelude::*;
 
@@ -9,25 +9,26 @@ use super::UNITS;
 use super::gram::{GRAM_TILE, gram_matrix, largest_cosine};
 use super::reduce::max_of_cube;
 
-/// Columns that one cube of [`turn`] takes.
+/// The number of columns that one cube of [`turn`] turns.
 pub(super) const TURN_TILE: usize = 64;
 
-/// Rows in a block: two of them need 13 KiB of shared memory, of the 16 that every device has.
+/// The number of rows in a block. Two blocks need 13 KiB of shared memory, of the 16 that every device has.
 pub(super) const BLOCK: usize = 16;
 
-/// The first player of `game` in round `round` of the round robin of `players`: the circle method, player 0 stays.
+/// The first player of `game` in round `round` of a round robin of `players`, in which all meet once. It is the circle
+/// method: player 0 keeps its place, and the others move on by one each round.
 #[cube]
 pub(super) fn home(players: usize, round: usize, game: usize) -> usize {
     select(game == 0, 0, 1 + (game + round + players - 2) % (players - 1))
 }
 
-/// The second player.
+/// The second player of `game`, who meets [`home`] in round `round`.
 #[cube]
 pub(super) fn guest(players: usize, round: usize, game: usize) -> usize {
     1 + (players - 2 - game + round) % (players - 1)
 }
 
-/// Where the two blocks of pair `pair` begin: in rows, the earlier one first.
+/// The first rows of the two blocks of `pair`, the earlier block first.
 #[cube]
 pub(super) fn block_starts(blocks: usize, step: usize, pair: usize, #[comptime] block: usize) -> (usize, usize) {
     let one = home(blocks, step, pair);
@@ -35,13 +36,15 @@ pub(super) fn block_starts(blocks: usize, step: usize, pair: usize, #[comptime] 
     (one.min(two) * block, one.max(two) * block)
 }
 
-/// The row that is row `i` of the panel of the blocks that begin at `low` and `high`.
+/// Which row of the matrix is row `i` of the panel, which is made of the blocks that begin at the rows `low` and
+/// `high`.
 #[cube]
 pub(super) fn panel_row(i: usize, low: usize, high: usize, #[comptime] block: usize) -> usize {
     select(i < block, low + i, high + i - block)
 }
 
-/// For every pair of blocks: the orthogonal `J` for which the rows of `Jᵀ panel` are orthogonal and descend.
+/// Computes, for every pair of blocks, the orthogonal `J` for which the rows of `Jᵀ panel` are orthogonal and their
+/// lengths descend.
 ///
 /// One cube for each pair (x) and matrix (y). `G = panel panelᵀ` is diagonalized by one cyclic sweep of two-sided
 /// Jacobi, whose rotations are accumulated in `J`; what rounding took from the orthogonality of `J` is given back by
@@ -139,8 +142,8 @@ fn angle(
     sin[unit] = s;
 }
 
-/// `(c, s)` for which `c x - s y` and `s x + c y` are orthogonal, given `x·x`, `y·y` and `x·y`; `(1, 0)` if `x` and `y`
-/// are orthogonal to `tolerance`.
+/// The cosine `c` and sine `s` for which `c x - s y` and `s x + c y` are orthogonal, given `x·x`, `y·y` and `x·y`;
+/// `(1, 0)` if the cosine between `x` and `y` is at most `tolerance`.
 #[cube]
 pub(super) fn cos_and_sin(g_ii: f32, g_jj: f32, g_ij: f32, tolerance: f32) -> (f32, f32) {
     let mut c = 1.0f32;
@@ -150,7 +153,7 @@ pub(super) fn cos_and_sin(g_ii: f32, g_jj: f32, g_ij: f32, tolerance: f32) -> (f
         let magnitude = zeta.abs();
         let mut tangent = 1.0 / (magnitude + (1.0 + magnitude * magnitude).sqrt());
         if magnitude > 1e9 {
-            // The square loses the one, and further up overflows.
+            // In `1 + zeta²` the one would be lost, and for a larger `zeta` the square would overflow.
             tangent = 0.5 / magnitude;
         }
         if zeta < 0.0 {
@@ -162,7 +165,8 @@ pub(super) fn cos_and_sin(g_ii: f32, g_jj: f32, g_ij: f32, tolerance: f32) -> (f
     (c, s)
 }
 
-/// `gram ← Rᵀ gram R` and `turned ← turned R`. A two-by-two block of `gram` belongs to two games and to one unit.
+/// Applies the rotations `R` of all games: `gram ← Rᵀ gram R` and `turned ← turned R`. The two-by-two block of `gram`
+/// in the rows of one game and the columns of another is turned by one unit.
 #[cube]
 fn apply_angles(
     gram: &mut Shared<[f32]>,
@@ -208,7 +212,8 @@ fn apply_angles(
     }
 }
 
-/// Puts the columns of `turned` into `gram`, the longest row first; of `gram` only the diagonal is needed before.
+/// Copies the columns of `turned` into `gram`, in the order in which they make the longest row come first. The squares
+/// of the lengths are the diagonal of `gram`, which is overwritten.
 #[cube]
 fn sort_columns(gram: &mut Shared<[f32]>, turned: &Shared<[f32]>, rank: &mut Shared<[u32]>, #[comptime] width: usize) {
     let pitch = comptime!(width + 1);
@@ -233,10 +238,10 @@ fn sort_columns(gram: &mut Shared<[f32]>, turned: &Shared<[f32]>, rank: &mut Sha
     }
 }
 
-/// The lower triangle `L` of `JᵀJ − I = L + Lᵀ`, for `J ← J (I − L)`.
+/// Computes the lower triangle `L` of `JᵀJ − I = L + Lᵀ`, for the correction `J ← J (I − L)`.
 ///
-/// A longer column is corrected by the shorter ones and never the other way round, which would add rounding of the
-/// long one's size to a short one.
+/// A column that belongs to a longer row is corrected by those of shorter rows and never the other way round, which
+/// would add to a short row rounding of the size of a long one.
 #[cube]
 fn repair(sorted: &Shared<[f32]>, lower: &mut Shared<[f32]>, #[comptime] width: usize) {
     let pitch = comptime!(width + 1);
@@ -255,7 +260,7 @@ fn repair(sorted: &Shared<[f32]>, lower: &mut Shared<[f32]>, #[comptime] width: 
     }
 }
 
-/// `J (I − L)`, row by row from entry `at` of `rotation`.
+/// Writes `J (I − L)` to `rotation`, row by row from entry `at` on.
 #[cube]
 fn write_repaired(
     sorted: &Shared<[f32]>,
@@ -277,7 +282,7 @@ fn write_repaired(
     }
 }
 
-/// Turns the panel of every active pair: `panel ← Jᵀ panel`, all `stride` columns of it.
+/// Turns all `stride` columns of the panel of every active pair: `panel ← Jᵀ panel`.
 ///
 /// One cube for each [`TURN_TILE`] columns (x), pair (y) and matrix (z).
 #[cube(launch)]
@@ -354,7 +359,8 @@ pub(super) fn turn(
     }
 }
 
-/// The largest of the `slots` cosines of each matrix: how far from orthogonal the rows were. One cube a matrix.
+/// The largest of the `slots` cosines that a sweep found in each matrix: how far from orthogonal the rows were. One
+/// cube for each matrix.
 #[cube(launch)]
 pub(super) fn sweep_cosine(cosine: &[f32], out: &mut [f32], slots: usize) {
     let matrix = CUBE_POS_X as usize;

@@ -1,13 +1,13 @@
-//! What is done to rows as wholes: loaded, measured, ordered, replaced, handed out.
+//! Kernels that load rows, measure and order them, replace those that vanish, and return the factors.
 
 use cubecl::prelude::*;
 
 use super::UNITS;
 use super::reduce::{max_of_cube, sum_of_cube};
 
-/// The bit patterns of the largest magnitude in each chunk of each matrix, `[matrices, chunks]`; as integers these
-/// order as the magnitudes do, with infinities and NaNs above every finite one. One cube for each chunk (x) and
-/// matrix (y).
+/// Finds the largest magnitude in each chunk of each matrix, as the bit pattern of its f32, `[matrices, chunks]`.
+/// Compared as integers, bit patterns are in the order of the magnitudes, with infinities and NaNs above every finite
+/// one. One cube for each chunk (x) and matrix (y).
 #[cube(launch)]
 pub(super) fn largest_magnitude(a: &[f32], out: &mut [u32], size: usize, chunks: usize) {
     let (chunk, matrix) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
@@ -34,8 +34,9 @@ pub(super) fn largest_magnitude(a: &[f32], out: &mut [u32], size: usize, chunks:
     }
 }
 
-/// The vectors of each matrix as rows, `[matrices, count, len]`, scaled, with rows of zeros from `used` on; a matrix
-/// whose scale is zero becomes zero. Entry `i` of row `r` is at `r row_step + i entry_step` of its matrix.
+/// Writes the vectors of each matrix as rows, `[matrices, count, len]`, times its scale. The rows from `used` on are
+/// zero, and so is a matrix whose scale is zero. Entry `i` of row `r` is read from place `r row_step + i entry_step` of
+/// the matrix.
 #[cube(launch)]
 pub(super) fn load(
     a: &[f32],
@@ -62,7 +63,8 @@ pub(super) fn load(
     }
 }
 
-/// The norm of the first `len` entries of each row, `[matrices, count]`. One cube for each row (x) and matrix (y).
+/// Computes the norm of the first `len` entries of each row, `[matrices, count]`. One cube for each row (x) and matrix
+/// (y).
 #[cube(launch)]
 pub(super) fn norms(rows: &[f32], out: &mut [f32], count: usize, stride: usize, len: usize) {
     let row = CUBE_POS_Y as usize * count + CUBE_POS_X as usize;
@@ -80,7 +82,8 @@ pub(super) fn norms(rows: &[f32], out: &mut [f32], count: usize, stride: usize, 
     }
 }
 
-/// The index of the longest row, of the second longest and so on, `[matrices, count]`; of equal ones the first.
+/// Writes, for each matrix, the index of its longest row, then of its second longest and so on, `[matrices, count]`. Of
+/// rows of the same length the first comes first.
 #[cube(launch)]
 pub(super) fn descending(norm: &[f32], order: &mut [u32], count: usize) {
     let at = ABSOLUTE_POS;
@@ -98,7 +101,8 @@ pub(super) fn descending(norm: &[f32], order: &mut [u32], count: usize) {
     }
 }
 
-/// The Gram matrix of rows of length one, longest first, with `shift` on its diagonal.
+/// Turns the Gram matrix of the rows into that of the rows divided by their norms, the longest row first, and adds
+/// `shift` to its diagonal. Rows whose norm, over the longest, is at most `floor` count as zero.
 #[cube(launch)]
 pub(super) fn equilibrate(
     gram: &[f32],
@@ -123,8 +127,8 @@ pub(super) fn equilibrate(
     }
 }
 
-/// `R D` in place of `R`: the norms that [`equilibrate`] took out come back, the longest as one. Rows and columns
-/// from `used` on become zero.
+/// Replaces the triangular factor `R` by `R D`: `D` has the norms that [`equilibrate`] divided by, over the longest and
+/// at least `floor`. Rows and columns from `used` on become zero.
 #[cube(launch)]
 pub(super) fn restore_norms(factor: &mut [f32], norm: &[f32], order: &[u32], used: usize, count: usize, floor: f32) {
     let at = ABSOLUTE_POS;
@@ -140,7 +144,8 @@ pub(super) fn restore_norms(factor: &mut [f32], norm: &[f32], order: &[u32], use
     }
 }
 
-/// The rows of `factor` at length one, longest first, their entries back in the order before [`equilibrate`].
+/// Writes the rows of `factor` divided by their norms, the longest first, with their entries in the order they had
+/// before [`equilibrate`] sorted them.
 #[cube(launch)]
 pub(super) fn unit_rows(
     factor: &[f32],
@@ -163,7 +168,8 @@ pub(super) fn unit_rows(
     }
 }
 
-/// Copies a block `[count, width]` of each matrix into columns `column ..` of rows `stride` apart.
+/// Copies a block, `[count, width]`, of each matrix into rows that begin `stride` entries apart, from the column
+/// `column` on.
 #[cube(launch)]
 pub(super) fn place(block: &[f32], rows: &mut [f32], width: usize, stride: usize, column: usize) {
     let at = ABSOLUTE_POS;
@@ -174,8 +180,9 @@ pub(super) fn place(block: &[f32], rows: &mut [f32], width: usize, stride: usize
 
 /// Puts noise in the place of rows that have vanished, so that they have a direction to be made orthogonal.
 ///
-/// One cube for each row (x) and matrix (y). A row of the matrix proper (its tail, the row of `V`, is not zero) that
-/// is shorter than `vanished` of the longest gets entries of random sign and size, `noise` of the longest in all.
+/// A row that is shorter than `vanished` times the longest gets random entries, for a length of about `noise` times
+/// that of the longest. Rows that only fill up the last block stay zero: the row of `V` behind them is zero too. One
+/// cube for each row (x) and matrix (y).
 #[cube(launch)]
 pub(super) fn replace_vanished(
     rows: &mut [f32],
@@ -222,8 +229,9 @@ pub(super) fn replace_vanished(
     }
 }
 
-/// `T`, `[matrices, count, count]`, for which the rows of `T V` are orthogonal to first order: those whose vectors are
-/// shorter than `limit` are corrected by all that are longer, and the others stay. `gram` is `V Vᵀ`.
+/// Computes the `T`, `[matrices, count, count]`, for which the rows of `T V` are orthogonal to first order. Only rows
+/// whose `norm` is below the `limit` of their matrix change: each is corrected by all rows with a larger norm. `gram`
+/// is `V Vᵀ`.
 #[cube(launch)]
 pub(super) fn correct_short(gram: &[f32], norm: &[f32], limit: &[f32], out: &mut [f32], count: usize) {
     let at = ABSOLUTE_POS;
@@ -244,10 +252,10 @@ pub(super) fn correct_short(gram: &[f32], norm: &[f32], limit: &[f32], out: &mut
     }
 }
 
-/// Hands out the factors of each matrix, longest row first: its norm, the row at length one and its tail, with signs
-/// that make the largest entry of the left vector positive. One cube for each row (x) and matrix (y).
-///
-/// `unscale` gives the norms their size back.
+/// Writes the factors of each matrix, the longest row first. From each row come the singular value, which is its norm
+/// times `unscale`; the vector of the longer side, which is the row over its norm; and that of the shorter side, which
+/// is the row of `V` behind it. Signs are those that make the largest entry of the left vector positive. One cube for
+/// each row (x) and matrix (y).
 #[cube(launch)]
 pub(super) fn hand_out(
     rows: &[f32],
@@ -268,7 +276,7 @@ pub(super) fn hand_out(
     let row = order[matrix * count + place] as usize;
     let at = (matrix * count + row) * stride;
     let length = norm[matrix * count + row];
-    // The left vector, and what brings it to length one.
+    // Where the left vector is, its length, and what it is divided by to have the norm one.
     let first = if comptime!(long_is_left) { at } else { at + len };
     let size = if comptime!(long_is_left) { len } else { used };
     let divisor = if comptime!(long_is_left) { length } else { 1.0f32.runtime() };

@@ -10,18 +10,20 @@ use super::UNITS;
 use super::reduce::max_of_cube;
 use super::rotate::{cos_and_sin, guest, home};
 
-/// Most rows that are taken: the smaller choice needs 8 KiB of shared memory, the larger one 20.
+/// The numbers of rows that shared memory can be laid out for: the smaller needs 8 KiB, the larger 20.
 const CAPACITIES: [usize; 2] = [32, 64];
 
-/// The rows that shared memory is laid out for, if `used` of them fit `available` bytes.
+/// The number of rows that shared memory is laid out for to hold `used` rows, or none if `available` bytes do not
+/// suffice.
 pub(super) fn capacity(used: usize, available: usize) -> Option<usize> {
     let bytes = |capacity: usize| size_of::<f32>() * (capacity * (capacity + 1) + 3 * UNITS + 2 * capacity);
     CAPACITIES.into_iter().find(|capacity| used <= *capacity && bytes(*capacity) <= available)
 }
 
-/// Sweeps over the `used` of `count` rows and columns of each matrix until the rows are orthogonal.
+/// Sweeps over the first `used` of `count` rows and columns of each matrix until the rows are orthogonal.
 ///
-/// A game turns two rows, the longer one first. One cube a matrix.
+/// Pairs of rows meet as in a round robin. Each game turns its two rows to be orthogonal and puts the longer one first.
+/// One cube for each matrix.
 #[cube(launch)]
 pub(super) fn sweep_all(
     rows: &mut [f32],
@@ -70,7 +72,7 @@ pub(super) fn sweep_all(
     }
 }
 
-/// Each unit's share of the three products of its game.
+/// Computes this unit's share of the scalar products `x·x`, `y·y` and `x·y` of the two rows of its game.
 #[cube]
 fn add_products(
     panel: &Shared<[f32]>,
@@ -105,9 +107,11 @@ fn add_products(
     dots[2 * UNITS + unit] = xy;
 }
 
-/// The rotation of every game, whose first row becomes the longer one; this unit's cosine.
+/// Computes the rotation of every game. Returns the cosine between the two rows of this unit's game, zero if it has
+/// none.
 ///
-/// The second half of `cos` says by one which games exchange their rows.
+/// The second half of `cos` is one for games that exchange their rows, so that the longer one comes first, and zero for
+/// others.
 #[cube]
 fn choose_angles(
     dots: &Shared<[f32]>,
@@ -142,7 +146,7 @@ fn choose_angles(
     cosine
 }
 
-/// Turns the rows of every game.
+/// Turns the two rows of every game by its rotation.
 #[cube]
 fn turn(
     panel: &mut Shared<[f32]>,

@@ -5,24 +5,27 @@ use cubecl::prelude::*;
 
 use super::{Run, UNITS, rotate, rows, small};
 
-/// A row has vanished when it is this much shorter than the noise that would replace it. Noise made orthogonal to
-/// other noise in a space of just its own dimension gets shorter by as much as that dimension.
+/// A row has vanished when its length is below this times that of the noise that would replace it. It must be this
+/// small because noise gets shorter when it is made orthogonal to other noise: in a space of `d` dimensions, `d` rows
+/// of noise get shorter by a factor of up to `d`.
 const VANISHED: f32 = 1.0 / 16384.0;
 
-/// The sweeps in which a row has vanished already when it is this much shorter than the noise: what is left of a matrix
-/// of low rank is rounding, whose rows depend on each other and would vanish one after another.
+/// In so many sweeps at the beginning, a row has vanished already when its length is below this times that of the
+/// noise. What sweeps leave of most rows of a matrix of low rank is rounding; such rows depend on each other, and would
+/// vanish one by one.
 const EARLY: (usize, f32) = (3, 0.25);
 
 /// Rows that sweeps make orthogonal.
 pub(super) struct Sweeps<'a> {
     pub(super) rows: &'a CubeTensor,
-    /// From one row to the next.
+    /// The distance from one row to the next, in entries.
     pub(super) stride: usize,
-    /// Entries in which the rows are to be orthogonal; the others are turned along.
+    /// The rows are to be orthogonal in so many of their entries; the entries that follow are turned along.
     pub(super) len: usize,
     /// The largest cosine that counts as orthogonal.
     pub(super) tolerance: f32,
-    /// The size of what replaces rows that have vanished, over the longest row; `None` lets them be.
+    /// The length of the noise that replaces rows that have vanished, over the longest row. With `None` no row is
+    /// replaced.
     pub(super) noise: Option<f32>,
 }
 
@@ -48,7 +51,8 @@ impl Run {
         );
     }
 
-    /// Sweeps until the rows of every matrix are orthogonal; the last cosine and the sweeps of each.
+    /// Sweeps until the rows of every matrix are orthogonal. Returns, for each matrix, the largest cosine in its last
+    /// sweep and the number of its sweeps.
     pub(super) fn sweep(&self, sweeps: &Sweeps<'_>) -> Vec<[f32; 2]> {
         let (matrices, block) = (self.matrices, self.block);
         let (steps, pairs) = (self.count / block - 1, self.count / block / 2);
@@ -86,8 +90,8 @@ impl Run {
         status
     }
 
-    /// Makes the rows of disjoint pairs of blocks orthogonal. `scratch` is the rotations, the cosines found, which pairs
-    /// turn, and which matrices are done.
+    /// Makes the rows of disjoint pairs of blocks orthogonal. The last argument is memory for the rotation of each
+    /// pair, its largest cosine, and whether it is turned, and a flag for each matrix that needs no more sweeps.
     fn step(&self, sweeps: &Sweeps<'_>, step: usize, [rotation, cosines, active, done]: [&CubeTensor; 4]) {
         let (matrices, pairs) = (self.matrices as u32, (self.count / self.block / 2) as u32);
         rotate::rotations::launch(

@@ -1,9 +1,10 @@
-//! The eigenvectors of `XᵀX` in f64, which leave nothing but the rounding of the factors to f32.
+//! The decomposition in f64, by the eigenvectors of `XᵀX`: accurate enough that the error of the factors is their
+//! rounding to f32.
 //!
-//! `XᵀX = V Λ Vᵀ` and `W = X V` has columns `w_i = s_i u_i`. Squaring costs half the digits: where singular values `s_i`
-//! and `s_j` are small, `w_i` and `w_j` are orthogonal only up to `ε₆₄ s_1² / (s_i s_j)`. If that matters, the columns of
-//! `Q` of `W = Q R` take the place of `U`. What is left of a column of `R` beside its diagonal is then below `√ε₆₄ s_1`,
-//! 1.5e-8 of the largest singular value, whatever the rank.
+//! `XᵀX = V Λ Vᵀ` and `W = X V` has columns `w_i = s_i u_i`. Squaring costs half the digits: where singular values
+//! `s_i` and `s_j` are small, `w_i` and `w_j` are orthogonal only up to `ε₆₄ s_1² / (s_i s_j)`. If that is too much,
+//! `W = Q R` is computed, and the columns of `Q` are `U`. The entries of `R` beside its diagonal are then below
+//! `√ε₆₄ s_1`, 1.5e-8 of the largest singular value, whatever the rank.
 
 use faer::diag::DiagMut;
 use faer::dyn_stack::StackReq;
@@ -21,29 +22,29 @@ use faer::{Accum, Auto, Conj, MatMut, MatRef, Par};
 use super::tall::{PANEL, Scratch, Tall, add_gram};
 use crate::batch::Factors;
 
-/// The product of two singular values, over the square of the largest, below which their columns of `W` are not
-/// orthogonal enough: `ε₆₄` over the rounding of f32, with room for the rounding of sums.
+/// If the product of two singular values, over the square of the largest, is below this, their columns of `W` are not
+/// orthogonal enough: it is `ε₆₄` over the rounding of f32, with room for the rounding of sums.
 const ILL_CONDITIONED: f64 = 1e-7;
 
-/// What [`decompose`] computes in, all column-major.
+/// The memory that [`decompose`] computes in, all column-major.
 #[derive(Default)]
 pub(super) struct Workspace {
     /// `−XᵀX`, `[k, k]`.
     gram: Vec<f64>,
-    /// `−Λ`.
+    /// The eigenvalues of `−XᵀX`, `[k]`.
     eigenvalues: Vec<f64>,
-    /// `[k, k]`.
+    /// `V`, `[k, k]`.
     v: Vec<f64>,
-    /// `[rows, k]`.
+    /// `W`, `[rows, k]`.
     w: Vec<f64>,
-    /// Rows of `X`, or columns of `Q`.
+    /// Some rows of `X`, or some columns of `Q`.
     panel: Vec<f64>,
-    /// Of the reflections that make `Q`, `[block, k]`.
+    /// The coefficients of the Householder reflections whose product is `Q`, `[block, k]`.
     coefficients: Vec<f64>,
     scratch: Scratch,
 }
 
-/// Bytes of a [`Workspace`].
+/// The size of a [`Workspace`] for an `X` of `[rows, k]`, in bytes.
 pub(super) fn bytes([rows, k]: [usize; 2], par: Par) -> usize {
     let values = 2 * k * k + 3 * k + rows * k + rows * PANEL.min(k) + recommended_block_size::<f64>(rows, k) * k;
     size_of::<f64>() * values + scratch([rows, k], true, par).size_bytes()
@@ -71,7 +72,7 @@ fn qr_params() -> QrParams {
     <QrParams as Auto<f64>>::auto()
 }
 
-/// Decomposes `x`, into the singular values alone if there is no room for more.
+/// Decomposes `x`. If `factors.u` is empty, only the singular values are computed.
 pub(super) fn decompose(
     x: Tall<'_>,
     factors: &mut Factors<'_>,
@@ -103,12 +104,12 @@ pub(super) fn decompose(
         let sigma = work.eigenvalues.iter().map(|eigenvalue| (-eigenvalue).max(0.0).sqrt() as f32);
         factors.s.iter_mut().zip(sigma).for_each(|(s, sigma)| *s = sigma);
     }
-    // Out of order by `√ε₆₄` of the largest at most.
+    // Rounding may have left them out of order, by `√ε₆₄` of the largest at most.
     factors.s.sort_unstable_by(|x, y| y.total_cmp(x));
     Ok(())
 }
 
-/// From `v` to both factors and the singular values.
+/// Computes `W = X V`, and from it the vectors of the longer side and the singular values; stores these and `V`.
 fn find_vectors(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Par) {
     let Tall { rows, k, .. } = x;
     work.w.resize(rows * k, 0.0);
@@ -133,7 +134,7 @@ fn find_vectors(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, pa
     factors.s.iter_mut().zip(sigma).for_each(|(s, sigma)| *s = sigma as f32);
 }
 
-/// Stores the `Q` of `W = Q R`, and returns the diagonal of `R`, which is positive then.
+/// Stores the `Q` of `W = Q R`, with signs for which the diagonal of `R` is positive, and returns that diagonal.
 fn store_q(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Par) -> Vec<f64> {
     let Tall { rows, k, .. } = x;
     let block = recommended_block_size::<f64>(rows, k);
@@ -147,7 +148,7 @@ fn store_q(x: Tall<'_>, factors: &mut Factors<'_>, work: &mut Workspace, par: Pa
         let count = PANEL.min(k - start);
         let panel = &mut work.panel[..rows * count];
         panel.fill(0.0);
-        // Each column with the sign that makes that of `R` positive.
+        // A unit vector for each column of `Q`, negative where the diagonal of `R` is.
         let ones = (start..start + count).map(|j| (j - start) * rows + j);
         ones.zip(&diagonal[start..]).for_each(|(at, r)| panel[at] = 1.0_f64.copysign(*r));
         let q = MatMut::from_column_major_slice_mut(panel, rows, count);
