@@ -1,6 +1,7 @@
-//! The matrices every solver is tested on, and timed on: a table, to which a new case is one line.
+//! The matrices that every solver is tested on and timed on. A new case is a line in a table.
 //!
-//! Shapes are small and the values the same on every machine; whatever is random comes from the seed passed in.
+//! The values are the same on every machine; what is random in them comes from the seed that the caller passes in. To
+//! have matrices of a kind in another shape, write `Case { batch, m, n, ..case }`.
 
 use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
@@ -8,13 +9,13 @@ use burn::tensor::{DType, TensorData};
 /// A named batch of matrices.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// What is special about it, in `snake_case`.
+    /// What is special about the matrices, in `snake_case`.
     pub name: &'static str,
     /// Matrices in the batch.
     pub batch: usize,
-    /// Rows of each.
+    /// Rows of each matrix.
     pub m: usize,
-    /// Columns of each.
+    /// Columns of each matrix.
     pub n: usize,
     /// Writes one matrix, row-major `[m, n]`, into the slice, which holds zeros.
     pub fill: fn(&mut [f32], [usize; 2], &mut Random),
@@ -25,17 +26,26 @@ impl Case {
         Self { name, batch, m, n, fill }
     }
 
-    /// The values, row-major `[batch, m, n]`.
+    /// The values of the batch, row-major `[batch, m, n]`.
+    ///
+    /// # Panics
+    ///
+    /// If the case is one of [`NOT_FINITE`] in a shape that does not reach [`SPOILED_AT`].
     pub fn values(&self, seed: u64) -> Vec<f32> {
         let mut random = Random(seed);
         let mut values = vec![0.0; self.batch * self.m * self.n];
-        for matrix in values.chunks_mut(self.m * self.n) {
+        // Without entries there are no chunks, but their size must not be zero.
+        for matrix in values.chunks_mut((self.m * self.n).max(1)) {
             (self.fill)(matrix, [self.m, self.n], &mut random);
         }
         values
     }
 
     /// The batch as an f32 tensor, `[batch, m, n]`.
+    ///
+    /// # Panics
+    ///
+    /// If the case is one of [`NOT_FINITE`] in a shape that does not reach [`SPOILED_AT`].
     pub fn tensor(&self, seed: u64, device: &Device) -> Tensor<3> {
         Tensor::from_data(TensorData::new(self.values(seed), [self.batch, self.m, self.n]), (device, DType::F32))
     }
@@ -62,11 +72,11 @@ pub const FINITE: &[Case] = &[
     Case::new("graded_to_1e-10", [2, 64, 64], |a, dims, random| graded(a, dims, random, 10.0)),
     Case::new("scaled_rows", [2, 80, 64], |a, [m, n], random| {
         gaussian(a, [m, n], random);
-        each_mut(a, n, |i, _, value| value * 10_f64.powf(-6.0 * i / (m - 1) as f64));
+        each_mut(a, n, |i, _, value| value * falling(6.0, i, m as f64));
     }),
     Case::new("scaled_columns", [2, 80, 64], |a, [m, n], random| {
         gaussian(a, [m, n], random);
-        each_mut(a, n, |_, j, value| value * 10_f64.powf(-6.0 * j / (n - 1) as f64));
+        each_mut(a, n, |_, j, value| value * falling(6.0, j, n as f64));
     }),
     Case::new("clustered", [2, 64, 64], |a, dims, random| {
         with_spectrum(a, dims, random, |i, k| if i < k / 2.0 { 1.0 } else { 1e-3 });
@@ -110,8 +120,8 @@ pub const FINITE: &[Case] = &[
     }),
 ];
 
-/// Batches too large for the reference, for benches and one test: shapes of real weight matrices, and what goes wrong
-/// at this size only.
+/// Larger batches, for benches and one test: shapes of real weight matrices, and matrices that go wrong at this size
+/// only. [`JacobiSvd`](crate::JacobiSvd) would take too long over them.
 pub const LARGE: &[Case] = &[
     Case::new("square_256", [1, 256, 256], gaussian),
     Case::new("batch_of_256", [8, 256, 256], gaussian),
@@ -140,7 +150,8 @@ fn rank_8(a: &mut [f32], dims: [usize; 2], random: &mut Random) {
     with_spectrum(a, dims, random, |i, _| if i < 8.0 { 1.0 } else { 0.0 });
 }
 
-/// Batches that have none: every solver must answer with [`SvdError::NotFinite`](crate::SvdError::NotFinite).
+/// Batches in which a matrix has no decomposition: every solver must answer with
+/// [`SvdError::NotFinite`](crate::SvdError::NotFinite).
 pub const NOT_FINITE: &[Case] = &[
     Case::new("nan", [1, 24, 24], |a, dims, random| spoiled(a, dims, random, f32::NAN)),
     Case::new("infinity", [2, 24, 16], |a, dims, random| spoiled(a, dims, random, f32::INFINITY)),
@@ -175,9 +186,14 @@ fn gaussian(a: &mut [f32], _: [usize; 2], random: &mut Random) {
     a.iter_mut().for_each(|value| *value = random.normal() as f32);
 }
 
+/// Number `i` of a geometric sequence of `count` numbers from one down to `10^-decades`.
+fn falling(decades: f64, i: f64, count: f64) -> f64 {
+    10_f64.powf(-decades * i / (count - 1.0).max(1.0))
+}
+
 /// Singular values in a geometric sequence from one down to `10^-decades`.
 fn graded(a: &mut [f32], dims: [usize; 2], random: &mut Random, decades: f64) {
-    with_spectrum(a, dims, random, |i, k| 10_f64.powf(-decades * i / (k - 1.0)));
+    with_spectrum(a, dims, random, |i, k| falling(decades, i, k));
 }
 
 fn scaled(a: &mut [f32], dims: [usize; 2], random: &mut Random, scale: f32) {
@@ -188,6 +204,7 @@ fn scaled(a: &mut [f32], dims: [usize; 2], random: &mut Random, scale: f32) {
 fn spoiled(a: &mut [f32], [m, n]: [usize; 2], random: &mut Random, value: f32) {
     gaussian(a, [m, n], random);
     let [row, column] = SPOILED_AT;
+    assert!(m > row && n > column, "a matrix of {m} x {n} has no entry at {row}, {column} to spoil");
     a[row * n + column] = value;
 }
 
@@ -196,7 +213,7 @@ fn all_equal(a: &mut [f32], dims: [usize; 2], random: &mut Random) {
     with_spectrum(a, dims, random, |_, _| 1.0);
 }
 
-/// Hilbert's, whose singular values fall off until they are below rounding.
+/// Hilbert's matrix, whose singular values fall off until they are below rounding.
 fn hilbert(a: &mut [f32], [_, n]: [usize; 2], _: &mut Random) {
     each(a, n, |i, j| 1.0 / (i + j + 1.0));
 }

@@ -12,10 +12,14 @@ mod jacobi;
 mod kernel;
 pub mod quality;
 mod svd;
+mod truncation;
 
 pub use auto::AutoSvd;
 #[cfg(feature = "gpu")]
 pub use block_jacobi::BlockJacobiSvd;
+/// Burn as this crate uses it. Take tensors and devices from here, and they are those of the version it was built with.
+pub use burn;
 pub use host::HostSvd;
 pub use jacobi::JacobiSvd;
+pub use quality::Quality;
 pub use svd::{Attempt, Demand, Svd, SvdError, SvdSolver};

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use burn::prelude::*;
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorReadError};
 use t2_linalg::cases::{self, Case};
 use t2_linalg::quality::{Quality, THRESHOLD};
 use t2_linalg::{Attempt, HostSvd, JacobiSvd, Svd, SvdError, SvdSolver};
@@ -93,6 +93,33 @@ fn empty_matrices_have_empty_factors() {
             let svd = solver.svd(Tensor::zeros([batch, m, n], &device())).unwrap();
             let k = m.min(n);
             assert_eq!((svd.u.dims(), svd.s.dims(), svd.vt.dims()), ([batch, m, k], [batch, k], [batch, k, n]));
+            assert_eq!(solver.singular_values(Tensor::zeros([batch, m, n], &device())).unwrap().dims(), [batch, k]);
+            assert!(solver.demand([m, n], &device()).batch > 0);
+        }
+    }
+}
+
+#[test]
+fn an_error_says_its_source_once() {
+    let error = SvdError::from(TensorReadError::InvalidShape { expected: 12, actual: 7 });
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("12") && source.contains('7'), "{source}");
+    assert!(!error.to_string().contains(&source), "`{error}` repeats `{source}`");
+}
+
+#[test]
+#[should_panic(expected = "a matrix of 4 x 24 has no entry at 7, 11 to spoil")]
+fn a_case_too_small_to_be_spoiled_is_a_mistake_of_the_caller() {
+    Case { m: 4, ..cases::NOT_FINITE[0] }.values(SEED);
+}
+
+#[test]
+fn every_case_has_every_shape() {
+    for case in cases::FINITE {
+        for [m, n] in [[0, 2], [1, 1], [1, 5], [5, 1], [2, 9], [9, 2]] {
+            let values = Case { m, n, ..*case }.values(SEED);
+            let is_finite = values.iter().all(|value| value.is_finite());
+            assert!(values.len() == case.batch * m * n && is_finite, "{} of {m} x {n}: {values:?}", case.name);
         }
     }
 }
@@ -129,13 +156,6 @@ fn in_thresholds(quality: &Quality) -> f64 {
 fn a_sound_decomposition_is_accepted() {
     let (a, svd) = decomposed();
     assert!(Quality::of(&a, &svd).unwrap()[0].is_within(THRESHOLD));
-}
-
-#[test]
-#[should_panic(expected = "not the factors of [1, 48, 48]")]
-fn factors_of_another_shape_are_a_mistake_of_the_caller() {
-    let (a, svd) = decomposed();
-    let _ = Quality::of(&a, &Svd { s: svd.s.clone().narrow(1, 0, 3), ..svd });
 }
 
 fn decomposed() -> (Tensor<3>, Svd) {
