@@ -1,120 +1,130 @@
 //! Finding the final answer in a text and comparing it with a reference.
+//!
+//! A final answer is put after `####` (as in GSM8K) or in `\boxed{}` (as in MATH), or it is what the text announces or
+//! ends on. `####` is also how Markdown writes a heading, so it counts only with an answer right behind it.
+
+mod choice;
+mod numbers;
+
+pub use choice::{announced_letter, announced_word};
+
+use numbers::Number;
 
 /// The marker that GSM8K puts in front of a final answer.
 const MARKER: &str = "####";
+/// How LaTeX puts a box around a final answer.
+const BOX: &str = "\\boxed{";
 
-/// The text after the last `####`, trimmed.
-pub fn after_marker(text: &str) -> Option<&str> {
-    text.rsplit_once(MARKER).map(|(_, answer)| answer.trim())
-}
-
-/// A number as people write it: `1,234`, `-5`, `$3.50`, `7.`; nothing else around it.
-pub fn parse_number(text: &str) -> Option<f64> {
-    let text = text.trim().trim_start_matches('$').trim_end_matches(['.', '%']);
-    let digits: String = text.chars().filter(|c| *c != ',').collect();
-    let unsigned = digits.strip_prefix('-').unwrap_or(&digits);
-    let plain =
-        unsigned.starts_with(|c: char| c.is_ascii_digit()) && unsigned.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if plain { digits.parse().ok() } else { None }
-}
-
-/// All numbers in a text, in order. A minus sign counts when no word or number stands right before it.
-pub fn numbers(text: &str) -> Vec<f64> {
-    let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        if !bytes[at].is_ascii_digit() {
-            at += 1;
-            continue;
-        }
-        let end = number_end(bytes, at);
-        let negative = at > 0 && bytes[at - 1] == b'-' && (at == 1 || !bytes[at - 2].is_ascii_alphanumeric());
-        let start = if negative { at - 1 } else { at };
-        found.extend(parse_number(&text[start..end]));
-        at = end;
+/// Whether `completion` arrives at the final answer of `reference`.
+///
+/// The final answer of a reference is the text after its last `####` or in its last `\boxed{}`, or all of it. A number is
+/// compared as a number, a single letter as a choice, anything else as text, without regard to capitals, emphasis and the
+/// mark that ends a sentence.
+pub fn same_final_answer(reference: &str, completion: &str) -> bool {
+    let wanted = after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim();
+    if let Some(number) = numbers::whole(wanted) {
+        return last_number(completion).is_some_and(|found| found.same(number));
     }
-    found
-}
-
-/// Where the number that starts at `at` ends: digits, and points or commas between digits.
-fn number_end(bytes: &[u8], at: usize) -> usize {
-    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
-    let mut end = at;
-    while digit(end) || (matches!(bytes.get(end), Some(b',' | b'.')) && digit(end + 1)) {
-        end += 1;
+    if let Some(letter) = choice::reference_letter(wanted) {
+        return final_letter(completion) == Some(letter);
     }
-    end
+    let wanted = bare(wanted);
+    let stated = final_text(completion).unwrap_or_default();
+    let sentence = stated.split(". ").next().unwrap_or_default();
+    [completion, stated, sentence].into_iter().any(|text| bare(text) == wanted)
 }
 
 /// The number right after the last `####`.
 pub fn marked_number(text: &str) -> Option<f64> {
-    let answer = after_marker(text)?;
-    parse_number(answer.split_whitespace().next()?)
+    let (number, rest) = numbers::leading(after_marker(text)?)?;
+    (!numbers::is_continued(&rest)).then_some(number.value)
 }
 
-/// The number that a text ends on: the one after the last `####` if there is one, else the last one of all.
+/// The number that a text ends on: the one right after the last `####` that has one, else the last one in the last
+/// `\boxed{}`, else the last one of all.
 pub fn final_number(text: &str) -> Option<f64> {
-    match after_marker(text) {
-        Some(answer) => numbers(answer).first().copied(),
-        None => numbers(text).last().copied(),
-    }
+    last_number(text).map(|number| number.value)
 }
 
-/// The text after the last `answer is` or `it's`.
-fn announced(text: &str) -> Option<&str> {
-    let lower = text.to_ascii_lowercase();
-    let after = |phrase: &str| lower.rfind(phrase).map(|at| at + phrase.len());
-    let at = after("answer is").max(after("it's"))?;
-    Some(text[at..].trim_start_matches([' ', ':', '(', '*']))
-}
-
-/// The letter after the last `answer is` or `it's`, in upper case.
-pub fn announced_letter(text: &str) -> Option<char> {
-    lone_letter(announced(text)?)
-}
-
-/// The word after the last `answer is` or `it's`, in lower case.
-pub fn announced_word(text: &str) -> Option<String> {
-    let word = announced(text)?.split(|c: char| !c.is_alphanumeric()).next()?;
-    (!word.is_empty()).then(|| word.to_lowercase())
-}
-
-/// The letter that a text consists of or starts with, as in `B`, `B.`, `B) red`.
-fn lone_letter(text: &str) -> Option<char> {
-    let mut chars = text.chars();
-    let letter = chars.next().filter(char::is_ascii_alphabetic)?;
-    let ends = chars.next().is_none_or(|next| !next.is_alphanumeric() && next != '\'');
-    ends.then(|| letter.to_ascii_uppercase())
-}
-
-/// The letter that a text chooses: after the last `####`, else after `answer is`, else the last upper-case letter that
-/// stands alone.
+/// The letter that a text chooses, in upper case: after `####` or in `\boxed{}`, else after `answer is` and the like, else
+/// the one that it opens with or names last. Who names two in one breath has chosen none.
 pub fn final_letter(text: &str) -> Option<char> {
-    if let Some(answer) = after_marker(text) {
-        return lone_letter(answer.trim_start_matches(['(', '*']));
-    }
-    announced_letter(text).or_else(|| {
-        let words = text.split(|c: char| !c.is_alphanumeric() && c != '\'');
-        let alone = |word: &str| word.len() == 1 && word.starts_with(|c: char| c.is_ascii_uppercase());
-        words.filter(|word| alone(word)).filter_map(|word| word.chars().next()).next_back()
-    })
+    let marked = markers(text).into_iter().rev().map(|marker| marker.answer);
+    choice::chosen(text, marked.chain(boxed(text).map(|(_, answer)| answer)))
 }
 
-/// Whether `completion` arrives at the final answer of `reference`.
-///
-/// The final answer of a reference is the text after its last `####`, or all of it. A number is compared as a number,
-/// a single letter as a choice, anything else as text.
-pub fn same_final_answer(reference: &str, completion: &str) -> bool {
-    let wanted = after_marker(reference).unwrap_or(reference).trim();
-    if let Some(number) = parse_number(wanted) {
-        return final_number(completion) == Some(number);
+/// The text after the last `####`, trimmed.
+fn after_marker(text: &str) -> Option<&str> {
+    Some(markers(text).last()?.answer)
+}
+
+/// A `####` of a text.
+struct Marker<'a> {
+    at: usize,
+    /// Whether it may be a heading: nothing stands before it in its line.
+    opens_line: bool,
+    /// The text after it, trimmed.
+    answer: &'a str,
+}
+
+impl Marker<'_> {
+    fn number(&self) -> Option<Number> {
+        let (number, rest) = numbers::leading(self.answer)?;
+        let mut rest = rest.chars();
+        let heading = self.opens_line
+            && rest.next().is_some_and(|c| matches!(c, '.' | ')' | ':'))
+            && rest.next() == Some(' ')
+            && rest.next().is_some_and(char::is_alphabetic);
+        (!heading).then_some(number)
     }
-    let bare = wanted.trim_matches(['(', ')', '.']);
-    if bare.len() == 1 && bare.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return final_letter(completion) == bare.chars().next().map(|c| c.to_ascii_uppercase());
-    }
-    after_marker(completion).unwrap_or(completion).trim() == wanted
+}
+
+fn markers(text: &str) -> Vec<Marker<'_>> {
+    let marker = |(at, _): (usize, &str)| {
+        let line = text[..at].rsplit('\n').next().unwrap_or_default();
+        let answer = text[at..].trim_start_matches('#').trim();
+        Marker { at, opens_line: line.trim().is_empty(), answer }
+    };
+    text.match_indices(MARKER).map(marker).collect()
+}
+
+/// What stands in the last `\boxed{}`, and where that starts. A box that was cut off goes to the end.
+fn boxed(text: &str) -> Option<(usize, &str)> {
+    let at = text.rfind(BOX)? + BOX.len();
+    let mut depth = 1;
+    let end = text[at..].char_indices().find(|(_, c)| {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    Some((at, &text[at..end.map_or(text.len(), |(end, _)| at + end)]))
+}
+
+fn last_number(text: &str) -> Option<Number> {
+    let marked = markers(text).iter().rev().find_map(Marker::number);
+    let boxed = || numbers::all(boxed(text)?.1).pop();
+    marked.or_else(boxed).or_else(|| numbers::all(text).pop())
+}
+
+/// The line that is marked, boxed or announced; of several the last.
+fn final_text(text: &str) -> Option<&str> {
+    let marked = markers(text).pop().map(|marker| (marker.at, marker.answer));
+    let announced = choice::announced(text).map(|answer| (text.len() - answer.len(), answer));
+    let (_, answer) = [marked, boxed(text), announced].into_iter().flatten().max_by_key(|(at, _)| *at)?;
+    answer.trim().lines().next()
+}
+
+/// A text without emphasis, quotes and the mark that ends a sentence, in lower case and with single spaces.
+fn bare(text: &str) -> String {
+    const AROUND: [char; 9] = [' ', '\n', '*', '_', '`', '"', '“', '”', '$'];
+    const AFTER: [char; 6] = ['.', ',', ';', ':', '!', '?'];
+    let trimmed = text.trim().trim_matches(AROUND).trim_end_matches(AFTER).trim_matches(AROUND);
+    let kept = if trimmed.is_empty() { text } else { trimmed };
+    let inner = kept.strip_prefix("\\text{").and_then(|inner| inner.strip_suffix('}')).unwrap_or(kept);
+    inner.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 #[cfg(test)]
@@ -153,29 +163,40 @@ mod tests {
             ("Paris", " Paris\n", true),
             ("Paris", "so #### Paris", true),
             ("Paris", "London", false),
+            ("Paris", "The answer is **Paris**.", true),
+            ("Paris", "#### Conclusion\nThe answer is paris. It is large.", true),
+            ("Paris", "The answer is Paris. no, #### London", false),
+            ("Paris", "\\boxed{\\text{Paris}}", true),
+            ("J. R. R. Tolkien", "The answer is J. R. R. Tolkien.", true),
+            ("[1, 2)", "it's (1, 2]", false),
+            ("...", "?", false),
+            ("3/4", "it is 0.75", true),
+            ("0.5", "The probability is .5", true),
+            ("5", "The probability is .5", false),
+            ("25%", "one quarter, 0.25", true),
+            ("3", "They are 1,2,3", true),
+            ("123", "They are 1,2,3", false),
+            ("so $\\boxed{42}$.", "#### 42", true),
+            ("42", "\\boxed{x = 42} as 1 fits", true),
+            ("42", "\\boxed{\\frac{84}{2}}", true),
+            ("42", "\\boxed{42", true),
+            ("42", "#### 42\nCheck: 40 + 2.", true),
+            ("42", "#### Step 1\nAdd.\n#### Step 2\nSo the total is 42.", true),
+            ("2", "#### Step 1\nAdd.\n#### Step 2\nSo the total is 42.", false),
+            ("42", "#### 1. Add\nWe add.\n#### 2. Conclude\nSo 42", true),
+            ("42", "So 41. #### 42. Done", true),
+            ("42", "So **42**.\n\n#### Check\n40 + 2 = 42.", true),
+            ("42", "#### 42\n\n#### Check 1\nIt holds 3 times.", true),
+            ("42", "#### **Final answer: 42**", true),
+            ("42", "##### 42", true),
+            ("42", "The answer:\n####\n42", true),
+            ("B", "#### A note\nThe answer is B", true),
+            ("B", "#### (B) red, as A is blue", true),
+            ("B", "\\boxed{\\text{B}}", true),
+            ("B", "The answer is A and B", false),
+            ("B) the dog", "B", true),
         ] {
             check(reference, completion, same);
-        }
-    }
-
-    #[test]
-    fn letters_are_announced() {
-        #[track_caller]
-        fn check(text: &str, letter: Option<char>) {
-            assert_eq!(announced_letter(text), letter, "{text:?}");
-        }
-        for (text, letter) in [
-            ("The dog is blue. The answer is B.", Some('B')),
-            ("it's A.", Some('A')),
-            ("it's A. no wait, the answer is C", Some('C')),
-            ("The answer is A. no, it's b", Some('B')),
-            ("The answer is A. The answer is D.", Some('D')),
-            ("The answer is", None),
-            ("The answer is Anna.", None),
-            ("B", None),
-            ("", None),
-        ] {
-            check(text, letter);
         }
     }
 
@@ -195,6 +216,10 @@ mod tests {
             ("####", None),
             ("#### ####", None),
             ("#### 4x", None),
+            ("#### .5", Some(0.5)),
+            ("#### **$1,200**", Some(1200.0)),
+            ("#### 1,2", None),
+            ("#### Step 2", None),
         ] {
             check(text, number);
         }
