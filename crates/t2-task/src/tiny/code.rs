@@ -12,11 +12,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sandbox;
 use crate::task::{Example, TaskError};
-use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, LISTS, Operation, REDUCTIONS, TEXTS};
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
-use crate::task::{reward};
-use crate::tiny::program::Program;
-use crate::tiny::words::{fill, pick};
+use crate::tasks::fences;
+use crate::tasks::operations::{ARITHMETIC, CHOICES, COMPARISONS, LISTS, Operation, REDUCTIONS, TEXTS};
+use crate::tasks::problem::{Generated, Problem, Wording, as_is, reward};
+use crate::tasks::program::Program;
+use crate::tasks::words::{fill, pick};
 
 /// The task `tiny-code`.
 pub const TINY_CODE: Generated = Generated {
@@ -86,7 +86,7 @@ pub(crate) fn written(rng: &mut ChaCha8Rng, wording: Wording, question: String, 
 
 /// Runs every completion against the asserts of its example.
 pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    run(graded, |_, completion| fenced(completion).into())
+    run(graded, |_, completion| fences::program(completion).into())
 }
 
 /// Runs the program that `program_of` makes of each completion.
@@ -102,13 +102,6 @@ pub(crate) fn run(
         })
         .collect();
     Ok(sandbox::passed(&programs)?.into_iter().map(reward).collect())
-}
-
-/// The code in the first Markdown fence, or all of the text where there is none.
-pub(crate) fn fenced(text: &str) -> &str {
-    let Some((_, after)) = text.split_once("```") else { return text };
-    let code = after.split_once("```").map_or(after, |(code, _)| code);
-    code.strip_prefix("python").unwrap_or(code)
 }
 
 #[cfg(test)]

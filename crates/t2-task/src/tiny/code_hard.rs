@@ -10,10 +10,11 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::task::{Example, TaskError};
-use crate::tiny::code::{fenced, program, run, step, written};
-use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
-use crate::tiny::words::pick;
+use crate::tasks::code::{program, run, step, written};
+use crate::tasks::fences;
+use crate::tasks::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
+use crate::tasks::problem::{Generated, Problem, Wording, as_is};
+use crate::tasks::words::pick;
 
 /// The task `tiny-code-hard`.
 pub const TINY_CODE_HARD: Generated = Generated {
@@ -64,12 +65,12 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
 /// Runs every completion; one without a `def` is taken as the body of the function in the question.
 fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     run(graded, |example, completion| {
-        let code = fenced(completion);
+        let code = fences::program(completion);
         if code.contains("def ") {
             return code.into();
         }
         let head = example.question.find("def ").map_or("", |at| &example.question[at..]);
-        format!("{head}\n{}", indented(code))
+        format!("{head}\n{}", indented(&code))
     })
 }
 
