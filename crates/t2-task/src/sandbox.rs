@@ -3,11 +3,16 @@
 //! One `python3` child runs `sandbox/driver.py`, which forks for each program and takes away its time, memory, files and
 //! processes. Starting an interpreter takes some 20 ms and a fork 1 ms, so a batch costs little more than one
 //! program. A program passes when its code and all its checks ran to the end: leaving early, with whatever exit
-//! code, is not passing.
+//! code, is not passing. A sandbox that is broken would grade everything wrong, so a limit that cannot be set is an error,
+//! and two programs whose verdicts are known are graded with every batch.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::num::NonZero;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -37,14 +42,43 @@ struct Request<'a> {
 struct Verdict {
     id: usize,
     ok: bool,
+    /// Why the program did not pass.
+    #[serde(default)]
+    why: String,
+    /// Why the program could not be run as it should be.
+    fault: Option<String>,
 }
+
+/// How the driver is run.
+#[derive(Clone, Copy)]
+struct Interpreter<'a> {
+    /// The command, before `-c`.
+    command: &'a [&'a str],
+    /// Programs that run at a time.
+    workers: usize,
+    /// How long the driver may be silent. A program takes 30 s at the most.
+    patience: Duration,
+}
+
+/// The interpreter on the PATH, isolated from the user's site packages, environment and modules.
+const PYTHON: &[&str] = &["python3", "-I", "-S"];
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Whether each program passes its checks. Equal programs are run once.
 ///
+/// Two more programs are run with them, one that is right and one that is wrong; the verdicts count only if these two get
+/// theirs.
+///
 /// # Errors
 ///
-/// [`TaskError::NoPython`] when there is no `python3` on the PATH, [`TaskError::Sandbox`] when the driver failed.
+/// [`TaskError::NoPython`] when there is no `python3` on the PATH, [`TaskError::Sandbox`] when the driver failed,
+/// [`TaskError::Untrusted`] when its verdicts mean nothing.
 pub fn passed(programs: &[Program]) -> Result<Vec<bool>, TaskError> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    passed_by(Interpreter { command: PYTHON, workers, patience: PATIENCE }, programs)
+}
+
+fn passed_by(interpreter: Interpreter<'_>, programs: &[Program]) -> Result<Vec<bool>, TaskError> {
     let mut ids: HashMap<&Program, usize> = HashMap::new();
     let mut unique = Vec::new();
     for program in programs {
@@ -56,55 +90,136 @@ pub fn passed(programs: &[Program]) -> Result<Vec<bool>, TaskError> {
     if unique.is_empty() {
         return Ok(Vec::new());
     }
-    let verdicts = verdicts(&unique)?;
+    let verdicts = verdicts(interpreter, &unique)?;
     Ok(programs.iter().map(|program| verdicts[ids[program]]).collect())
 }
 
-fn verdicts(programs: &[&Program]) -> Result<Vec<bool>, TaskError> {
-    let failed = |graded: usize, detail: String| TaskError::Sandbox { graded, asked: programs.len(), detail };
-    let mut child = start().map_err(|error| match error.kind() {
+/// A program that is right and one that is wrong, by its last check alone.
+fn canaries() -> [Program; 2] {
+    let code = "import collections, functools, itertools, math, random, re\n\
+                class Box:\n    def __init__(self, x):\n        self.x = x\n\
+                def f(x):\n    return math.floor(Box(x).x) + 3\n";
+    ["assert f(1) == 4", "assert f(1) == 5"]
+        .map(|check| Program { code: code.into(), checks: vec!["assert f(-3) == 0".into(), check.into()] })
+}
+
+fn verdicts(interpreter: Interpreter<'_>, programs: &[&Program]) -> Result<Vec<bool>, TaskError> {
+    let canaries = canaries();
+    let batch: Vec<&Program> = canaries.iter().chain(programs.iter().copied()).collect();
+    let failed = |graded, detail| TaskError::Sandbox { graded, asked: programs.len(), detail };
+    let mut driver = Driver::start(interpreter, requests(&batch)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => TaskError::NoPython,
         _ => failed(0, error.to_string()),
     })?;
-    let sent = send(&mut child, programs);
-    let output = child.wait_with_output().map_err(|error| failed(0, error.to_string()))?;
-    let mut verdicts = vec![None; programs.len()];
-    let lines = output.stdout.split(|byte| *byte == b'\n');
-    for verdict in lines.filter_map(|line| serde_json::from_slice::<Verdict>(line).ok()) {
-        if let Some(slot) = verdicts.get_mut(verdict.id) {
-            *slot = Some(verdict.ok);
+    let mut verdicts = vec![None; batch.len()];
+    let graded = |verdicts: &[Option<bool>]| match verdicts.split_at(canaries.len()) {
+        (canaries, programs) if canaries.iter().all(Option::is_some) => programs.iter().flatten().count(),
+        _ => 0,
+    };
+    loop {
+        match driver.lines.recv_timeout(interpreter.patience) {
+            Ok(line) => {
+                let Ok(verdict) = serde_json::from_slice::<Verdict>(&line) else { continue };
+                trust(&verdict)?;
+                if let Some(slot) = verdicts.get_mut(verdict.id) {
+                    *slot = Some(verdict.ok);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let detail = format!("no program ended within {} s", interpreter.patience.as_secs_f32());
+                return Err(failed(graded(&verdicts), detail));
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let graded = verdicts.iter().flatten().count();
-    let complete: Option<Vec<bool>> = verdicts.into_iter().collect();
-    complete.ok_or_else(|| failed(graded, explain(sent, &output)))
+    let complete: Option<Vec<bool>> = verdicts.iter().copied().collect();
+    let complete = complete.ok_or_else(|| failed(graded(&verdicts), driver.complaint()))?;
+    Ok(complete[canaries.len()..].to_vec())
 }
 
-/// The interpreter, isolated from the user's site packages, environment and modules.
-fn start() -> io::Result<Child> {
-    let mut command = Command::new("python3");
-    command.args(["-I", "-S", "-c", DRIVER]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+/// Says what is wrong with the sandbox if a canary, one of the first two programs, got the wrong verdict, or if any
+/// program could not be run.
+fn trust(verdict: &Verdict) -> Result<(), TaskError> {
+    let fault = match (&verdict.fault, verdict.id, verdict.ok) {
+        (Some(fault), ..) => format!("a program could not be started ({fault})"),
+        (None, 0, false) => format!("a program that is right was graded wrong ({})", verdict.why),
+        (None, 1, true) => {
+            "a program that is wrong was graded right (does python3 pass over `assert`, as with -O?)".into()
+        }
+        _ => return Ok(()),
+    };
+    Err(TaskError::Untrusted { fault })
 }
 
-/// Sends all programs and closes the pipe. The driver reads all before it writes, so neither side waits for the other.
-fn send(child: &mut Child, programs: &[&Program]) -> io::Result<()> {
-    let mut lines = Vec::new();
-    for (id, program) in programs.iter().enumerate() {
-        serde_json::to_writer(&mut lines, &Request { id, program })?;
-        lines.push(b'\n');
+fn requests(programs: &[&Program]) -> Vec<u8> {
+    let line = |(id, program)| {
+        let line = serde_json::to_string(&Request { id, program }).expect("strings can be written as JSON");
+        line + "\n"
+    };
+    programs.iter().copied().enumerate().map(line).collect::<String>().into_bytes()
+}
+
+/// A running driver. It is ended when this is dropped.
+struct Driver {
+    child: Child,
+    lines: Receiver<Vec<u8>>,
+    sent: Option<JoinHandle<io::Result<()>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl Driver {
+    /// Starts a driver. Each pipe has its thread, so that a driver which neither reads nor writes holds up nobody.
+    fn start(interpreter: Interpreter<'_>, requests: Vec<u8>) -> io::Result<Self> {
+        let [program, args @ ..] = interpreter.command else {
+            return Err(io::Error::other("there is no command to start"));
+        };
+        let mut command = Command::new(program);
+        command.args(args).args(["-c", DRIVER, &interpreter.workers.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let piped = "was piped when the child was started";
+        let mut stdin = child.stdin.take().expect(piped);
+        let stdout = child.stdout.take().expect(piped);
+        let mut stderr = child.stderr.take().expect(piped);
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let sent = thread::spawn(move || stdin.write_all(&requests));
+        let stderr = thread::spawn(move || {
+            let mut complaints = Vec::new();
+            // What was read before an error is still worth showing.
+            let _ = stderr.read_to_end(&mut complaints);
+            complaints
+        });
+        Ok(Self { child, lines, sent: Some(sent), stderr: Some(stderr) })
     }
-    let mut stdin = child.stdin.take().expect("stdin was piped when the child was started");
-    stdin.write_all(&lines)
+
+    /// Why a driver ended that should not have: its last line on standard error, or what the system says.
+    fn complaint(&mut self) -> String {
+        // It has closed its output, so this does nothing unless it hangs after all.
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        let complaints = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let complaints = String::from_utf8_lossy(&complaints).into_owned();
+        let sent = self.sent.take().and_then(|thread| thread.join().ok());
+        match (complaints.lines().rfind(|line| !line.trim().is_empty()), sent, status) {
+            (Some(line), ..) => line.trim().into(),
+            (None, Some(Err(error)), _) | (None, _, Err(error)) => error.to_string(),
+            (None, _, Ok(status)) => status.to_string(),
+        }
+    }
 }
 
-fn explain(sent: io::Result<()>, output: &Output) -> String {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-    match (last, sent) {
-        (Some(line), _) => line.trim().into(),
-        (None, Err(error)) => error.to_string(),
-        (None, Ok(())) => output.status.to_string(),
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, and that is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -149,6 +264,41 @@ pub(crate) mod tests {
         ("starts a process", "import os\nos.system('true')\ndef f(x):\n    return x + 3", false),
         ("kills its parent", "import os\nos.kill(os.getppid(), 9)\ndef f(x):\n    return x + 3", false),
         ("opens a socket", "import socket\nsocket.socket()\ndef f(x):\n    return x + 3", false),
+        (
+            "dataclass with postponed annotations",
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n\
+             def f(x):\n    return P(x).x + 3",
+            true,
+        ),
+        (
+            "type hints",
+            "import typing\nclass P:\n    x: 'Q'\nclass Q: pass\n\
+             def f(x):\n    return x + 3 * (typing.get_type_hints(P)['x'] is Q)",
+            true,
+        ),
+        (
+            "pickles its own class",
+            "import pickle\nclass P: pass\ndef f(x):\n    p = P()\n    p.x = x\n    \
+             return pickle.loads(pickle.dumps(p)).x + 3",
+            true,
+        ),
+        (
+            "asks for input of its own",
+            "import io, sys\ndef f(x):\n    sys.stdin = io.StringIO('3')\n    return x + int(input())",
+            true,
+        ),
+        ("sets a variable", "import os\nos.environ['A'] = '3'\ndef f(x):\n    return x + int(os.environ['A'])", true),
+        ("waits a little", "import time\ntime.sleep(0.001)\ndef f(x):\n    return x + 3", true),
+        (
+            "has a main guard",
+            "def f(x):\n    return x + 3\nif __name__ == '__main__':\n    print(f(int(input())))",
+            true,
+        ),
+        (
+            "writes where it should not",
+            "import os\nfor n in range(3, 9):\n    try: os.write(n, b'x')\n    except OSError: pass",
+            false,
+        ),
     ];
 
     #[test]
@@ -185,5 +335,75 @@ pub(crate) mod tests {
         assert_eq!(passed(&vec![slow; 50]).unwrap(), [false; 50]);
         assert!(started.elapsed().as_secs() < 60, "{:?} for one program of 2 s", started.elapsed());
         assert_eq!(passed(&[]).unwrap(), Vec::<bool>::new());
+    }
+
+    /// The interpreter on the PATH with other arguments, and little patience.
+    fn interpreter<'a>(command: &'a [&'a str]) -> Interpreter<'a> {
+        Interpreter { command, workers: 4, patience: Duration::from_secs(20) }
+    }
+
+    #[test]
+    fn ordinary_programs_pass_under_any_interpreter() {
+        #[track_caller]
+        fn check(command: &[&str], workers: usize, code: &str) {
+            let programs: Vec<_> = (0..workers).map(|n| program(code, &[&format!("assert {n} >= 0")])).collect();
+            let verdicts = passed_by(Interpreter { workers, ..interpreter(command) }, &programs).unwrap();
+            assert_eq!(verdicts, vec![true; workers], "{command:?}, {code:?}");
+        }
+        if python_is_missing() {
+            return;
+        }
+        let cache = tempfile::tempdir().unwrap();
+        let prefix = format!("pycache_prefix={}", cache.path().display());
+        let imports = "import time\ntime.sleep(0.1)\nimport fractions, statistics, queue";
+        check(PYTHON, 40, imports);
+        check(&["python3", "-I", "-S", "-X", &prefix], 1, imports);
+        let ascii = ["env", "LC_ALL=C", "python3", "-I", "-S", "-X", "utf8=0"];
+        check(&ascii, 1, "assert len('é→') == 2\nprint('é→')");
+    }
+
+    #[test]
+    fn a_sandbox_that_cannot_be_trusted_grades_nothing() {
+        #[track_caller]
+        fn check(command: &[&str], expected: &[&str]) {
+            let error = passed_by(interpreter(command), &[program("x = 1", &[])]).unwrap_err().to_string();
+            assert!(expected.iter().all(|part| error.contains(part)), "{command:?}: {error}");
+        }
+        if python_is_missing() {
+            return;
+        }
+        /// Runs the driver after `first`.
+        fn after(first: &str) -> String {
+            format!("import builtins, os, resource, sys\n{first}\nexec(sys.argv[2])")
+        }
+        let refuses = after("def no(*_): raise ValueError('above the maximum')\nresource.setrlimit = no");
+        let ignores = after("resource.setrlimit = lambda *_: None");
+        let forgets = after("old = builtins.compile\nbuiltins.compile = lambda *_: old('1 / 0', 'x', 'exec')");
+        let dies = after("os.setsid = lambda: os.kill(os.getpid(), 9)");
+        for (command, expected) in [
+            (&["python3", "-I", "-S", "-c", &refuses][..], &["RLIMIT_CPU cannot be set to 2", "above the maximum"][..]),
+            (&["python3", "-I", "-S", "-c", &ignores], &["RLIMIT_CPU was set to 2 and is"]),
+            (&["python3", "-I", "-S", "-c", &forgets], &["right was graded wrong", "ZeroDivisionError"]),
+            (&["python3", "-I", "-S", "-c", &dies], &["could not be started", "SIGKILL"]),
+            (&["python3", "-I", "-S", "-O"], &["wrong was graded right"]),
+        ] {
+            check(command, &[expected, &["nothing was graded", "Python 3.8"]].concat());
+        }
+    }
+
+    #[test]
+    fn a_driver_that_fails_or_hangs_is_an_error() {
+        #[track_caller]
+        fn check(script: &str, patience: Duration, expected: &str) {
+            let command = ["sh", "-c", script, "sh"];
+            let long = program(&"x = 1\n".repeat(100_000), &[]);
+            let error = passed_by(Interpreter { patience, ..interpreter(&command) }, &[long]).unwrap_err().to_string();
+            assert!(error.contains("graded 0 of 1 programs") && error.contains(expected), "{script}: {error}");
+        }
+        let long = Duration::from_secs(20);
+        check("exec tail -f /dev/null", Duration::from_millis(50), "no program ended within 0.05 s");
+        check("echo it is broken >&2; exit 3", long, "it is broken");
+        check("cat > /dev/null; exit 3", long, "exit status: 3");
+        check("echo '{\"id\": 2, \"ok\": true}' | cat; cat > /dev/null", long, "exit status: 0");
     }
 }

@@ -87,7 +87,8 @@ pub trait Task: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`TaskError::NoPython`] where programs are graded and no interpreter was found.
+    /// Where programs are graded, [`TaskError::NoPython`] when no interpreter was found, [`TaskError::Sandbox`] and
+    /// [`TaskError::Untrusted`] when it cannot be relied on.
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError>;
 }
 
@@ -244,6 +245,15 @@ pub enum TaskError {
         asked: usize,
         /// The end of what the interpreter wrote to its standard error, or what the system said.
         detail: String,
+    },
+    /// A program could not be run as it should be, or one whose verdict is known got the other.
+    #[error(
+        "nothing was graded, because the sandbox cannot be trusted here: {fault}; it needs a python3 on the PATH that is \
+         Python 3.8 or newer, on a system that lets a process limit itself (`ulimit -H -a` shows what it allows)"
+    )]
+    Untrusted {
+        /// What went wrong.
+        fault: String,
     },
 }
 
