@@ -4,7 +4,9 @@
 //! ends on. `####` is also how Markdown writes a heading, so it counts only with an answer right behind it.
 
 mod choice;
+pub(crate) mod fences;
 mod numbers;
+pub(crate) mod program;
 
 pub use choice::{announced_letter, announced_word};
 
@@ -32,6 +34,18 @@ pub fn same_final_answer(reference: &str, completion: &str) -> bool {
     let stated = final_text(completion).unwrap_or_default();
     let sentence = stated.split(". ").next().unwrap_or_default();
     [completion, stated, sentence].into_iter().any(|text| bare(text) == wanted)
+}
+
+/// What [`same_final_answer`] compares with `reference`: the number, the letter or the text that `completion` arrives at.
+pub fn final_answer(reference: &str, completion: &str) -> Option<String> {
+    let wanted = after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim();
+    if numbers::whole(wanted).is_some() {
+        return final_number(completion).map(|number| number.to_string());
+    }
+    if choice::reference_letter(wanted).is_some() {
+        return final_letter(completion).map(|letter| letter.to_string());
+    }
+    final_text(completion).map(str::to_owned)
 }
 
 /// The number right after the last `####`.

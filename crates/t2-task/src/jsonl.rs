@@ -16,10 +16,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::task::{Example, Split, Task, TaskError};
-use crate::tiny::code;
-use crate::grade::same_final_answer;
-use crate::task::reward;
+use crate::grade::{fences, final_answer, program, same_final_answer};
+use crate::task::{Example, Split, Task, TaskError, reward};
 
 /// The questions of one file, split by the hash of the question.
 #[derive(Clone, Debug)]
@@ -146,9 +144,16 @@ impl Task for JsonlTask {
         Ok(of_split.take(limit).cloned().collect())
     }
 
+    fn extract(&self, example: &Example, completion: &str) -> Option<String> {
+        match example.checks.is_empty() {
+            true => final_answer(&example.answer, completion),
+            false => Some(fences::program(completion).into_owned()),
+        }
+    }
+
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
         let programs: Vec<_> = graded.iter().copied().filter(|(example, _)| !example.checks.is_empty()).collect();
-        let mut run = code::rewards(&programs)?.into_iter();
+        let mut run = program::rewards(&programs)?.into_iter();
         let rewards = graded.iter().map(|(example, completion)| match example.checks.is_empty() {
             true => reward(same_final_answer(&example.answer, completion)),
             false => run.next().expect("every program got a reward"),

@@ -10,13 +10,11 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::sandbox;
-use crate::task::{Example, TaskError};
-use crate::tasks::fences;
-use crate::tasks::operations::{ARITHMETIC, CHOICES, COMPARISONS, LISTS, Operation, REDUCTIONS, TEXTS};
-use crate::tasks::problem::{Generated, Problem, Wording, as_is, reward};
-use crate::tasks::program::Program;
-use crate::tasks::words::{fill, pick};
+use crate::grade::program::rewards;
+use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, LISTS, Operation, REDUCTIONS, TEXTS};
+use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::tiny::program::Program;
+use crate::tiny::words::{fill, pick};
 
 /// The task `tiny-code`.
 pub const TINY_CODE: Generated = Generated {
@@ -84,31 +82,11 @@ pub(crate) fn written(rng: &mut ChaCha8Rng, wording: Wording, question: String, 
     Problem { wording, question, careful, careless, checks: program.checks(rng) }
 }
 
-/// Runs every completion against the asserts of its example.
-pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    run(graded, |_, completion| fences::program(completion).into())
-}
-
-/// Runs the program that `program_of` makes of each completion.
-pub(crate) fn run(
-    graded: &[(&Example, &str)],
-    program_of: impl Fn(&Example, &str) -> String,
-) -> Result<Vec<f32>, TaskError> {
-    let programs: Vec<_> = graded
-        .iter()
-        .map(|(example, completion)| sandbox::Program {
-            code: program_of(example, completion),
-            checks: example.checks.clone(),
-        })
-        .collect();
-    Ok(sandbox::passed(&programs)?.into_iter().map(reward).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sandbox::tests::python_is_missing;
-    use crate::task::RIGHT;
+    use crate::task::{Example, RIGHT};
     use crate::tiny::problem::tests::check_family;
 
     #[test]

@@ -10,11 +10,11 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::task::{Example, TaskError};
-use crate::tasks::code::{program, run, step, written};
-use crate::tasks::fences;
-use crate::tasks::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
-use crate::tasks::problem::{Generated, Problem, Wording, as_is};
-use crate::tasks::words::pick;
+use crate::grade::{fences, program::rewards_of};
+use crate::tiny::code::{program, step, written};
+use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
+use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::tiny::words::pick;
 
 /// The task `tiny-code-hard`.
 pub const TINY_CODE_HARD: Generated = Generated {
@@ -64,7 +64,7 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
 
 /// Runs every completion; one without a `def` is taken as the body of the function in the question.
 fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    run(graded, |example, completion| {
+    rewards_of(graded, |example, completion| {
         let code = fences::program(completion);
         if code.contains("def ") {
             return code.into();
