@@ -236,7 +236,7 @@ fn special_tokens_come_from_either_file() {
     let sampling = json!({ "eos_token_id": [7, 9], "pad_token_id": -1, "temperature": 0.6, "top_p": 0.9, "top_k": 50, "do_sample": true });
     edit_json(dir.path(), "generation_config.json", |json| *json = sampling);
     let expected = GenerationDefaults {
-        eos: vec![7, 9],
+        eos: vec![7, 9, 2],
         bos: Some(1),
         pad: None,
         temperature: Some(0.6),
@@ -316,4 +316,51 @@ fn a_family_may_go_by_its_type_and_a_base_model_by_bare_names() {
         });
         assert_eq!(load(dir.path()).unwrap().hash, hash);
     }
+}
+
+/// What a copy of a golden checkpoint, whose config.json names the end 2 and the start 1, suggests with `advice` as its
+/// generation_config.json.
+fn suggested(advice: &str) -> Result<GenerationDefaults, LoadError> {
+    let dir = copy("tied");
+    std::fs::write(dir.path().join("generation_config.json"), advice).unwrap();
+    checkpoint::summarize(dir.path()).map(|summary| summary.generation)
+}
+
+#[test]
+fn advice_on_generation_is_taken_as_people_publish_it() {
+    let plain = || GenerationDefaults { eos: vec![2], bos: Some(1), ..Default::default() };
+    let check = |advice: &str, expected: GenerationDefaults| assert_eq!(suggested(advice).unwrap(), expected, "{advice}");
+    for nothing in ["", "{}", "{\"eos_token_id\": 7,\n}", "[]", "null", "version https://git-lfs.github.com/spec/v1"] {
+        check(nothing, plain());
+    }
+    check(r#"{"top_k": null, "temperature": null, "eos_token_id": null, "cache_config": {"a": [1]}}"#, plain());
+    check(
+        r#"{"bos_token_id": [5], "eos_token_id": [2.0, null, -1, 9], "pad_token_id": -1}"#,
+        GenerationDefaults { eos: vec![2, 9], bos: Some(5), ..plain() },
+    );
+    check(
+        r#"{"top_k": 50.0, "temperature": 1, "top_p": 1}"#,
+        GenerationDefaults { top_k: Some(50), temperature: Some(1.0), top_p: Some(1.0), ..plain() },
+    );
+    check(r#"{"top_k": -1}"#, GenerationDefaults { top_k: Some(0), ..plain() });
+    let greedy = GenerationDefaults { do_sample: Some(false), temperature: Some(0.0), ..plain() };
+    check(r#"{"do_sample": false, "temperature": 0.0, "top_p": 0}"#, greedy);
+}
+
+#[test]
+fn advice_that_makes_no_sense_is_named() {
+    let check = |advice: &str, key: &str| {
+        let error = suggested(advice).unwrap_err().to_string();
+        let parts = ["generation_config.json", &format!("`{key}` is "), "expected"];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    check(r#"{"eos_token_id": "</s>"}"#, "eos_token_id");
+    check(r#"{"eos_token_id": [2, "</s>"]}"#, "eos_token_id");
+    check(r#"{"bos_token_id": 1.5}"#, "bos_token_id");
+    check(r#"{"pad_token_id": true}"#, "pad_token_id");
+    check(r#"{"temperature": "0.7"}"#, "temperature");
+    check(r#"{"do_sample": "yes"}"#, "do_sample");
+    check(r#"{"do_sample": true, "temperature": -1}"#, "temperature");
+    check(r#"{"do_sample": true, "top_p": 1.5}"#, "top_p");
+    check(r#"{"do_sample": true, "top_k": 2.5}"#, "top_k");
 }

@@ -32,6 +32,41 @@ pub enum LoadError {
         /// What was found.
         reason: String,
     },
+    /// A file has a value that makes no sense.
+    #[error("{path}: `{key}` is {found}, expected {expected}; correct it, or take the key out")]
+    BadValue {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// A file is the stand-in that git keeps for one it has not fetched.
+    #[error("{path} is a pointer of git-lfs in place of the file; run `git lfs pull` in its folder")]
+    Pointer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder holds an adapter: what was trained, without the model it is for.
+    #[error(
+        "{dir} holds an adapter of {base}, not a model; merge the two (`merge_and_unload` of PEFT) and give the merged \
+         folder, or give {base}"
+    )]
+    Adapter {
+        /// The folder.
+        dir: PathBuf,
+        /// The model it is for.
+        base: String,
+    },
+    /// The weights are stored in fewer bits, with scales.
+    #[error("the weights are quantized ({found}); use the checkpoint they were made from, in F32, F16 or BF16")]
+    Quantized {
+        /// What says so.
+        found: String,
+    },
     /// The family is not one of [`ARCHITECTURES`](crate::architecture::ARCHITECTURES).
     #[error("config.json names the architecture {found}; known are: {known}")]
     UnknownArchitecture {

@@ -1,26 +1,25 @@
 //! `generation_config.json`: special tokens and the sampling its authors suggest.
+//!
+//! The file is advice, written by many tools: numbers come as integers or floats, what does not apply is left out, `null`
+//! or negative, and unknown keys abound. A value of another type is refused by its key.
 
 use std::path::Path;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{LoadError, read_json};
+use super::LoadError;
 
 const FILE: &str = "generation_config.json";
+const TOKEN_IDS: &str = "a token id or a list of them";
 
 /// Special tokens of a checkpoint and the sampling its authors suggest.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {
     /// Tokens that end a completion.
-    #[serde(rename = "eos_token_id", deserialize_with = "one_or_many")]
     pub eos: Vec<u32>,
     /// Token that opens a text.
-    #[serde(rename = "bos_token_id", deserialize_with = "at_most_one")]
     pub bos: Option<u32>,
     /// Token that fills a batch up.
-    #[serde(rename = "pad_token_id", deserialize_with = "at_most_one")]
     pub pad: Option<u32>,
     /// Suggested divisor of the scores.
     pub temperature: Option<f32>,
@@ -35,20 +34,21 @@ pub struct GenerationDefaults {
 impl GenerationDefaults {
     /// What `generation_config.json` says, completed by the token ids of `config`, the parsed `config.json`.
     pub(crate) fn read(dir: &Path, config: &Value) -> Result<Self, LoadError> {
-        let own = if dir.join(FILE).exists() { read_json(dir, FILE)? } else { json!({}) };
-        let parse = |json: Value, file| {
-            serde_json::from_value::<Self>(json)
-                .map_err(|e| LoadError::Malformed { path: dir.join(file), reason: e.to_string() })
-        };
-        let ids = ["eos_token_id", "bos_token_id", "pad_token_id"].map(|key| (key.to_owned(), config[key].clone()));
-        let fallback = parse(Value::Object(ids.into_iter().collect()), super::CONFIG)?;
-        let mut generation = parse(own, FILE)?;
-        if generation.eos.is_empty() {
-            generation.eos = fallback.eos;
+        let own = Keys { path: &dir.join(FILE), json: &read_advice(dir)? };
+        let fallback = Keys { path: &dir.join(super::CONFIG), json: config };
+        let mut generation = Self { eos: own.ids("eos_token_id")?, ..own.sampling()? };
+        generation.end_at(fallback.ids("eos_token_id")?);
+        let first = |key| Ok::<_, LoadError>(own.ids(key)?.first().or(fallback.ids(key)?.first()).copied());
+        Ok(Self { bos: first("bos_token_id")?, pad: first("pad_token_id")?, ..generation })
+    }
+
+    /// Let `tokens` end a completion too.
+    pub fn end_at(&mut self, tokens: impl IntoIterator<Item = u32>) {
+        for token in tokens {
+            if !self.eos.contains(&token) {
+                self.eos.push(token);
+            }
         }
-        generation.bos = generation.bos.or(fallback.bos);
-        generation.pad = generation.pad.or(fallback.pad);
-        Ok(generation)
     }
 
     /// Add the token ids to `json`, the object of a `config.json` or `generation_config.json`.
@@ -83,22 +83,79 @@ impl GenerationDefaults {
     }
 }
 
-/// A token id, a list of them, or nothing; negative ids, which some old files hold, mean nothing too.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a token id or a list of them")]
-    enum OneOrMany {
-        One(i64),
-        Many(Vec<i64>),
-    }
-    let ids = match Option::deserialize(deserializer)? {
-        None => vec![],
-        Some(OneOrMany::One(id)) => vec![id],
-        Some(OneOrMany::Many(ids)) => ids,
+/// The object in `generation_config.json`; an empty one where there is no file, or none that is JSON: a model runs
+/// without advice.
+fn read_advice(dir: &Path) -> Result<Value, LoadError> {
+    let path = dir.join(FILE);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(json!({})),
+        Err(source) => return Err(LoadError::Read { path, source }),
     };
-    Ok(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
+    let object = serde_json::from_slice::<Map<_, _>>(&text).unwrap_or_else(|e| {
+        tracing::warn!("{} is no JSON object ({e}); going on with what config.json says", path.display());
+        Map::new()
+    });
+    Ok(Value::Object(object))
 }
 
-fn at_most_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    Ok(one_or_many(deserializer)?.first().copied())
+/// The keys of the file at `path`.
+struct Keys<'a> {
+    path: &'a Path,
+    json: &'a Value,
+}
+
+impl Keys<'_> {
+    /// What is suggested about sampling. Where the authors do not sample, a number that nobody could sample with is
+    /// there for another reason, and suggests nothing.
+    fn sampling(&self) -> Result<GenerationDefaults, LoadError> {
+        let do_sample = self.typed("do_sample", "true or false", Value::as_bool)?;
+        let within = |key, expected, range: fn(f64) -> bool| {
+            let number = self.typed(key, "a number", Value::as_f64)?;
+            match number.filter(|&number| !range(number)) {
+                Some(number) if do_sample == Some(true) => Err(self.bad(key, &number.into(), expected)),
+                Some(_) => Ok(None),
+                None => Ok(number),
+            }
+        };
+        let temperature = within("temperature", "0 or a number above", |x| x >= 0.0)?;
+        let top_p = within("top_p", "a number above 0, up to 1", |x| x > 0.0 && x <= 1.0)?;
+        // Several tools write -1 for all tokens.
+        let top_k = within("top_k", "a whole number, 0 or -1 for all tokens", |x| x >= -1.0 && x.fract() == 0.0)?;
+        Ok(GenerationDefaults {
+            do_sample,
+            temperature: temperature.map(|x| x as f32),
+            top_p: top_p.map(|x| x as f32),
+            top_k: top_k.map(|k| k.max(0.0) as usize),
+            ..GenerationDefaults::default()
+        })
+    }
+
+    /// A token id or a list of them. Negative ones, which some files hold, mean none.
+    fn ids(&self, key: &'static str) -> Result<Vec<u32>, LoadError> {
+        let value = &self.json[key];
+        let listed = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let mut ids = vec![];
+        for id in listed.iter().filter(|id| !id.is_null()) {
+            let number = id.as_f64().filter(|id| id.fract() == 0.0 && *id <= f64::from(u32::MAX));
+            let number = number.ok_or_else(|| self.bad(key, value, TOKEN_IDS))?;
+            ids.extend((number >= 0.0).then_some(number as u32));
+        }
+        Ok(ids)
+    }
+
+    /// The value of `key`; `None` when it is left out or `null`.
+    fn typed<T>(
+        &self,
+        key: &'static str,
+        expected: &'static str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, LoadError> {
+        let value = &self.json[key];
+        if value.is_null() { Ok(None) } else { read(value).map(Some).ok_or_else(|| self.bad(key, value, expected)) }
+    }
+
+    fn bad(&self, key: &'static str, found: &Value, expected: &'static str) -> LoadError {
+        LoadError::BadValue { path: self.path.to_owned(), key, found: found.to_string(), expected }
+    }
 }
