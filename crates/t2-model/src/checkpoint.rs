@@ -2,6 +2,7 @@
 //! optionally `generation_config.json`.
 
 mod error;
+pub(crate) mod foreign;
 mod generation;
 mod save;
 
@@ -225,7 +226,9 @@ pub fn hash(dir: &Path) -> Result<Hash, LoadError> {
 }
 
 fn read_architecture(dir: &Path) -> Result<(&'static dyn Architecture, Value), LoadError> {
-    let json = read_json(dir, CONFIG)?;
+    let json = read_json(dir, CONFIG);
+    foreign::refuse_foreign(dir, json.as_ref().unwrap_or(&Value::Null))?;
+    let json = json?;
     Ok((architecture::find(&json)?, json))
 }
 

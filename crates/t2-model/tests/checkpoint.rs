@@ -14,6 +14,7 @@ use t2_model::checkpoint::{self, Checkpoint, GenerationDefaults, LoadError};
 use t2_model::decoder::CausalLm;
 use t2_model::adapter::Active;
 use t2_model::architecture::Llama;
+use t2_model::text::Tokenizer;
 use tempfile::TempDir;
 
 const GOLDEN: [&str; 9] =
@@ -363,4 +364,32 @@ fn advice_that_makes_no_sense_is_named() {
     check(r#"{"do_sample": true, "temperature": -1}"#, "temperature");
     check(r#"{"do_sample": true, "top_p": 1.5}"#, "top_p");
     check(r#"{"do_sample": true, "top_k": 2.5}"#, "top_k");
+}
+
+#[test]
+fn what_is_no_plain_model_is_named_for_what_it_is() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 5\n";
+    let adapter = |dir: &Path| {
+        std::fs::remove_file(dir.join("config.json")).unwrap();
+        std::fs::rename(dir.join(WEIGHTS), dir.join("adapter_model.safetensors")).unwrap();
+        std::fs::write(dir.join("adapter_config.json"), json!({ "base_model_name_or_path": "org/base" }).to_string())
+            .unwrap();
+    };
+    check("tied", adapter, &["adapter of org/base", "merge_and_unload"]);
+    let quantized = |dir: &Path| {
+        edit_json(dir, "config.json", |json| json["quantization_config"] = json!({ "quant_method": "gptq" }))
+    };
+    check("tied", quantized, &["quantized", "gptq", "F16"]);
+    let rename = |tensors: &mut Tensors| {
+        let up = tensors.remove("model.layers.1.mlp.up_proj.weight").unwrap();
+        tensors.insert("model.layers.1.mlp.up_proj.qweight".into(), up);
+    };
+    check("tied", |dir| edit_weights(dir, rename), &["quantized", "up_proj.qweight"]);
+    check("tied", |dir| std::fs::write(dir.join(WEIGHTS), POINTER).unwrap(), &[WEIGHTS, "git lfs pull"]);
+    let shard = "model-00002-of-00004.safetensors";
+    check("sharded", |dir| std::fs::write(dir.join(shard), POINTER).unwrap(), &[shard, "git lfs pull"]);
+    let dir = copy("tied");
+    std::fs::write(dir.path().join("tokenizer.json"), POINTER).unwrap();
+    let error = Tokenizer::load(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("git lfs pull"), "{error}");
 }

@@ -10,10 +10,10 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::layout::{Layout, Rows};
-use crate::checkpoint::{LoadError, read_json};
+use crate::checkpoint::{LoadError, foreign, read_json};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The mapped files of one checkpoint.
 #[derive(Debug)]
@@ -43,12 +43,17 @@ impl Shards {
     pub(crate) fn tensors(&self) -> Result<BTreeMap<String, TensorView<'_>>, LoadError> {
         let mut all = BTreeMap::new();
         for Shard { path, map } in &self.0 {
-            let tensors = SafeTensors::deserialize(map).map_err(|e| LoadError::Malformed {
-                path: path.clone(),
-                reason: format!("{e}, {} bytes", map.len()),
+            let tensors = SafeTensors::deserialize(map).map_err(|e| {
+                let path = path.clone();
+                if foreign::is_pointer(map) {
+                    LoadError::Pointer { path }
+                } else {
+                    LoadError::Malformed { path, reason: format!("{e}, {} bytes", map.len()) }
+                }
             })?;
             all.extend(tensors.tensors());
         }
+        foreign::refuse_quantized(all.keys())?;
         Ok(all)
     }
 }

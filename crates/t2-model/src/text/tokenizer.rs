@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use t2_chat::Message;
+
 use super::template::ChatTemplate;
+use crate::checkpoint::foreign;
 
 /// What the decoder of a tokenizer puts where bytes do not form a character (yet).
 const REPLACEMENT: char = '\u{fffd}';
@@ -36,6 +38,12 @@ pub enum TokenizerError {
         /// What was found.
         reason: String,
     },
+    /// A file is the stand-in that git keeps for one it has not fetched.
+    #[error("{path} is a pointer of git-lfs in place of the file; run `git lfs pull` in its folder")]
+    Pointer {
+        /// The file.
+        path: PathBuf,
+    },
     /// The chat template refuses the conversation, or uses something we do not know.
     #[error("the chat template failed: {0}; check the order of the roles, or prompt the model without a conversation")]
     Template(String),
@@ -64,11 +72,12 @@ impl Tokenizer {
     /// [`TokenizerError`] when a file is broken. The template is only looked at by [`encode_chat`](Self::encode_chat).
     pub fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
         let Some(json) = read(&dir.join("tokenizer.json"))? else { return Ok(None) };
-        let malformed = |e: tokenizers::Error| TokenizerError::Malformed {
-            path: dir.join("tokenizer.json"),
-            reason: e.to_string(),
+        let path = dir.join("tokenizer.json");
+        let inner = match tokenizers::Tokenizer::from_bytes(&json) {
+            Ok(inner) => inner,
+            Err(_) if foreign::is_pointer(&json) => return Err(TokenizerError::Pointer { path }),
+            Err(e) => return Err(TokenizerError::Malformed { path, reason: e.to_string() }),
         };
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
         Ok(Some(Self { template: ChatTemplate::load(dir)?, ..Self::new(inner) }))
     }
 
