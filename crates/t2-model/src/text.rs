@@ -2,6 +2,7 @@
 
 pub mod bpe;
 mod date;
+mod special;
 mod template;
 mod tokenizer;
 

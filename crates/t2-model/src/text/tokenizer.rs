@@ -16,6 +16,7 @@ const REPLACEMENT: char = '\u{fffd}';
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     template: Option<ChatTemplate>,
+    end_tokens: Vec<u32>,
 }
 
 /// Why text could not be tokenized.
@@ -61,11 +62,11 @@ impl Tokenizer {
         inner.with_padding(None);
         // Clearing cannot fail: the error is about a stride longer than the maximum length.
         let _ = inner.with_truncation(None);
-        Self { inner, template: None }
+        Self { inner, template: None, end_tokens: vec![] }
     }
 
     /// Read `tokenizer.json` in `dir`, with the chat template of `chat_template.jinja` or `tokenizer_config.json` if
-    /// there is one. `None` when the folder has no `tokenizer.json`.
+    /// there is one, and the special tokens that files beside it name. `None` when the folder has no `tokenizer.json`.
     ///
     /// # Errors
     ///
@@ -73,12 +74,16 @@ impl Tokenizer {
     pub fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
         let Some(json) = read(&dir.join("tokenizer.json"))? else { return Ok(None) };
         let path = dir.join("tokenizer.json");
-        let inner = match tokenizers::Tokenizer::from_bytes(&json) {
+        let mut inner = match tokenizers::Tokenizer::from_bytes(&json) {
             Ok(inner) => inner,
             Err(_) if foreign::is_pointer(&json) => return Err(TokenizerError::Pointer { path }),
             Err(e) => return Err(TokenizerError::Malformed { path, reason: e.to_string() }),
         };
-        Ok(Some(Self { template: ChatTemplate::load(dir)?, ..Self::new(inner) }))
+        let template = ChatTemplate::load(dir)?;
+        let named = special::Named::read(dir)?;
+        named.mark(&mut inner);
+        let end_tokens = named.ends().filter_map(|token| inner.token_to_id(token)).collect();
+        Ok(Some(Self { template, end_tokens, ..Self::new(inner) }))
     }
 
     /// Token ids of a whole text, with the special tokens that the tokenizer puts around it.
@@ -137,6 +142,17 @@ impl Tokenizer {
     /// The id of a token spelt exactly so, such as `<|im_end|>`.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// Tokens that the files beside `tokenizer.json` name as the end of a text or of a turn.
+    pub fn end_tokens(&self) -> impl Iterator<Item = u32> {
+        self.end_tokens.iter().copied()
+    }
+
+    /// Leave those of `ids` out of every text that were added to the vocabulary, such as the end of an answer,
+    /// whether or not a file calls them special.
+    pub fn hide(&mut self, ids: &[u32]) {
+        special::hide(&mut self.inner, ids);
     }
 
     /// Number of tokens, added ones included.
