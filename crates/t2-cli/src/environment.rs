@@ -3,15 +3,23 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `T2_CACHE` | where decompositions and the unpacked bundled model are kept |
-//! | `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` | as in every Hugging Face tool |
+//! | `HF_HUB_CACHE` (or `HUGGINGFACE_HUB_CACHE`), `HF_HOME` | where downloads are kept, as in every Hugging Face tool |
+//! | `HF_TOKEN` (or `HUGGING_FACE_HUB_TOKEN`), `HF_TOKEN_PATH` | the access token of the Hub, or the file it is in |
+//! | `HF_ENDPOINT` | the address of the Hub |
+//! | `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) | `1`, `true`, `yes` or `on`: download nothing |
+//! | `XDG_CACHE_HOME` | where caches are unless a variable above says otherwise |
 //! | `NO_COLOR` | plain text, also on a terminal |
 //! | `RUST_LOG` | which log lines to show, instead of `-v` |
+//!
+//! `~` at the start of a folder is the home folder.
 
 #![expect(clippy::disallowed_methods, reason = "this is the one file of t2 that reads the environment")]
 
 use std::path::PathBuf;
 
 use anyhow::Context;
+
+use crate::source::{Hub, Sources};
 
 /// The Hub that models come from unless `HF_ENDPOINT` names another.
 const HUB: &str = "https://huggingface.co";
@@ -31,25 +39,32 @@ pub(crate) fn cache_dir() -> anyhow::Result<PathBuf> {
     Ok(dir.context("there is no home folder to keep a cache in; set T2_CACHE to a folder")?.join("t2"))
 }
 
-/// The folder of the Hugging Face cache that holds models.
-pub(crate) fn hub_cache() -> anyhow::Result<PathBuf> {
-    let home = path("HF_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache/huggingface")));
-    Ok(home.context("there is no home folder to keep downloads in; set HF_HOME to a folder")?.join("hub"))
+/// What models are taken from, and where they are kept.
+pub(crate) fn sources() -> Sources {
+    let home = hub_home();
+    let below_home = |name: &str| home.as_ref().map(|home| home.join(name));
+    let token_file = path("HF_TOKEN_PATH").or_else(|| below_home("token"));
+    let logged_in = || token_file.and_then(|file| std::fs::read_to_string(file).ok()).and_then(|token| stated(&token));
+    Sources {
+        cache: cache_dir().ok(),
+        hub: Hub {
+            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned(),
+            token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(logged_in),
+            cache: path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")).or_else(|| below_home("hub")),
+            offline: text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE")).is_some_and(|text| is_true(&text)),
+        },
+    }
 }
 
-/// The address of the Hub, without a slash at the end.
-pub(crate) fn hub_endpoint() -> String {
-    text("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned()
+/// The folder that Hugging Face tools keep everything in.
+fn hub_home() -> Option<PathBuf> {
+    let caches = || path("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    path("HF_HOME").or_else(|| caches().map(|caches| caches.join("huggingface")))
 }
 
-/// The access token of the Hub, when given.
-pub(crate) fn hub_token() -> Option<String> {
-    text("HF_TOKEN")
-}
-
-/// True when nothing may be fetched.
-pub(crate) fn hub_offline() -> bool {
-    text("HF_HUB_OFFLINE").is_some_and(|value| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+/// A switch, as Hugging Face tools read one.
+fn is_true(text: &str) -> bool {
+    ["1", "true", "yes", "on"].contains(&text.to_lowercase().as_str())
 }
 
 /// True when the user wants no colours.
@@ -63,9 +78,18 @@ pub(crate) fn log_filter() -> Option<String> {
 }
 
 fn path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    let stated = std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)?;
+    match (stated.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(below), Some(home)) => Some(home.join(below)),
+        _ => Some(stated),
+    }
 }
 
 fn text(name: &str) -> Option<String> {
-    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    std::env::var(name).ok().and_then(|value| stated(&value))
+}
+
+/// `text` without the space around it; `None` when nothing is left.
+fn stated(text: &str) -> Option<String> {
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

@@ -1,7 +1,8 @@
 //! A model in memory, with everything a command needs to prompt it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use burn::prelude::Device;
 use t2_model::checkpoint::{self, Checkpoint};
 use t2_model::adapter::Expert;
@@ -12,7 +13,7 @@ use t2_model::text::Tokenizer;
 
 use crate::cli::{Global, SamplingArgs};
 use crate::output::Output;
-use crate::{device, source};
+use crate::{device, environment, source};
 
 /// Most tokens of a completion unless the user says otherwise.
 const MAX_NEW_TOKENS: usize = 256;
@@ -32,13 +33,35 @@ pub(crate) struct LoadedModel {
     pub(crate) expert: Option<Expert>,
 }
 
+/// What a command gives a model to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Text, for which the model needs a tokenizer.
+    Text,
+    /// Token ids.
+    Ids,
+}
+
 impl LoadedModel {
-    /// Load MODEL onto the device and in the type that the global options name.
+    /// Load MODEL, which is to read text, onto the device and in the type that the global options name.
     pub(crate) fn load(name: &str, global: &Global, out: &Output) -> anyhow::Result<Self> {
+        Self::load_for(Input::Text, name, global, out)
+    }
+
+    /// The same for a model that is to read `input`: what it lacks for that is said before its weights are fetched.
+    pub(crate) fn load_for(input: Input, name: &str, global: &Global, out: &Output) -> anyhow::Result<Self> {
         let (device, dtype) = device::of(global)?;
-        let dir = source::locate(name, out)?;
-        let tokenizer = Tokenizer::load(&dir)?;
-        let checkpoint = checkpoint::load(&dir, dtype, &device)?;
+        let found = source::find(name, &environment::sources(), out)?;
+        let mut tokenizer = Tokenizer::load(found.dir())?;
+        if tokenizer.is_none() && input == Input::Text {
+            bail!("{}", no_tokenizer(found.dir()));
+        }
+        let dir = found.fetch_weights(out)?;
+        let mut checkpoint = checkpoint::load(&dir, dtype, &device)?;
+        if let Some(tokenizer) = &mut tokenizer {
+            checkpoint.generation.end_at(tokenizer.end_tokens());
+            tokenizer.hide(&checkpoint.generation.eos);
+        }
         tracing::info!(dir = %dir.display(), hash = checkpoint.hash.short(), "loaded the model");
         device.seed(global.seed);
         Ok(Self { dir, checkpoint, tokenizer, device, expert: None })
@@ -79,4 +102,13 @@ impl LoadedModel {
             stop: theirs.eos.clone(),
         }
     }
+}
+
+/// What a model without a tokenizer says to text.
+pub(crate) fn no_tokenizer(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "{dir} has no tokenizer.json; give token ids with --prompt-ids, or let transformers write the file \
+         (`AutoTokenizer.from_pretrained(…).save_pretrained(…)`)"
+    )
 }

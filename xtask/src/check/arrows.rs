@@ -23,7 +23,7 @@ const RESERVED: &[Reserved] = &[
     Reserved { prefix: "clap", members: &["t2-cli", "xtask"], why: "a library reads no command line" },
     Reserved { prefix: "indicatif", members: &["t2-cli"], why: "a library does not print" },
     Reserved { prefix: "tracing-subscriber", members: &["t2-cli"], why: "a library does not print" },
-    Reserved { prefix: "hf-hub", members: &["t2-cli"], why: "a library does not download" },
+    Reserved { prefix: "ureq", members: &["t2-cli"], why: "a library does not download" },
     Reserved { prefix: "faer", members: &["t2-linalg", "t2-benches"], why: "matrices are decomposed in t2-linalg" },
     Reserved {
         prefix: "burn",

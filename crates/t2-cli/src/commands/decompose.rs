@@ -12,7 +12,7 @@ use t2_model::decomposition::{DecomposeConfig, FactorType, Targets, decompose};
 use crate::adapt::{decompositions_dir, progress};
 use crate::cli::{Global, ModelArg};
 use crate::output::Output;
-use crate::{device, source};
+use crate::{device, environment, source};
 
 /// Decompose the weights that experts scale; resumes where it stopped
 #[derive(clap::Args, Debug)]
@@ -51,7 +51,8 @@ impl From<Factors> for FactorType {
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let (device, dtype) = device::of(global)?;
-    let files = Files::open(&source::locate(&args.model.model, out)?)?;
+    let found = source::find(&args.model.model, &environment::sources(), out)?;
+    let files = Files::open(&found.fetch_weights(out)?)?;
     let weights = files.weights(args.targets, dtype, &device)?;
     let cache = args.out.clone().map_or_else(decompositions_dir, Ok)?;
     let memory = args.memory.map(|bytes| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX));

@@ -12,7 +12,7 @@ use t2_model::text::{TextStream, Tokenizer};
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs};
 use crate::interrupt;
-use crate::model::LoadedModel;
+use crate::model::{Input, LoadedModel, no_tokenizer};
 use crate::output::Output;
 
 /// Complete one prompt
@@ -43,7 +43,8 @@ struct Prompt {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let mut model = LoadedModel::load(&args.model.model, global, out)?;
+    let input = if args.prompt.prompt.is_some() { Input::Text } else { Input::Ids };
+    let mut model = LoadedModel::load_for(input, &args.model.model, global, out)?;
     let prompt = prompt_ids(args, &model)?;
     let config = model.generate_config(&args.sampling, prompt.len());
     adapt(&mut model, &args.experts.experts, out)?;
@@ -74,8 +75,7 @@ fn prompt_ids(args: &Args, model: &LoadedModel) -> anyhow::Result<Vec<u32>> {
 
 /// The tokenizer of `model`, which a command with text needs.
 pub(crate) fn tokenizer(model: &LoadedModel) -> anyhow::Result<&Tokenizer> {
-    let missing = || format!("{} has no tokenizer.json; give token ids with --prompt-ids", model.dir.display());
-    model.tokenizer.as_ref().with_context(missing)
+    model.tokenizer.as_ref().with_context(|| no_tokenizer(&model.dir))
 }
 
 /// Complete `prompt`, printing as it goes.

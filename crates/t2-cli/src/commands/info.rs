@@ -1,7 +1,5 @@
 //! `t2 info`: devices, and the shape of a model.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use t2_model::checkpoint::{self, Summary};
 use t2_model::decoder::DecoderConfig;
@@ -10,7 +8,8 @@ use t2_model::text::Tokenizer;
 
 use crate::cli::Global;
 use crate::output::Output;
-use crate::{device, source};
+use crate::source::Found;
+use crate::{device, environment, source};
 
 /// The sets of weights that experts adapt.
 const TARGET_SETS: [Targets; 3] =
@@ -28,9 +27,9 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let devices = devices(global, out)?;
     let mut result = json!({ "devices": devices, "model": null, "parameters": null, "svf_parameters": null });
     if let Some(name) = &args.model {
-        let dir = source::locate(name, out)?;
-        let summary = checkpoint::summarize(&dir)?;
-        result["model"] = model(&dir, &summary, out)?;
+        let found = source::find(name, &environment::sources(), out)?;
+        let summary = checkpoint::summarize(found.dir())?;
+        result["model"] = model(&found, &summary, out)?;
         result["parameters"] = summary.config.num_params().into();
         result["svf_parameters"] = svf_parameters(&summary.config, out);
     }
@@ -55,9 +54,14 @@ fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
     Ok(found.iter().map(entry).collect())
 }
 
-fn model(dir: &Path, Summary { architecture, config, generation }: &Summary, out: &Output) -> anyhow::Result<Value> {
-    let hash = checkpoint::hash(dir)?;
+fn model(found: &Found, summary: &Summary, out: &Output) -> anyhow::Result<Value> {
+    let Summary { architecture, config, generation } = summary;
+    let dir = found.dir();
+    // The hash is that of the weights, which are not downloaded to be described.
+    let hash = if found.is_complete() { Some(checkpoint::hash(dir)?.to_string()) } else { None };
     let tokenizer = Tokenizer::load(dir)?;
+    let mut generation = generation.clone();
+    generation.end_at(tokenizer.iter().flat_map(Tokenizer::end_tokens));
     let DecoderConfig { layers, d_model, d_hidden, heads, kv_heads, head_dim, vocab, max_seq_len, .. } = config;
     let line = |name: &str, value: String| vec![name.to_owned(), value];
     let tokens = tokenizer.as_ref().map_or("no tokenizer.json".to_owned(), |t| format!("{} tokens", t.vocab()));
@@ -66,7 +70,7 @@ fn model(dir: &Path, Summary { architecture, config, generation }: &Summary, out
         &["model", &dir.display().to_string()],
         &[
             line("architecture", (*architecture).to_owned()),
-            line("hash", hash.to_string()),
+            line("hash", hash.clone().unwrap_or_else(|| "the weights are not downloaded".to_owned())),
             line("blocks", format!("{layers} x (d_model {d_model}, d_hidden {d_hidden})")),
             line("attention", format!("{heads} heads of {head_dim}, {kv_heads} for keys and values")),
             line("vocabulary", format!("{vocab}, {tokens}")),
@@ -77,7 +81,7 @@ fn model(dir: &Path, Summary { architecture, config, generation }: &Summary, out
     Ok(json!({
         "folder": dir,
         "architecture": architecture,
-        "hash": hash.to_string(),
+        "hash": hash,
         "config": config,
         "eos_token_ids": generation.eos,
         "tokenizer": tokenizer.is_some(),

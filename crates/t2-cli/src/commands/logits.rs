@@ -10,7 +10,7 @@ use t2_model::generate::Sampling;
 
 use crate::adapt::adapt;
 use crate::cli::{ExpertArgs, Global, ModelArg};
-use crate::model::LoadedModel;
+use crate::model::{Input, LoadedModel};
 use crate::output::Output;
 
 /// Print the logits of every position, to check a checkpoint
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let mut model = LoadedModel::load(&args.model.model, global, out)?;
+    let mut model = LoadedModel::load_for(Input::Ids, &args.model.model, global, out)?;
     check(&model, &args.ids)?;
     adapt(&mut model, &args.experts.experts, out)?;
     let rows = logits(&model, &args.ids)?;

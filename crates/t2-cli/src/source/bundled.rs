@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use t2_model::files;
-
-use crate::environment;
 
 /// Name below the model's folder, and content.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
@@ -13,12 +11,13 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/bundled.rs")
 /// Length of the hash in the folder's name, in hexadecimal digits.
 const HASH_LEN: usize = 16;
 
-/// The folder of the bundled model.
-pub(crate) fn unpack() -> anyhow::Result<PathBuf> {
+/// The folder of the bundled model below `cache`.
+pub(crate) fn unpack(cache: Option<&Path>) -> anyhow::Result<PathBuf> {
     if FILES.is_empty() {
         bail!("this t2 was built without the bundled model; build it in a checkout that has assets/tiny");
     }
-    unpack_into(&environment::cache_dir()?, FILES)
+    let cache = cache.context("there is no home folder to unpack the bundled model in; set T2_CACHE to a folder")?;
+    unpack_into(cache, FILES)
 }
 
 /// The folder below `cache` that holds `files`.

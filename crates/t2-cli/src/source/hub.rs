@@ -1,26 +1,52 @@
 //! Models of the Hugging Face Hub, kept in the cache that every Hugging Face tool shares.
 //!
-//! A snapshot is fetched by its commit, and the name of the branch is only pointed at it once it is complete: a
-//! download that was cut off is never taken for a model.
+//! What says which model it is comes first, its weights last: a model that does not run costs no download of gigabytes.
+//! A snapshot is fetched by its commit, and a branch is only pointed at another commit once that is complete: a
+//! download that was cut off never takes the place of a model.
 
-use std::collections::BTreeSet;
+mod cache;
+mod client;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use anyhow::{Context, bail};
+use t2_model::checkpoint;
 
-use crate::environment;
 use crate::output::Output;
+use cache::Repository;
+use client::{Client, Refusal, RemoteFile};
 
 const CONFIG: &str = "config.json";
+const ADAPTER: &str = "adapter_config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Fetched where the repository has them.
-const OPTIONAL: [&str; 4] =
-    ["generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
-/// Times a broken connection is taken up again.
-const RETRIES: usize = 3;
+/// What tools keep beside the weights and read a model by; fetched where the repository has them.
+const BESIDE: [&str; 10] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+];
+
+/// The Hub that models are fetched from, and the folder they are kept in.
+#[derive(Clone, Debug)]
+pub(crate) struct Hub {
+    /// Its address, without a slash at the end.
+    pub(crate) endpoint: String,
+    /// What the user identifies by.
+    pub(crate) token: Option<String>,
+    /// The cache of models; `None` where there is no home folder.
+    pub(crate) cache: Option<PathBuf>,
+    /// True when nothing may be fetched.
+    pub(crate) offline: bool,
+}
 
 /// `org/name`, and a branch, tag or commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,190 +67,186 @@ impl HubId {
         let all = [org, name].into_iter().chain(revision.split('/')).all(valid);
         all.then(|| Self { repo: repo.to_owned(), revision: revision.to_owned() })
     }
-
-    fn at(&self, revision: &str) -> Repo {
-        Repo::with_revision(self.repo.clone(), RepoType::Model, revision.to_owned())
-    }
 }
 
-/// The folder of the snapshot of `id`, downloaded as far as it is not in the cache.
-pub(crate) fn fetch(id: &HubId, out: &Output) -> anyhow::Result<PathBuf> {
-    let cache = Cache::new(environment::hub_cache()?);
-    if environment::hub_offline() {
-        return cached(&cache, id).with_context(|| {
-            format!(
-                "{}@{} is not in the cache {} and HF_HUB_OFFLINE is set; unset it to download",
-                id.repo,
-                id.revision,
-                cache.path().display()
-            )
+/// One commit of one repository, as far as it is in the cache.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    id: HubId,
+    repository: Repository,
+    commit: String,
+    dir: PathBuf,
+    origin: Origin,
+}
+
+/// Where a file comes from that is not in the cache.
+#[derive(Debug)]
+enum Origin {
+    /// The Hub, which has these files.
+    Hub(Client, BTreeMap<String, RemoteFile>),
+    /// Nowhere, for this reason.
+    Nowhere(String),
+}
+
+/// The snapshot of `id`, with everything but its weights downloaded.
+pub(crate) fn find(hub: &Hub, id: &HubId, out: &Output) -> anyhow::Result<Snapshot> {
+    let cache =
+        hub.cache.as_deref().context("there is no home folder to keep downloads in; set HF_HOME to a folder")?;
+    let cached = |reason: &str| Snapshot::cached(cache, id, reason);
+    if hub.offline {
+        let reason = "HF_HUB_OFFLINE is set; unset it to download";
+        return cached(reason).with_context(|| {
+            format!("{}@{} is not in the cache {} and {reason}", id.repo, id.revision, cache.display())
         });
     }
-    let api = api(&cache)?;
-    let info = match api.repo(id.at(&id.revision)).info() {
+    let client = Client::new(hub);
+    let info = match client.info(id) {
         Ok(info) => info,
-        Err(error) => match (refusal(error, id), cached(&cache, id)) {
-            (Refusal::Unreachable(reason), Some(dir)) => {
-                out.note(&format!("the Hub cannot be reached ({reason}); using the cached copy of {}", id.repo));
-                return Ok(dir);
-            }
-            (Refusal::Unreachable(reason), None) => bail!(
-                "there is no folder {}, and the Hub at {} cannot be reached ({reason}); check the name or the network",
-                id.repo,
-                environment::hub_endpoint()
-            ),
-            (Refusal::Refused(reason), _) => bail!("{reason}"),
-        },
+        Err(Refusal::Status(status)) => bail!("{}", refused(status, id)),
+        Err(Refusal::Unreachable(reason)) => {
+            let reason = format!("the Hub at {} cannot be reached ({reason})", hub.endpoint);
+            let Some(snapshot) = cached(&format!("{reason}; check the network")) else {
+                bail!("there is no folder {}, and {reason}; check the name or the network", id.repo)
+            };
+            out.note(&format!("{reason}; using the cached copy of {}", id.repo));
+            return Ok(snapshot);
+        }
     };
     if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
         bail!("the Hub gave `{}` as the commit of {}; check HF_ENDPOINT", info.sha, id.repo);
     }
-    let names: BTreeSet<String> = info.siblings.into_iter().map(|file| file.rfilename).collect();
-    let snapshot = Snapshot { repo: api.repo(id.at(&info.sha)), cache: &cache, at: id.at(&info.sha), id, out };
-    let config = snapshot.download(&names)?;
-    cache.repo(id.at(&id.revision)).create_ref(&info.sha).context("cannot write to the Hugging Face cache")?;
-    folder_of(&config)
+    let repository = Repository::of(cache, &id.repo);
+    let dir = repository.snapshot(&info.sha);
+    let snapshot =
+        Snapshot { id: id.clone(), repository, commit: info.sha, dir, origin: Origin::Hub(client, info.files) };
+    snapshot.fetch_description(out)?;
+    Ok(snapshot)
 }
 
-fn api(cache: &Cache) -> anyhow::Result<Api> {
-    let token = environment::hub_token().or_else(|| cache.token());
-    ApiBuilder::from_cache(cache.clone())
-        .with_endpoint(environment::hub_endpoint())
-        .with_token(token)
-        .with_retries(RETRIES)
-        .with_user_agent("t2", env!("CARGO_PKG_VERSION"))
-        .build()
-        .context("cannot set up the connection to the Hub")
-}
+impl Snapshot {
+    /// What the cache knows as `id`; `None` when that is not enough to say which model it is.
+    fn cached(cache: &Path, id: &HubId, reason: &str) -> Option<Self> {
+        let repository = Repository::of(cache, &id.repo);
+        let commit = repository.commit(&id.revision)?;
+        let dir = repository.snapshot(&commit);
+        let known = dir.join(CONFIG).exists() || dir.join(ADAPTER).exists();
+        known.then(|| Self { id: id.clone(), repository, commit, dir, origin: Origin::Nowhere(reason.to_owned()) })
+    }
 
-/// One commit of one repository.
-struct Snapshot<'a> {
-    repo: ApiRepo,
-    cache: &'a Cache,
-    at: Repo,
-    id: &'a HubId,
-    out: &'a Output,
-}
+    /// The folder of the snapshot.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
 
-impl Snapshot<'_> {
-    /// Fetch what a model needs of the repository's files `names`; the path of its `config.json`.
-    fn download(&self, names: &BTreeSet<String>) -> anyhow::Result<PathBuf> {
-        if !names.contains(CONFIG) {
+    /// True when all weights are in the cache.
+    pub(crate) fn is_complete(&self) -> bool {
+        let here = |name: &str| self.dir.join(name).exists();
+        here(SINGLE) || (here(INDEX) && self.shards().is_ok_and(|shards| shards.iter().all(|shard| here(shard))))
+    }
+
+    /// Fetch the config, refuse a model that does not run, and fetch what lies beside the weights.
+    fn fetch_description(&self, out: &Output) -> anyhow::Result<()> {
+        if !self.has(CONFIG) && !self.has(ADAPTER) {
             bail!("{} has no {CONFIG}; choose a repository of a transformers model", self.id.repo);
         }
-        for name in OPTIONAL.into_iter().filter(|&name| names.contains(name)) {
-            self.get(name)?;
+        // Beside weights of its own an adapter is an extra.
+        let adapter = (!self.has(SINGLE) && !self.has(INDEX)).then_some(ADAPTER);
+        for name in [CONFIG, "generation_config.json"].into_iter().chain(adapter).filter(|name| self.has(name)) {
+            self.get(name, out)?;
         }
-        if names.contains(SINGLE) {
-            self.get(SINGLE)?;
-        } else if names.contains(INDEX) {
-            let index = self.get(INDEX)?;
-            for shard in shards(&index)? {
-                if !names.contains(&shard) {
-                    bail!("{INDEX} of {} names {shard}, which the repository lacks", self.id.repo);
+        checkpoint::summarize(&self.dir)?;
+        for name in BESIDE.into_iter().filter(|name| self.has(name)) {
+            self.get(name, out)?;
+        }
+        if self.repository.commit(&self.id.revision).is_none() { self.point() } else { Ok(()) }
+    }
+
+    /// Fetch the weights.
+    pub(crate) fn fetch_weights(&self, out: &Output) -> anyhow::Result<()> {
+        if self.has(SINGLE) {
+            self.get(SINGLE, out)?;
+        } else if self.has(INDEX) {
+            self.get(INDEX, out)?;
+            for shard in self.shards()? {
+                if matches!(self.origin, Origin::Hub(..)) && !self.has(&shard) {
+                    bail!("{INDEX} of {} names {shard}, which the repository lacks; choose another", self.id.repo);
                 }
-                self.get(&shard)?;
+                self.get(&shard, out)?;
             }
+        } else if let Origin::Nowhere(_) = &self.origin {
+            self.get(SINGLE, out)?;
         } else {
             bail!("{} has no {SINGLE}; choose a repository with safetensors weights", self.id.repo);
         }
-        self.get(CONFIG)
+        if let Origin::Hub(..) = &self.origin { self.point() } else { Ok(()) }
     }
 
-    fn get(&self, name: &str) -> anyhow::Result<PathBuf> {
-        if let Some(path) = self.cache.repo(self.at.clone()).get(name) {
-            return Ok(path);
+    fn point(&self) -> anyhow::Result<()> {
+        self.repository.point(&self.id.revision, &self.commit).context("cannot write to the Hugging Face cache")
+    }
+
+    fn has(&self, name: &str) -> bool {
+        match &self.origin {
+            Origin::Hub(_, files) => files.contains_key(name),
+            Origin::Nowhere(_) => self.dir.join(name).exists(),
         }
-        let bar = self.out.progress_bytes(0, name.to_owned());
-        self.repo.download_with_progress(name, Bar(bar)).map_err(|error| match refusal(error, self.id) {
-            Refusal::Unreachable(reason) | Refusal::Refused(reason) => {
-                anyhow!("cannot download {name} of {}: {reason}; run the command again to go on", self.id.repo)
+    }
+
+    /// Have the file `name` in the folder.
+    fn get(&self, name: &str, out: &Output) -> anyhow::Result<()> {
+        if self.dir.join(name).exists() {
+            return Ok(());
+        }
+        let HubId { repo, .. } = &self.id;
+        let (client, files) = match &self.origin {
+            Origin::Hub(client, files) => (client, files),
+            Origin::Nowhere(reason) => {
+                bail!("{name} of {repo} is not in the cache {}, and {reason}", self.dir.display())
             }
-        })
+        };
+        let file = files.get(name).cloned().unwrap_or_default();
+        let bar = out.progress_bytes(file.size.unwrap_or(0), name.to_owned());
+        let fetched = self.repository.store(&self.commit, name, file.blob.as_deref(), |part| {
+            client.download(&format!("{repo}/resolve/{}/{name}", self.commit), &file, part, &bar)
+        });
+        bar.finish_and_clear();
+        let reason = match fetched {
+            Ok(()) => return Ok(()),
+            Err(Refusal::Unreachable(reason)) => reason,
+            Err(Refusal::Status(status @ (401 | 403))) => refused(status, &self.id),
+            Err(Refusal::Status(status)) => format!("the Hub answered {status}"),
+        };
+        bail!("cannot download {name} of {repo}: {reason}; run the command again to go on")
+    }
+
+    /// File names in the weight map of the index.
+    fn shards(&self) -> anyhow::Result<BTreeSet<String>> {
+        let index = self.dir.join(INDEX);
+        let text = std::fs::read(&index).with_context(|| format!("cannot read {}", index.display()))?;
+        let json: serde_json::Value = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is broken; delete it and run again", index.display()))?;
+        let map = json["weight_map"].as_object();
+        let map = map.with_context(|| format!("{} has no weight_map; delete it and run again", index.display()))?;
+        let name = |value: &serde_json::Value| match value.as_str() {
+            Some(name) if Path::new(name).file_name().is_some_and(|file| file == name) => Ok(name.to_owned()),
+            _ => bail!("{} names the file {value}; expected a plain file name", index.display()),
+        };
+        map.values().map(name).collect()
     }
 }
 
-/// Our progress bar, driven by hf-hub.
-struct Bar(indicatif::ProgressBar);
-
-impl hf_hub::api::Progress for Bar {
-    fn init(&mut self, size: usize, _: &str) {
-        self.0.set_length(size as u64);
-        self.0.set_position(0);
-    }
-
-    fn update(&mut self, size: usize) {
-        self.0.inc(size as u64);
-    }
-
-    fn finish(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// Why the Hub did not answer.
-enum Refusal {
-    /// It was not there.
-    Unreachable(String),
-    /// It said no.
-    Refused(String),
-}
-
-fn refusal(error: ApiError, id: &HubId) -> Refusal {
-    let message = error.to_string();
-    let status = match error {
-        ApiError::RequestError(error) => error.into_response().map(|response| response.status()),
-        _ => return Refusal::Unreachable(message),
-    };
-    let HubId { repo, revision } = id;
+/// What an answer of `status` means for a model.
+fn refused(status: u16, HubId { repo, revision }: &HubId) -> String {
     match status {
-        None => Refusal::Unreachable(message),
-        Some(500..) => Refusal::Unreachable(message),
-        Some(status @ (401 | 403)) => Refusal::Refused(format!(
+        401 | 403 => format!(
             "the Hub refuses access to {repo} (status {status}); check the name, accept its licence on the Hub, or set \
              HF_TOKEN"
-        )),
-        Some(404) => Refusal::Refused(format!(
-            "there is no folder {repo}, and no {repo}@{revision} on the Hub; check the name and the revision"
-        )),
-        Some(status) => Refusal::Refused(format!("the Hub answered {status} for {repo}@{revision}: {message}")),
+        ),
+        404 => {
+            format!("there is no folder {repo}, and no {repo}@{revision} on the Hub; check the name and the revision")
+        }
+        _ => format!("the Hub answered {status} for {repo}@{revision}; try again later"),
     }
-}
-
-/// The cached snapshot of `id`, when it is complete.
-fn cached(cache: &Cache, id: &HubId) -> Option<PathBuf> {
-    let get = |name: &str| {
-        let branch = cache.repo(id.at(&id.revision)).get(name);
-        // A commit may be asked for that was fetched by the name of its branch.
-        branch.or_else(|| {
-            let repo = cache.path().join(id.at(&id.revision).folder_name());
-            Some(repo.join("snapshots").join(&id.revision).join(name)).filter(|path| path.exists())
-        })
-    };
-    let config = get(CONFIG)?;
-    let complete = match get(SINGLE) {
-        Some(_) => true,
-        None => shards(&get(INDEX)?).ok()?.iter().all(|shard| get(shard).is_some()),
-    };
-    if complete { folder_of(&config).ok() } else { None }
-}
-
-/// File names in the weight map of `index`.
-fn shards(index: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let text = std::fs::read(index).with_context(|| format!("cannot read {}", index.display()))?;
-    let json: serde_json::Value = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is broken; delete it and run again", index.display()))?;
-    let map = json["weight_map"].as_object();
-    let map = map.with_context(|| format!("{} has no weight_map; delete it and run again", index.display()))?;
-    let name = |value: &serde_json::Value| match value.as_str() {
-        Some(name) if Path::new(name).file_name().is_some_and(|file| file == name) => Ok(name.to_owned()),
-        _ => bail!("{} names the file {value}; expected a plain file name", index.display()),
-    };
-    map.values().map(name).collect()
-}
-
-fn folder_of(config: &Path) -> anyhow::Result<PathBuf> {
-    Ok(config.parent().context("a file of the Hugging Face cache lies in no folder")?.to_owned())
 }
 
 #[cfg(test)]

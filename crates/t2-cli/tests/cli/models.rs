@@ -96,3 +96,20 @@ fn logits_say_what_generation_takes() {
     let next = world.json(&["generate", "model", "--prompt-ids", "15,14,3", "--max-new-tokens", "1"]);
     assert_eq!(next["token_ids"][0], json["top"][2]["ids"][0]);
 }
+
+#[test]
+fn an_answer_ends_at_every_end_that_the_folder_names() {
+    let world = World::new();
+    world.write("model/tokenizer_config.json", r#"{"eos_token": "ten", "eot_token": "nowhere"}"#);
+    assert_eq!(world.json(&["info", "model"])["model"]["eos_token_ids"], serde_json::json!([1, 12]));
+    let args = ["generate", "model", "--prompt", "what is one plus two", "--max-new-tokens", "6", "--temperature", "5"];
+    let stops = (0..20).any(|seed: u32| {
+        let json = world.json(&[&args[..], &["--seed", &seed.to_string()]].concat());
+        let ids = json["token_ids"].as_array().unwrap();
+        assert!(ids.iter().rev().skip(1).all(|id| id != 1 && id != 12), "{ids:?}");
+        let ends = ids.last().is_some_and(|id| id == 12);
+        assert!(!ends || (json["finish_reason"] == "stop" && !json["text"].as_str().unwrap().contains("ten")));
+        ends
+    });
+    assert!(stops, "some answer ends with `ten`");
+}

@@ -91,7 +91,10 @@ impl World {
         let mut command = Command::new(program);
         command.args(args).current_dir(self.root.path());
         command.env("T2_CACHE", self.path("cache")).env("HF_HOME", self.path("hf")).env("NO_COLOR", "1");
-        for name in ["HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "RUST_LOG", "RUST_BACKTRACE"] {
+        for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
+            command.env_remove(name);
+        }
+        for name in ["HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "RUST_LOG", "RUST_BACKTRACE"] {
             command.env_remove(name);
         }
         for name in ["http_proxy", "https_proxy", "all_proxy"] {

@@ -1,0 +1,136 @@
+//! The folder that Hugging Face tools keep one repository in.
+//!
+//! `refs/main` holds a commit, `snapshots/COMMIT/config.json` links to `blobs/HASH`: a file that two commits share is
+//! stored once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Ends the names of files that are being downloaded.
+const INCOMPLETE: &str = ".incomplete";
+
+/// The folder of one repository in the cache.
+#[derive(Clone, Debug)]
+pub(super) struct Repository(PathBuf);
+
+impl Repository {
+    /// The folder of the model `repo`, `org/name`, in `cache`.
+    pub(super) fn of(cache: &Path, repo: &str) -> Self {
+        Self(cache.join(format!("models--{}", repo.replace('/', "--"))))
+    }
+
+    /// The folder of a commit.
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.0.join("snapshots").join(commit)
+    }
+
+    /// The commit that a branch or tag points at, or that `revision` itself is.
+    pub(super) fn commit(&self, revision: &str) -> Option<String> {
+        let named = fs::read_to_string(self.0.join("refs").join(revision)).ok().map(|commit| commit.trim().to_owned());
+        named.or_else(|| self.snapshot(revision).is_dir().then(|| revision.to_owned()))
+    }
+
+    /// Let `revision` point at `commit`.
+    pub(super) fn point(&self, revision: &str, commit: &str) -> io::Result<()> {
+        if revision == commit {
+            return Ok(());
+        }
+        let path = self.0.join("refs").join(revision);
+        // A tag may be called `a/b`.
+        fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
+        fs::write(path, commit)
+    }
+
+    /// Put the file `name` into the folder of `commit`: as a link to the content `blob`, where the Hub says which that
+    /// is. `fill` appends to what an earlier attempt left.
+    pub(super) fn store<E: From<io::Error>>(
+        &self,
+        commit: &str,
+        name: &str,
+        blob: Option<&str>,
+        fill: impl FnOnce(&File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let dir = self.snapshot(commit);
+        fs::create_dir_all(&dir)?;
+        let path = dir.join(name);
+        let Some(blob) = blob else { return complete(&path, fill) };
+        let blobs = self.0.join("blobs");
+        fs::create_dir_all(&blobs)?;
+        complete(&blobs.join(blob), fill)?;
+        Ok(link(&blobs, blob, &path)?)
+    }
+}
+
+/// Have `path` whole: filled under another name, by one process at a time, and renamed.
+fn complete<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&File) -> Result<(), E>) -> Result<(), E> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(INCOMPLETE);
+    let file = OpenOptions::new().create(true).append(true).open(&part)?;
+    // On a file system without locks two processes at once are on their own.
+    let _ = file.lock();
+    // Whoever had the lock before may have been after the same file.
+    if !path.exists() {
+        fill(&file)?;
+        fs::rename(&part, path)?;
+    }
+    Ok(())
+}
+
+/// Let `path` be the content `blob`.
+fn link(blobs: &Path, blob: &str, path: &Path) -> io::Result<()> {
+    // A link to nothing is left where blobs were cleared away.
+    if path.is_symlink() {
+        fs::remove_file(path)?;
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::symlink(Path::new("../../blobs").join(blob), path).is_ok() {
+        return Ok(());
+    }
+    // Where links are not to be had, other tools too keep the file itself in the snapshot.
+    fs::rename(blobs.join(blob), path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Store `name` with the content `text`; whether it had to be fetched.
+    fn store(repository: &Repository, commit: &str, blob: Option<&str>, text: &str) -> bool {
+        let mut fetched = false;
+        let fill = |mut file: &File| {
+            fetched = true;
+            file.write_all(text.as_bytes())
+        };
+        repository.store(commit, "config.json", blob, fill).unwrap();
+        assert_eq!(fs::read_to_string(repository.snapshot(commit).join("config.json")).unwrap(), text);
+        fetched
+    }
+
+    #[test]
+    fn what_two_commits_share_is_fetched_once() {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = Repository::of(cache.path(), "org/name");
+        assert!(store(&repository, "one", Some("hash"), "text"));
+        assert!(!store(&repository, "two", Some("hash"), "text"));
+        assert!(store(&repository, "two", Some("other"), "other text"));
+        assert!(store(&repository, "three", None, "text"), "no content is known by no hash");
+    }
+
+    #[test]
+    fn a_revision_is_a_name_or_a_commit() {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = Repository::of(cache.path(), "org/name");
+        assert_eq!(repository.commit("main"), None);
+        store(&repository, "c0ffee", None, "text");
+        for name in ["main", "refs/pr/1", "c0ffee"] {
+            repository.point(name, "c0ffee").unwrap();
+            assert_eq!(repository.commit(name).as_deref(), Some("c0ffee"), "{name}");
+        }
+        assert!(!cache.path().join("models--org--name/refs/c0ffee").exists());
+    }
+}
