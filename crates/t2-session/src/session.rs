@@ -58,13 +58,16 @@ impl Session<'_> {
     /// [`SessionError`] when there is no such model, it cannot be fetched, or it does not run.
     pub fn load(&self, name: &str, input: Input) -> Result<Model, SessionError> {
         let found = source::find(name, &self.sources, self.watch)?;
-        let tokenizer = Tokenizer::load(found.dir())?;
+        let mut tokenizer = Tokenizer::load(found.dir())?;
         if tokenizer.is_none() && input == Input::Text {
             return Err(SessionError::NoTokenizer { dir: found.dir().to_owned() });
         }
         let dir = found.fetch_weights(self.watch)?;
         let mut checkpoint = checkpoint::load(&dir, self.dtype, &self.device)?;
-        checkpoint.generation.end_at(tokenizer.iter().flat_map(Tokenizer::end_tokens));
+        if let Some(tokenizer) = &mut tokenizer {
+            checkpoint.generation.end_at(tokenizer.end_tokens());
+            tokenizer.hide(&checkpoint.generation.eos);
+        }
         tracing::info!(dir = %dir.display(), hash = checkpoint.hash.short(), "loaded the model");
         self.device.seed(self.seed);
         Ok(Model { dir, checkpoint, tokenizer, expert: None })

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use burn::prelude::*;
 use t2_model::checkpoint::{self, GenerationDefaults};
-use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::architecture::Llama;
+use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
 use t2_model::text::Tokenizer;
 use t2_task::tiny::corpus::documents;
-use t2_rl::pretrain::{END, PAD, PretrainConfig, PretrainError, PretrainStep, pretrain};
+use t2_session::pretrain::{END, PAD, PretrainConfig, PretrainError, PretrainStep, pretrain};
 
 const SEED: u64 = 5;
 
@@ -26,17 +27,11 @@ fn shape() -> DecoderConfig {
     DecoderConfig {
         vocab: 300,
         d_model: 16,
-        d_hidden: 24,
-        layers: 2,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 8,
         max_seq_len: 32,
-        rms_eps: 1e-5,
+        attention: AttentionConfig { heads: 2, kv_heads: 1, head_dim: 8, bias: false },
+        mlp: MlpConfig { d_hidden: 24, bias: false },
         tied_head: true,
-        attention_bias: false,
-        mlp_bias: false,
-        rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+        ..DecoderConfig::tiny()
     }
 }
 
@@ -62,7 +57,7 @@ fn run(dir: &Path, until: usize) -> Result<(Vec<u8>, Vec<PretrainStep>), Pretrai
         if step.step < until { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     let out = tempfile::tempdir().unwrap();
-    checkpoint::save(&model, &GenerationDefaults::default(), out.path()).unwrap();
+    checkpoint::save(&model, &Llama, &GenerationDefaults::default(), out.path()).unwrap();
     Ok((std::fs::read(out.path().join("model.safetensors")).unwrap(), steps))
 }
 

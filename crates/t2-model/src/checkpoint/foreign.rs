@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::LoadError;
-use super::tensors::{INDEX, SINGLE};
+use crate::format::safetensors::{INDEX, SINGLE};
 
 const ADAPTER: &str = "adapter_config.json";
 /// How git-lfs opens what it puts in place of a file.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-use super::{TokenizerError, read};
+use super::tokenizer::{TokenizerError, read};
 
 /// Keys of `tokenizer_config.json` and `special_tokens_map.json` that hold one token.
 const ONE: [&str; 8] =

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use t2_chat::Message;
 
+use super::special;
 use super::template::ChatTemplate;
 use crate::checkpoint::foreign;
 

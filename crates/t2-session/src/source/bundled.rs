@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use t2_model::files;
+use t2_model::files::{self, WriteError};
+
+use super::SourceError;
 
 /// Name below the model's folder, and content.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/bundled.rs"));
@@ -12,19 +13,20 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/bundled.rs")
 const HASH_LEN: usize = 16;
 
 /// The folder of the bundled model below `cache`.
-pub(crate) fn unpack(cache: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn unpack(cache: Option<&Path>) -> Result<PathBuf, SourceError> {
+    let unusable = |reason| SourceError::Bundled { reason };
     if FILES.is_empty() {
-        bail!("this t2 was built without the bundled model; build it in a checkout that has assets/tiny");
+        return Err(unusable("this program was built without it; build it in a checkout that has assets/tiny"));
     }
-    let cache = cache.context("there is no home folder to unpack the bundled model in; set T2_CACHE to a folder")?;
-    unpack_into(cache, FILES)
+    let cache = cache.ok_or_else(|| unusable("there is no folder to unpack it in; set T2_CACHE to a folder"))?;
+    Ok(unpack_into(cache, FILES)?)
 }
 
 /// The folder below `cache` that holds `files`.
 ///
 /// Every file is compared with what the binary carries and written, whole or not at all, where it differs: a folder
 /// that was cut short or damaged repairs itself, and two versions of t2 use two folders.
-fn unpack_into(cache: &Path, files: &[(&str, &[u8])]) -> anyhow::Result<PathBuf> {
+fn unpack_into(cache: &Path, files: &[(&str, &[u8])]) -> Result<PathBuf, WriteError> {
     let dir = cache.join(format!("tiny-{}", hash(files)));
     for (name, bytes) in files {
         let path = dir.join(name);

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Response, header};
@@ -21,6 +21,12 @@ use super::{Hub, HubId};
 const RETRIES: u32 = 3;
 /// Longest wait for a connection, for an answer, or for the next bytes of one.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Bytes that are read at a time.
+const BUFFER: usize = 1 << 18;
+
+/// Told the bytes so far and in all (0 while unknown); breaking off ends the download.
+type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
 /// The connection to the Hub.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub(super) enum Refusal {
     Unreachable(String),
     /// It answered, with a status other than success.
     Status(u16),
+    /// The caller broke off.
+    Interrupted,
 }
 
 impl From<io::Error> for Refusal {
@@ -100,12 +108,12 @@ impl Client {
         path: &str,
         remote: &RemoteFile,
         part: &File,
-        bar: &ProgressBar,
+        progress: Progress<'_>,
     ) -> Result<(), Refusal> {
         let url = format!("{}/{path}", self.endpoint);
         let mut attempt = 0;
         loop {
-            match self.append(&url, remote, part, bar) {
+            match self.append(&url, remote, part, progress) {
                 Err(Refusal::Unreachable(_)) if attempt < RETRIES => {
                     std::thread::sleep(Duration::from_secs(1 << attempt));
                     attempt += 1;
@@ -116,7 +124,7 @@ impl Client {
     }
 
     /// One attempt of [`download`](Self::download).
-    fn append(&self, url: &str, remote: &RemoteFile, mut part: &File, bar: &ProgressBar) -> Result<(), Refusal> {
+    fn append(&self, url: &str, remote: &RemoteFile, mut part: &File, progress: Progress<'_>) -> Result<(), Refusal> {
         let mut len = part.metadata()?.len();
         if remote.size.is_some_and(|size| size < len) {
             part.set_len(0)?;
@@ -130,9 +138,20 @@ impl Client {
             }
             let rest = response.body().content_length();
             let end = remote.size.or(rest.map(|rest| len + rest));
-            bar.set_length(end.unwrap_or(0));
-            bar.set_position(len);
-            len += io::copy(&mut response.body_mut().as_reader(), &mut bar.wrap_write(&mut part))?;
+            let mut body = response.body_mut().as_reader();
+            let mut buffer = vec![0; BUFFER];
+            loop {
+                if progress(len, end.unwrap_or(0)).is_break() {
+                    return Err(Refusal::Interrupted);
+                }
+                match body.read(&mut buffer)? {
+                    0 => break,
+                    read => {
+                        part.write_all(&buffer[..read])?;
+                        len += read as u64;
+                    }
+                }
+            }
             if let Some(end) = end.filter(|&end| end != len) {
                 return Err(Refusal::Unreachable(format!("it sent {len} of {end} bytes")));
             }

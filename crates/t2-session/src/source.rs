@@ -1,31 +1,32 @@
-//! Where a MODEL comes from: the bundled `tiny`, a folder, or the Hub.
+//! Where a model comes from: the bundled `tiny`, a folder, or the Hub.
 
 mod bundled;
+mod error;
 mod hub;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use crate::event::Watch;
 
-pub(crate) use hub::Hub;
-
-use crate::output::Output;
+pub use error::SourceError;
+pub use hub::Hub;
 
 /// The name of the bundled model.
-pub(crate) const BUNDLED: &str = "tiny";
+pub const BUNDLED: &str = "tiny";
 
 /// What models are taken from, and where they are kept.
-#[derive(Clone, Debug)]
-pub(crate) struct Sources {
-    /// The folder that the bundled model is unpacked in; `None` where there is no home folder.
-    pub(crate) cache: Option<PathBuf>,
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The folder for what can be made again: the bundled model unpacked, and factors. Nothing is kept without one, and
+    /// the bundled model cannot be loaded.
+    pub cache: Option<PathBuf>,
     /// The Hub and its cache.
-    pub(crate) hub: Hub,
+    pub hub: Hub,
 }
 
 /// A model whose config and tokenizer are in a folder, while its weights may still be on the Hub.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub struct Found {
     dir: PathBuf,
     /// `None` for a folder of the user, and for the bundled model.
     snapshot: Option<hub::Snapshot>,
@@ -33,26 +34,34 @@ pub(crate) struct Found {
 
 impl Found {
     /// The folder of the model.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// True when no weights have to be downloaded.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.snapshot.as_ref().is_none_or(hub::Snapshot::is_complete)
     }
 
     /// The folder of the model with its weights, downloaded if need be.
-    pub(crate) fn fetch_weights(self, out: &Output) -> anyhow::Result<PathBuf> {
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError`] when the Hub does not give them, or `watch` broke off.
+    pub fn fetch_weights(self, watch: &dyn Watch) -> Result<PathBuf, SourceError> {
         if let Some(snapshot) = &self.snapshot {
-            snapshot.fetch_weights(out)?;
+            snapshot.fetch_weights(watch)?;
         }
         Ok(self.dir)
     }
 }
 
 /// The model `name`, unpacked if need be, or as much of it downloaded as says what it is.
-pub(crate) fn find(name: &str, sources: &Sources, out: &Output) -> anyhow::Result<Found> {
+///
+/// # Errors
+///
+/// [`SourceError`] when there is no such model, it does not run here, or the Hub cannot be reached.
+pub fn find(name: &str, sources: &Sources, watch: &dyn Watch) -> Result<Found, SourceError> {
     let local = |dir| Ok(Found { dir, snapshot: None });
     if name == BUNDLED {
         return local(bundled::unpack(sources.cache.as_deref())?);
@@ -62,13 +71,9 @@ pub(crate) fn find(name: &str, sources: &Sources, out: &Output) -> anyhow::Resul
         return local(folder.to_owned());
     }
     if folder.exists() {
-        bail!("MODEL `{name}` is a file; give the folder that holds config.json and the weights");
+        return Err(SourceError::IsFile { name: name.to_owned() });
     }
-    let Some(id) = hub::HubId::parse(name) else {
-        bail!(
-            "there is no model `{name}`; give `{BUNDLED}` (bundled), an existing folder, or a Hub id such as org/name"
-        )
-    };
-    let snapshot = hub::find(&sources.hub, &id, out)?;
+    let id = hub::HubId::parse(name).ok_or_else(|| SourceError::Unknown { name: name.to_owned() })?;
+    let snapshot = hub::find(&sources.hub, &id, watch)?;
     Ok(Found { dir: snapshot.dir().to_owned(), snapshot: Some(snapshot) })
 }

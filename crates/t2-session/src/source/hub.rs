@@ -10,10 +10,10 @@ mod client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use t2_model::checkpoint;
 
-use crate::output::Output;
+use super::SourceError;
+use crate::event::{Event, Watch};
 use cache::Repository;
 use client::{Client, Refusal, RemoteFile};
 
@@ -37,15 +37,15 @@ const BESIDE: [&str; 10] = [
 
 /// The Hub that models are fetched from, and the folder they are kept in.
 #[derive(Clone, Debug)]
-pub(crate) struct Hub {
+pub struct Hub {
     /// Its address, without a slash at the end.
-    pub(crate) endpoint: String,
+    pub endpoint: String,
     /// What the user identifies by.
-    pub(crate) token: Option<String>,
+    pub token: Option<String>,
     /// The cache of models; `None` where there is no home folder.
-    pub(crate) cache: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
     /// True when nothing may be fetched.
-    pub(crate) offline: bool,
+    pub offline: bool,
 }
 
 /// `org/name`, and a branch, tag or commit.
@@ -53,6 +53,13 @@ pub(crate) struct Hub {
 pub(crate) struct HubId {
     repo: String,
     revision: String,
+}
+
+impl Default for Hub {
+    /// The public Hub, without a token, and without a cache, which a download needs.
+    fn default() -> Self {
+        Self { endpoint: "https://huggingface.co".to_owned(), token: None, cache: None, offline: false }
+    }
 }
 
 impl HubId {
@@ -89,37 +96,41 @@ enum Origin {
 }
 
 /// The snapshot of `id`, with everything but its weights downloaded.
-pub(crate) fn find(hub: &Hub, id: &HubId, out: &Output) -> anyhow::Result<Snapshot> {
-    let cache =
-        hub.cache.as_deref().context("there is no home folder to keep downloads in; set HF_HOME to a folder")?;
+pub(crate) fn find(hub: &Hub, id: &HubId, watch: &dyn Watch) -> Result<Snapshot, SourceError> {
+    let no_cache = || SourceError::hub("there is no home folder to keep downloads in; set HF_HOME to a folder");
+    let cache = hub.cache.as_deref().ok_or_else(no_cache)?;
     let cached = |reason: &str| Snapshot::cached(cache, id, reason);
     if hub.offline {
         let reason = "HF_HUB_OFFLINE is set; unset it to download";
-        return cached(reason).with_context(|| {
-            format!("{}@{} is not in the cache {} and {reason}", id.repo, id.revision, cache.display())
+        return cached(reason).ok_or_else(|| {
+            let HubId { repo, revision } = id;
+            SourceError::hub(format!("{repo}@{revision} is not in the cache {} and {reason}", cache.display()))
         });
     }
     let client = Client::new(hub);
     let info = match client.info(id) {
         Ok(info) => info,
-        Err(Refusal::Status(status)) => bail!("{}", refused(status, id)),
+        Err(Refusal::Status(status)) => return Err(SourceError::hub(refused(status, id))),
+        Err(Refusal::Interrupted) => return Err(SourceError::Interrupted { file: id.repo.clone() }),
         Err(Refusal::Unreachable(reason)) => {
             let reason = format!("the Hub at {} cannot be reached ({reason})", hub.endpoint);
             let Some(snapshot) = cached(&format!("{reason}; check the network")) else {
-                bail!("there is no folder {}, and {reason}; check the name or the network", id.repo)
+                let reason = format!("there is no folder {}, and {reason}; check the name or the network", id.repo);
+                return Err(SourceError::hub(reason));
             };
-            out.note(&format!("{reason}; using the cached copy of {}", id.repo));
+            // A note is no chance to break off.
+            let _ = watch.see(Event::Note(&format!("{reason}; using the cached copy of {}", id.repo)));
             return Ok(snapshot);
         }
     };
     if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-        bail!("the Hub gave `{}` as the commit of {}; check HF_ENDPOINT", info.sha, id.repo);
+        return Err(SourceError::hub(format!("the Hub gave `{}` as the commit of {}; check HF_ENDPOINT", info.sha, id.repo)));
     }
     let repository = Repository::of(cache, &id.repo);
     let dir = repository.snapshot(&info.sha);
     let snapshot =
         Snapshot { id: id.clone(), repository, commit: info.sha, dir, origin: Origin::Hub(client, info.files) };
-    snapshot.fetch_description(out)?;
+    snapshot.fetch_description(watch)?;
     Ok(snapshot)
 }
 
@@ -145,44 +156,45 @@ impl Snapshot {
     }
 
     /// Fetch the config, refuse a model that does not run, and fetch what lies beside the weights.
-    fn fetch_description(&self, out: &Output) -> anyhow::Result<()> {
+    fn fetch_description(&self, watch: &dyn Watch) -> Result<(), SourceError> {
         if !self.has(CONFIG) && !self.has(ADAPTER) {
-            bail!("{} has no {CONFIG}; choose a repository of a transformers model", self.id.repo);
+            return Err(SourceError::hub(format!("{} has no {CONFIG}; choose a repository of a transformers model", self.id.repo)));
         }
         // Beside weights of its own an adapter is an extra.
         let adapter = (!self.has(SINGLE) && !self.has(INDEX)).then_some(ADAPTER);
         for name in [CONFIG, "generation_config.json"].into_iter().chain(adapter).filter(|name| self.has(name)) {
-            self.get(name, out)?;
+            self.get(name, watch)?;
         }
         checkpoint::summarize(&self.dir)?;
         for name in BESIDE.into_iter().filter(|name| self.has(name)) {
-            self.get(name, out)?;
+            self.get(name, watch)?;
         }
         if self.repository.commit(&self.id.revision).is_none() { self.point() } else { Ok(()) }
     }
 
     /// Fetch the weights.
-    pub(crate) fn fetch_weights(&self, out: &Output) -> anyhow::Result<()> {
+    pub(crate) fn fetch_weights(&self, watch: &dyn Watch) -> Result<(), SourceError> {
         if self.has(SINGLE) {
-            self.get(SINGLE, out)?;
+            self.get(SINGLE, watch)?;
         } else if self.has(INDEX) {
-            self.get(INDEX, out)?;
+            self.get(INDEX, watch)?;
             for shard in self.shards()? {
                 if matches!(self.origin, Origin::Hub(..)) && !self.has(&shard) {
-                    bail!("{INDEX} of {} names {shard}, which the repository lacks; choose another", self.id.repo);
+                    return Err(SourceError::hub(format!("{INDEX} of {} names {shard}, which the repository lacks; choose another", self.id.repo)));
                 }
-                self.get(&shard, out)?;
+                self.get(&shard, watch)?;
             }
         } else if let Origin::Nowhere(_) = &self.origin {
-            self.get(SINGLE, out)?;
+            self.get(SINGLE, watch)?;
         } else {
-            bail!("{} has no {SINGLE}; choose a repository with safetensors weights", self.id.repo);
+            return Err(SourceError::hub(format!("{} has no {SINGLE}; choose a repository with safetensors weights", self.id.repo)));
         }
         if let Origin::Hub(..) = &self.origin { self.point() } else { Ok(()) }
     }
 
-    fn point(&self) -> anyhow::Result<()> {
-        self.repository.point(&self.id.revision, &self.commit).context("cannot write to the Hugging Face cache")
+    fn point(&self) -> Result<(), SourceError> {
+        let written = self.repository.point(&self.id.revision, &self.commit);
+        written.map_err(|source| SourceError::Cache { what: "cannot write to the Hugging Face cache".to_owned(), source })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -193,7 +205,7 @@ impl Snapshot {
     }
 
     /// Have the file `name` in the folder.
-    fn get(&self, name: &str, out: &Output) -> anyhow::Result<()> {
+    fn get(&self, name: &str, watch: &dyn Watch) -> Result<(), SourceError> {
         if self.dir.join(name).exists() {
             return Ok(());
         }
@@ -201,35 +213,36 @@ impl Snapshot {
         let (client, files) = match &self.origin {
             Origin::Hub(client, files) => (client, files),
             Origin::Nowhere(reason) => {
-                bail!("{name} of {repo} is not in the cache {}, and {reason}", self.dir.display())
+                return Err(SourceError::hub(format!("{name} of {repo} is not in the cache {}, and {reason}", self.dir.display())));
             }
         };
         let file = files.get(name).cloned().unwrap_or_default();
-        let bar = out.progress_bytes(file.size.unwrap_or(0), name.to_owned());
+        let mut progress = |done, total| watch.see(Event::Downloading { file: name, done, total });
         let fetched = self.repository.store(&self.commit, name, file.blob.as_deref(), |part| {
-            client.download(&format!("{repo}/resolve/{}/{name}", self.commit), &file, part, &bar)
+            client.download(&format!("{repo}/resolve/{}/{name}", self.commit), &file, part, &mut progress)
         });
-        bar.finish_and_clear();
         let reason = match fetched {
             Ok(()) => return Ok(()),
+            Err(Refusal::Interrupted) => return Err(SourceError::Interrupted { file: name.to_owned() }),
             Err(Refusal::Unreachable(reason)) => reason,
             Err(Refusal::Status(status @ (401 | 403))) => refused(status, &self.id),
             Err(Refusal::Status(status)) => format!("the Hub answered {status}"),
         };
-        bail!("cannot download {name} of {repo}: {reason}; run the command again to go on")
+        Err(SourceError::hub(format!("cannot download {name} of {repo}: {reason}; do the same again to go on")))
     }
 
     /// File names in the weight map of the index.
-    fn shards(&self) -> anyhow::Result<BTreeSet<String>> {
+    fn shards(&self) -> Result<BTreeSet<String>, SourceError> {
         let index = self.dir.join(INDEX);
-        let text = std::fs::read(&index).with_context(|| format!("cannot read {}", index.display()))?;
-        let json: serde_json::Value = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is broken; delete it and run again", index.display()))?;
-        let map = json["weight_map"].as_object();
-        let map = map.with_context(|| format!("{} has no weight_map; delete it and run again", index.display()))?;
+        let text = std::fs::read(&index)
+            .map_err(|source| SourceError::Cache { what: format!("cannot read {}", index.display()), source })?;
+        let broken = |what: &str| SourceError::hub(format!("{} {what}; delete it and run again", index.display()));
+        let json: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|error| broken(&format!("is broken ({error})")))?;
+        let map = json["weight_map"].as_object().ok_or_else(|| broken("has no weight_map"))?;
         let name = |value: &serde_json::Value| match value.as_str() {
             Some(name) if Path::new(name).file_name().is_some_and(|file| file == name) => Ok(name.to_owned()),
-            _ => bail!("{} names the file {value}; expected a plain file name", index.display()),
+            _ => Err(broken(&format!("names the file {value} where a plain file name belongs"))),
         };
         map.values().map(name).collect()
     }
