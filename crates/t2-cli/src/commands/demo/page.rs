@@ -1,8 +1,11 @@
 //! The demo as one self-contained HTML page.
 
-use super::{Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
-use crate::html::Page;
-use crate::plot::{Bar, bar_chart, line_chart};
+use t2_rl::evaluate::Accuracy;
+use t2_rl::metrics::StepMetrics;
+
+use super::{SAMPLE, SEEN, Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
+use crate::html::{Fact, Figure, Page, Table};
+use crate::plot::{BASE, Bar, Curve, Whisker, bar_chart, line_chart, percent};
 
 /// The page of `story`.
 pub(super) fn write(story: &Story) -> String {
@@ -12,51 +15,133 @@ pub(super) fn write(story: &Story) -> String {
          by reinforcement learning on one family of problems. A first pass looks at a prompt and chooses among the \
          experts; a second pass answers.",
     );
-    page.paragraph(&story.decomposed);
+    page.paragraph(&format!("{}.", story.decomposed));
+    page.facts(&facts(story));
     page.heading("An expert trained while you watch");
-    let points = |f: fn(&t2_rl::metrics::StepMetrics) -> f32| {
-        story.live.iter().map(|step| (step.step as f64, f64::from(f(step)))).collect::<Vec<_>>()
-    };
     page.figures(&[
-        line_chart("Mean reward", "step", &[("reward", points(|step| step.reward_mean))]),
-        line_chart("Entropy, nats per token", "step", &[("entropy", points(|step| step.entropy))]),
+        live(story, "Reward", "Mean of the completions of a step.", "reward", |step| step.reward_mean),
+        live(story, "Entropy", "How undecided the model is about the next token.", "nats per token", |step| {
+            step.entropy
+        }),
+        live(story, "Length of completions", "Mean of a step.", "tokens", |step| step.completion_len),
     ]);
     seen(&mut page, story);
     unseen(&mut page, story);
-    page.heading("The first held-out problem that the base model gets wrong");
-    page.verbatim(&story.answer.lines());
-    page.paragraph(&format!("All of this took {:.0} s.", story.seconds));
+    page.heading(&format!("The first held-out problem of {SAMPLE} that the base model gets wrong"));
+    let answer = &story.answer;
+    page.texts(&[
+        ("question", &answer.question),
+        ("answer of the base model", &answer.base),
+        ("answer in two passes", &answer.adapted),
+        ("mixture chosen by the first pass", &answer.mixture),
+    ]);
     page.finish()
+}
+
+/// What each expert is worth on its own family, and how long everything took.
+fn facts(story: &Story) -> Vec<Fact> {
+    let find = |name: &str, task: &str| story.cells.iter().find(|cell| cell.expert == name && cell.task == task);
+    let gains = SEEN.iter().filter_map(|(name, task)| {
+        let [base, own] = [find(BASE, task)?, find(name, task)?].map(|cell| percent(cell.accuracy.accuracy));
+        let note = format!("right on held-out problems, {BASE} → {name}");
+        Some(Fact { label: (*task).to_owned(), value: format!("{base} → {own}"), note })
+    });
+    let time =
+        Fact { label: "All of this".into(), value: format!("{:.0} s", story.seconds), note: "on this machine".into() };
+    gains.chain([time]).collect()
+}
+
+fn live(story: &Story, title: &str, note: &str, unit: &str, value: fn(&StepMetrics) -> f32) -> Figure {
+    let points: Vec<_> = story.live.iter().map(|step| (step.step as f64, f64::from(value(step)))).collect();
+    line_chart(&Curve { title, note, unit, points: &points })
 }
 
 fn seen(page: &mut Page, story: &Story) {
     let mut tasks: Vec<&str> = story.cells.iter().map(|cell| cell.task.as_str()).collect();
     tasks.dedup();
-    page.heading("Seen families: percent right on held-out problems, ± standard error");
-    page.table(&header("expert", &tasks), &cell_rows(&story.cells, &tasks));
-    let bars = story.cells.iter().map(|cell| Bar {
-        label: cell.task.clone(),
-        value: 100.0 * cell.accuracy.accuracy,
-        error: Some(100.0 * cell.accuracy.stderr),
-        series: cell.expert.clone(),
-    });
-    page.figures(&[bar_chart("Accuracy by expert", "%", &bars.collect::<Vec<_>>())]);
+    let bars: Vec<Bar> = story.cells.iter().map(|cell| bar(&cell.task, &cell.expert, &cell.accuracy)).collect();
+    page.heading("Families that the experts were trained on");
+    page.figure_and_table(
+        &bar_chart("Accuracy by expert", "Share of held-out problems answered right.", &bars),
+        &table(header("expert", &tasks), cell_rows(&story.cells, &tasks)),
+    );
 }
 
 fn unseen(page: &mut Page, story: &Story) {
     let tasks = tasks_of(&story.dispatched);
+    let name = |strategy: &str| if strategy == "none" { BASE.to_owned() } else { strategy.to_owned() };
+    let bars: Vec<Bar> = story.dispatched.iter().map(|d| bar(&d.task, &name(&d.strategy), &d.accuracy)).collect();
     page.heading("Unseen families, in two passes");
-    page.table(&header("strategy", &tasks), &dispatched_rows(&story.dispatched, &tasks));
-    let bars = story.dispatched.iter().map(|d| Bar {
-        label: d.task.clone(),
-        value: 100.0 * d.accuracy.accuracy,
-        error: Some(100.0 * d.accuracy.stderr),
-        series: if d.strategy == "none" { "base".to_owned() } else { d.strategy.clone() },
-    });
-    page.figures(&[bar_chart("Accuracy by strategy", "%", &bars.collect::<Vec<_>>())]);
+    page.figure_and_table(
+        &bar_chart("Accuracy by strategy", "Share of problems answered right.", &bars),
+        &table(header("strategy", &tasks), dispatched_rows(&story.dispatched, &tasks)),
+    );
     let (first, second) = pass_seconds(&story.dispatched);
     page.paragraph(&format!(
         "Choosing by topic, the first pass took {first:.1} s and the second {second:.1} s: {:.0} %.",
         100.0 * first / second
     ));
+}
+
+fn bar(group: &str, name: &str, accuracy: &Accuracy) -> Bar {
+    let Accuracy { accuracy: share, stderr, .. } = *accuracy;
+    Bar { group: group.to_owned(), name: name.to_owned(), share, whisker: Some(Whisker::StandardError(stderr)) }
+}
+
+fn table(header: Vec<&str>, rows: Vec<Vec<String>>) -> Table {
+    let header = header.into_iter().map(str::to_owned).collect();
+    Table { caption: "The same in numbers: percent right ± standard error".into(), header, rows }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use t2_rl::task::Split;
+
+    use super::super::{Cell, Sample};
+    use super::*;
+    use crate::grading::Dispatched;
+
+    fn story() -> Story {
+        let accuracy = |accuracy| Accuracy { n: 10, accuracy, stderr: 0.1 };
+        let cell =
+            |expert: &str, share| Cell { expert: expert.into(), task: "tiny-math".into(), accuracy: accuracy(share) };
+        let dispatched = |strategy: &str, share| Dispatched {
+            task: "tiny-math-hard".into(),
+            split: Split::Test,
+            accuracy: accuracy(share),
+            strategy: strategy.into(),
+            first_pass_secs: 1.0,
+            second_pass_secs: 2.0,
+            choices: BTreeMap::new(),
+            mixture: BTreeMap::new(),
+        };
+        let answer = ["2 < 3?", "no", "yes", "math 1.00"].map(str::to_owned);
+        let [question, base, adapted, mixture] = answer;
+        Story {
+            decomposed: "14 matrices decomposed".into(),
+            live: vec![],
+            cells: vec![cell("base", 0.5), cell("math", 1.0)],
+            dispatched: vec![dispatched("none", 0.0), dispatched("prompt", 0.25)],
+            answer: Sample { question, base, adapted, mixture },
+            seconds: 3.0,
+        }
+    }
+
+    #[test]
+    fn the_page_tells_the_story() {
+        let html = write(&story());
+        let expected = [
+            "50.0 % → 100.0 %",
+            "math on tiny-math: 100.0 % ± 10.0 %",
+            "base on tiny-math-hard: 0.0 %",
+            "one standard error to both sides",
+            "2 &lt; 3?",
+            "the second 4.0 s",
+            "no values",
+        ];
+        expected.iter().for_each(|part| assert!(html.contains(part), "{part} in {html}"));
+        assert!(!html.contains("NaN") && html.matches("<figure>").count() == 5, "{html}");
+    }
 }
