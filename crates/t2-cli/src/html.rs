@@ -63,7 +63,8 @@ impl Page {
 
     /// Texts under their names. Their line breaks and spaces count, as in a prompt or an answer.
     pub(crate) fn texts(&mut self, texts: &[(&str, &str)]) {
-        let item = |(name, text): &(&str, &str)| format!("<dt>{}</dt><dd>{}</dd>", escape(name), escape(text));
+        let item =
+            |(name, text): &(&str, &str)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(text));
         self.push(&format!("<dl class=\"texts\">{}</dl>", texts.iter().map(item).collect::<String>()));
     }
 

@@ -5,7 +5,7 @@ use t2_rl::metrics::StepMetrics;
 
 use super::{SAMPLE, SEEN, Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
 use crate::html::{Fact, Figure, Page, Table};
-use crate::plot::{BASE, Bar, Curve, Whisker, bar_chart, line_chart, percent};
+use crate::plot::{BASE, Bar, Curve, Whisker, bar_chart, line_chart, percent, short};
 
 /// The page of `story`.
 pub(super) fn write(story: &Story) -> String {
@@ -62,7 +62,7 @@ fn seen(page: &mut Page, story: &Story) {
     let bars: Vec<Bar> = story.cells.iter().map(|cell| bar(&cell.task, &cell.expert, &cell.accuracy)).collect();
     page.heading("Families that the experts were trained on");
     page.figure_and_table(
-        &bar_chart("Accuracy by expert", "Share of held-out problems answered right.", &bars),
+        &bar_chart("Accuracy by expert", &right_of(story.cells.first().map(|cell| &cell.accuracy)), &bars),
         &table(header("expert", &tasks), cell_rows(&story.cells, &tasks)),
     );
 }
@@ -73,7 +73,7 @@ fn unseen(page: &mut Page, story: &Story) {
     let bars: Vec<Bar> = story.dispatched.iter().map(|d| bar(&d.task, &name(&d.strategy), &d.accuracy)).collect();
     page.heading("Unseen families, in two passes");
     page.figure_and_table(
-        &bar_chart("Accuracy by strategy", "Share of problems answered right.", &bars),
+        &bar_chart("Accuracy by strategy", &right_of(story.dispatched.first().map(|d| &d.accuracy)), &bars),
         &table(header("strategy", &tasks), dispatched_rows(&story.dispatched, &tasks)),
     );
     let (first, second) = pass_seconds(&story.dispatched);
@@ -86,6 +86,12 @@ fn unseen(page: &mut Page, story: &Story) {
 fn bar(group: &str, name: &str, accuracy: &Accuracy) -> Bar {
     let Accuracy { accuracy: share, stderr, .. } = *accuracy;
     Bar { group: group.to_owned(), name: name.to_owned(), share, whisker: Some(Whisker::StandardError(stderr)) }
+}
+
+/// What a bar is the share of; every family has as many problems as the first.
+fn right_of(first: Option<&Accuracy>) -> String {
+    let n = first.map_or(0, |accuracy| accuracy.n);
+    format!("Share of {} held-out problems answered right.", short(n as f64))
 }
 
 fn table(header: Vec<&str>, rows: Vec<Vec<String>>) -> Table {
