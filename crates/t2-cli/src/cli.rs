@@ -1,10 +1,14 @@
 //! The command line: global options, and the options that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use burn::tensor::DType;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, ValueEnum};
+use t2_dispatch::STRATEGIES;
+use t2_model::adapter::Expert;
+use t2_session::{SamplingWishes, SessionError};
 
 use crate::commands::Command;
 use crate::device;
@@ -30,9 +34,9 @@ pub(crate) struct Global {
     /// Type of the weights in memory [default: f32]
     #[arg(long, global = true, value_enum)]
     pub(crate) dtype: Option<FloatType>,
-    /// Seed of everything random
-    #[arg(long, global = true, default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of everything random [default: 0, or the run file's]
+    #[arg(long, global = true)]
+    pub(crate) seed: Option<u64>,
     /// Print one JSON document on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -70,11 +74,36 @@ pub(crate) struct ModelArg {
     pub(crate) model: String,
 }
 
+/// The task, for the commands that need one.
+pub(crate) fn task_help() -> String {
+    let names: Vec<&str> = t2_task::TASKS.iter().map(|task| task.name()).collect();
+    format!("A task: {}, or a .jsonl file", names.join(", "))
+}
+
+/// Parses the name of a strategy; `with_examples` allows those that learn from labelled examples too.
+pub(crate) fn strategy(with_examples: bool) -> PossibleValuesParser {
+    let known = STRATEGIES.iter().filter(|strategy| with_examples || !strategy.needs_examples);
+    PossibleValuesParser::new(known.map(|strategy| PossibleValue::new(strategy.name).help(strategy.about)))
+}
+
+/// The strategy that always takes the base model: what no other choice was made for.
+pub(crate) fn base_strategy() -> &'static str {
+    STRATEGIES.iter().find(|strategy| strategy.is_base).map_or("", |strategy| strategy.name)
+}
+
 /// An expert and how much of it: `math.safetensors=0.5`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WeightedExpert {
     pub(crate) path: PathBuf,
     pub(crate) weight: f32,
+}
+
+/// Read experts; a name that is no file is looked for among the model's own experts in `dir`.
+pub(crate) fn load_experts(
+    experts: &[WeightedExpert],
+    dir: Option<&Path>,
+) -> Result<Vec<(Expert, f32)>, SessionError> {
+    experts.iter().map(|one| Ok((t2_session::experts::load(&one.path, dir)?, one.weight))).collect()
 }
 
 impl FromStr for WeightedExpert {
@@ -115,6 +144,13 @@ pub(crate) struct SamplingArgs {
     /// Draw among the K most likely tokens only; 0 for all [default: what the checkpoint suggests, else 0]
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
+}
+
+impl SamplingArgs {
+    pub(crate) fn wishes(&self) -> SamplingWishes {
+        let &Self { max_new_tokens, temperature, top_p, top_k } = self;
+        SamplingWishes { max_new_tokens, temperature, top_k, top_p }
+    }
 }
 
 fn temperature(text: &str) -> Result<f32, String> {

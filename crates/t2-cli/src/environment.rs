@@ -17,17 +17,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-
-use crate::source::{Hub, Sources};
+use t2_session::{Hub, Sources};
 
 /// The Hub that models come from unless `HF_ENDPOINT` names another.
 const HUB: &str = "https://huggingface.co";
 
-/// The folder t2 keeps things in that it can make again.
-pub(crate) fn cache_dir() -> anyhow::Result<PathBuf> {
+/// The folder t2 keeps things in that it can make again; `None` where there is no home folder.
+fn cache_dir() -> Option<PathBuf> {
     if let Some(dir) = path("T2_CACHE") {
-        return Ok(dir);
+        return Some(dir);
     }
     let dir = if cfg!(windows) {
         path("LOCALAPPDATA")
@@ -36,7 +34,7 @@ pub(crate) fn cache_dir() -> anyhow::Result<PathBuf> {
     } else {
         path("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
     };
-    Ok(dir.context("there is no home folder to keep a cache in; set T2_CACHE to a folder")?.join("t2"))
+    Some(dir?.join("t2"))
 }
 
 /// What models are taken from, and where they are kept.
@@ -46,7 +44,7 @@ pub(crate) fn sources() -> Sources {
     let token_file = path("HF_TOKEN_PATH").or_else(|| below_home("token"));
     let logged_in = || token_file.and_then(|file| std::fs::read_to_string(file).ok()).and_then(|token| stated(&token));
     Sources {
-        cache: cache_dir().ok(),
+        cache: cache_dir(),
         hub: Hub {
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned()).trim_end_matches('/').to_owned(),
             token: text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN")).or_else(logged_in),

@@ -1,20 +1,15 @@
 //! `t2`: decompose a language model, train experts, answer in two passes. Parse, run, exit code.
 
-mod adapt;
 mod cli;
 mod commands;
 mod device;
 mod environment;
 mod error;
-mod grading;
 mod html;
 mod interrupt;
-mod model;
 mod output;
 mod plot;
-mod pool;
-mod source;
-mod training;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use t2_rl::Accuracy;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Global;
@@ -97,8 +98,8 @@ pub(crate) fn init_tracing(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (_, 0) => "warn",
-        (_, 1) => "warn,t2=info,t2_linalg=info,t2_model=info,t2_rl=info,t2_dispatch=info",
-        _ => "info,t2=debug,t2_linalg=debug,t2_model=debug,t2_rl=debug,t2_dispatch=debug",
+        (_, 1) => "warn,t2=info,t2_linalg=info,t2_model=info,t2_task=info,t2_rl=info,t2_dispatch=info,t2_session=info",
+        _ => "info,t2=debug,t2_linalg=debug,t2_model=debug,t2_task=debug,t2_rl=debug,t2_dispatch=debug,t2_session=debug",
     };
     let filter = environment::log_filter().unwrap_or_else(|| level.to_owned());
     let colors = io::stderr().is_terminal() && !environment::no_color();
@@ -108,6 +109,12 @@ pub(crate) fn init_tracing(global: &Global) {
         .with_ansi(colors)
         .without_time()
         .try_init();
+}
+
+/// `71.4 [68.5, 74.1]`: a share and its interval, in percent.
+pub(crate) fn percent(accuracy: &Accuracy) -> String {
+    let [share, low, high] = [accuracy.accuracy, accuracy.low, accuracy.high].map(|share| 100.0 * share);
+    format!("{share:.1} [{low:.1}, {high:.1}]")
 }
 
 fn format_table(header: &[&str], rows: &[Vec<String>], bold: bool) -> String {
@@ -130,9 +137,9 @@ fn format_table(header: &[&str], rows: &[Vec<String>], bold: bool) -> String {
     std::iter::once(head).chain(body).collect::<Vec<_>>().join("\n")
 }
 
-/// True for the likes of `1,234`, `41.5 ± 0.3 %` and an empty cell, which takes no side.
+/// True for the likes of `1,234`, `41.5 [40.1, 43.0]`, `3 %` and an empty cell, which takes no side.
 fn is_number(cell: &str) -> bool {
-    cell.is_empty() || cell.trim_end_matches(['%', 's']).replace([',', '±', ' '], "").parse::<f64>().is_ok()
+    cell.is_empty() || cell.trim_end_matches(['%', 's']).split('[').next().unwrap_or_default().replace([',', ' '], "").parse::<f64>().is_ok()
 }
 
 #[cfg(test)]

@@ -1,65 +1,80 @@
 //! `t2 answer`: one question in two passes.
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::json;
-use t2_dispatch::{Query, two_pass};
+use t2_dispatch::{ModelOracle, Query, StrategyConfig, two_pass_with};
+use t2_session::{Input, experts};
 
-use crate::cli::{Global, ModelArg, SamplingArgs};
-use crate::commands::generate::tokenizer;
-use crate::grading::Grading;
+use crate::cli::{self, Global, ModelArg, SamplingArgs};
 use crate::interrupt;
-use crate::model::LoadedModel;
 use crate::output::Output;
-use crate::pool;
+use crate::terminal::Terminal;
 
 /// Answer one question in two passes, and say what was chosen
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArg,
-    /// The question
-    #[arg(value_name = "QUESTION")]
+    /// The question; `-` reads it from standard input
+    #[arg(value_name = "QUESTION", allow_hyphen_values = true)]
     question: String,
     /// A folder of experts to choose among [default: MODEL's own]
     #[arg(long, value_name = "DIR")]
     experts: Option<PathBuf>,
-    /// How to choose: none, prompt or classifier
-    #[arg(long, default_value = "classifier", value_name = "S")]
+    /// How the first pass chooses
+    #[arg(long, default_value = "classifier", value_name = "S", value_parser = cli::strategy(false))]
     strategy: String,
+    /// What the model is told before the question
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
 }
 
+/// `text`, or standard input where it is `-`.
+pub(crate) fn text_or_stdin(text: &str) -> anyhow::Result<String> {
+    if text != "-" {
+        return Ok(text.to_owned());
+    }
+    let mut read = String::new();
+    std::io::stdin().read_to_string(&mut read).context("cannot read stdin; text in UTF-8 is expected")?;
+    Ok(read.trim_end_matches(['\n', '\r']).to_owned())
+}
+
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let mut strategy = t2_dispatch::strategy::find(&args.strategy, &t2_dispatch::Settings::default())?;
-    anyhow::ensure!(!args.question.trim().is_empty(), "the question is empty; write something to answer");
-    let model = LoadedModel::load(&args.model.model, global, out)?;
-    let tokenizer = tokenizer(&model)?;
-    let dir = args.experts.clone().unwrap_or_else(|| model.dir.join(pool::EXPERTS));
-    let (adapted, pool) = pool::pool(&model, pool::read(&dir)?, out)?;
-    let query = Query { seed: global.seed, ..Query::user(args.question.as_str()) };
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let mut strategy = t2_dispatch::strategy::find(&args.strategy, &StrategyConfig::default())?;
+    let question = text_or_stdin(&args.question)?;
+    anyhow::ensure!(!question.trim().is_empty(), "the question is empty; write something to answer");
+    let model = session.load(&args.model.model, Input::Text)?;
+    let tokenizer = model.tokenizer()?;
+    let dir = args.experts.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
+    let pool = session.pool(&model, experts::load_folder(&dir)?)?;
+    let mut query = Query { seed: session.seed, ..Query::user(question) };
+    if let Some(system) = &args.system {
+        query.prompt.insert(0, t2_chat::Message::system(system));
+    }
     let prompt_len = tokenizer.encode_chat(&query.prompt)?.len();
-    let generate = model.generate_config(&args.sampling, prompt_len);
-    let grading = Grading { model: &adapted, tokenizer, generate: &generate, out };
-    let mut oracle = grading.oracle(&pool, None);
-    let passes = two_pass(&mut *strategy, &[query], &mut oracle, |_, _| interrupt::poll())?;
+    let mut oracle = ModelOracle {
+        generate: model.generate_config(args.sampling.wishes(), prompt_len),
+        ..ModelOracle::new(&pool.model, tokenizer, &pool.experts)
+    };
+    let passes = two_pass_with(&mut *strategy, &[query], &pool.experts, &mut oracle, |_, _| interrupt::poll())?;
     let answer = passes.answers.first().context("the batch of one question has no answer")?;
-    let mixture: serde_json::Map<_, _> = pool
-        .names()
-        .into_iter()
-        .map(str::to_owned)
-        .zip(answer.choice.mixture.mean().into_iter().map(Into::into))
-        .collect();
     out.note(&format!(
         "{} chose {} in {:.3} s; answered in {:.3} s",
         args.strategy, answer.choice.label, passes.first_pass_secs, passes.second_pass_secs
     ));
     out.text(&format!("{}\n", answer.text))?;
     out.json(&json!({
-        "mixture": mixture,
+        "mixture": pool.experts.named(&answer.choice.mixture.mean()),
         "choice": answer.choice.label,
+        "expert_hash": pool.experts.hashes().get(&answer.choice.label),
+        "expert_hashes": pool.experts.hashes(),
         "scores": answer.choice.scores.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "answer": answer.text,
         "first_pass_secs": passes.first_pass_secs,

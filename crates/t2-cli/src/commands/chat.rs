@@ -4,20 +4,18 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use t2_dispatch::{ExpertPool, Query, Strategy, two_pass};
 use t2_chat::Message;
-use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::generate::GenerateConfig;
+use t2_dispatch::{DispatchError, ModelOracle, Query, Strategy, StrategyConfig, two_pass_with};
+use t2_model::decoder::CausalLm;
+use t2_model::generate::{GenerateConfig, GenerateError};
+use t2_session::{Input, Model, Pool, experts};
 
-use super::generate::{Printer, complete, tokenizer};
-use crate::adapt::adapt;
-use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs};
+use super::generate::{Printer, complete};
+use crate::cli::{self, ExpertArgs, Global, ModelArg, SamplingArgs, load_experts};
 use crate::error;
-use crate::grading::Grading;
 use crate::interrupt;
-use crate::model::LoadedModel;
 use crate::output::Output;
-use crate::pool;
+use crate::terminal::Terminal;
 
 const HELP: &str = "/reset forgets the conversation, /quit ends it; Ctrl-C stops an answer";
 
@@ -31,9 +29,12 @@ pub(crate) struct Args {
     /// Answer every turn in two passes, choosing among the experts of this folder
     #[arg(long = "experts", value_name = "DIR", conflicts_with = "experts")]
     pool: Option<PathBuf>,
-    /// How to choose: none, prompt or classifier
-    #[arg(long, default_value = "classifier", value_name = "S", requires = "pool")]
+    /// How the first pass chooses
+    #[arg(long, default_value = "classifier", value_name = "S", requires = "pool", value_parser = cli::strategy(false))]
     strategy: String,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
     #[command(flatten)]
     sampling: SamplingArgs,
 }
@@ -43,36 +44,38 @@ enum Speaker {
     /// The model, under an expert or none.
     One,
     /// In two passes, whoever the first one chooses.
-    Chosen { strategy: Box<dyn Strategy>, adapted: Box<Decoder>, pool: ExpertPool },
+    Chosen { strategy: Box<dyn Strategy>, pool: Box<Pool> },
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     if out.is_json() {
         bail!("chat is a conversation and has no --json; use `t2 generate --json`");
     }
-    let mut model = LoadedModel::load(&args.model.model, global, out)?;
-    tokenizer(&model)?;
-    adapt(&mut model, &args.experts.experts, out)?;
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let model = session.load(&args.model.model, Input::Text)?;
+    let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+    let model = session.adapt(model, &experts)?;
     let mut speaker = match &args.pool {
         None => Speaker::One,
         Some(dir) => {
-            let strategy = t2_dispatch::strategy::find(&args.strategy, &t2_dispatch::Settings::default())?;
-            let (adapted, pool) = pool::pool(&model, pool::read(dir)?, out)?;
-            Speaker::Chosen { strategy, adapted: Box::new(adapted), pool }
+            let strategy = t2_dispatch::strategy::find(&args.strategy, &StrategyConfig::default())?;
+            Speaker::Chosen { strategy, pool: Box::new(session.pool(&model, experts::load_folder(dir)?)?) }
         }
     };
     out.note(HELP);
-    let mut history: Vec<Message> = vec![];
+    let opening: Vec<Message> = args.system.iter().map(Message::system).collect();
+    let mut history = opening.clone();
     let mut answers = 0;
     while let Some(line) = interrupt::while_waiting(|| read_line(out))? {
         match line.trim() {
             "" => {}
             "/quit" | "/exit" => break,
-            "/reset" => history.clear(),
+            "/reset" => history.clone_from(&opening),
             command if command.starts_with('/') => out.note(HELP),
             text => {
                 history.push(Message::user(text));
-                let seed = global.seed.wrapping_add(answers);
+                let seed = session.seed.wrapping_add(answers);
                 match answer(&model, &mut speaker, &mut history, (&args.sampling, seed), out) {
                     Ok(text) => history.push(Message::assistant(text)),
                     Err(error) if error.is::<io::Error>() => return Err(error),
@@ -100,28 +103,36 @@ fn read_line(out: &Output) -> anyhow::Result<Option<String>> {
 }
 
 fn answer(
-    model: &LoadedModel,
+    model: &Model,
     speaker: &mut Speaker,
     history: &mut Vec<Message>,
     (sampling, seed): (&SamplingArgs, u64),
     out: &Output,
 ) -> anyhow::Result<String> {
     let (prompt, generate) = fit(model, history, sampling, out)?;
-    let tokenizer = tokenizer(model)?;
+    let tokenizer = model.tokenizer()?;
     match speaker {
         Speaker::One => {
             let completion = complete(model, &prompt, &generate, seed, out)?;
             out.text("\n")?;
-            Ok(tokenizer.decode(&completion.ids)?)
+            Ok(tokenizer.decode(completion.answer_ids())?)
         }
-        Speaker::Chosen { strategy, adapted, pool } => {
+        Speaker::Chosen { strategy, pool } => {
             let query = Query { prompt: history.clone(), seed };
             let mut printer = Printer::new(Some(tokenizer), out);
-            let grading = Grading { model: adapted, tokenizer, generate: &generate, out };
-            let mut oracle = grading.oracle(pool, None);
-            let passes = two_pass(&mut **strategy, &[query], &mut oracle, |_, id| printer.push(id))?;
+            let mut oracle = ModelOracle { generate, ..ModelOracle::new(&pool.model, tokenizer, &pool.experts) };
+            let passes =
+                two_pass_with(&mut **strategy, &[query], &pool.experts, &mut oracle, |_, id| printer.push(id));
             printer.finish()?;
             out.text("\n")?;
+            let passes = match passes {
+                // What was said until then is part of the conversation.
+                Err(DispatchError::Generate(GenerateError::Interrupted { completions })) => {
+                    let ids = completions.first().map_or(&[][..], |completion| completion.answer_ids());
+                    return Ok(tokenizer.decode(ids)?);
+                }
+                passes => passes?,
+            };
             let answer = passes.answers.into_iter().next().context("the batch of one question has no answer")?;
             out.note(&format!("({})", answer.choice.label));
             Ok(answer.text)
@@ -131,24 +142,26 @@ fn answer(
 
 /// The token ids of the conversation, whose oldest turns are forgotten until an answer fits the context.
 fn fit(
-    model: &LoadedModel,
+    model: &Model,
     history: &mut Vec<Message>,
     sampling: &SamplingArgs,
     out: &Output,
 ) -> anyhow::Result<(Vec<u32>, GenerateConfig)> {
-    let context = model.checkpoint.model.config().max_seq_len;
+    let context = model.checkpoint.model.shape().max_seq_len;
     let mut forgotten = 0;
     loop {
-        let prompt = tokenizer(model)?.encode_chat(history)?;
-        let config = model.generate_config(sampling, prompt.len());
-        if prompt.len() + config.max_new_tokens <= context || history.len() < 3 {
+        let prompt = model.tokenizer()?.encode_chat(history)?;
+        let config = model.generate_config(sampling.wishes(), prompt.len());
+        // What the model was told at the beginning stays.
+        let start = history.iter().take_while(|message| message.role == "system").count();
+        if prompt.len() + config.max_new_tokens <= context || history.len() < start + 3 {
             if forgotten > 0 {
                 out.note(&format!("(the context of {context} tokens is full: forgot {forgotten} turns)"));
             }
             return Ok((prompt, config));
         }
         // A question and its answer.
-        history.drain(..2);
+        history.drain(start..start + 2);
         forgotten += 2;
     }
 }

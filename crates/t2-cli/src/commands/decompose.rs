@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Context;
 use bytesize::ByteSize;
 use serde_json::json;
-use t2_linalg::AutoSvd;
-use t2_model::checkpoint::Files;
-use t2_model::decomposition::{DecomposeConfig, FactorType, Targets, decompose};
+use t2_model::decomposition::{DecomposeConfig, FactorType, Targets};
 
-use crate::adapt::{decompositions_dir, progress};
 use crate::cli::{Global, ModelArg};
 use crate::output::Output;
-use crate::{device, environment, source};
+use crate::terminal::Terminal;
 
 /// Decompose the weights that experts scale; resumes where it stopped
 #[derive(clap::Args, Debug)]
@@ -50,15 +48,14 @@ impl From<Factors> for FactorType {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let (device, dtype) = device::of(global)?;
-    let found = source::find(&args.model.model, &environment::sources(), out)?;
-    let files = Files::open(&found.fetch_weights(out)?)?;
-    let weights = files.weights(args.targets, dtype, &device)?;
-    let cache = args.out.clone().map_or_else(decompositions_dir, Ok)?;
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let cache = args.out.clone().or_else(|| session.factors_dir());
+    let cache = cache.context("there is no home folder to keep factors in; set T2_CACHE, or name a folder with --out")?;
     let memory = args.memory.map(|bytes| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX));
     let config = DecomposeConfig { memory, factors: args.factors.into() };
     let start = Instant::now();
-    let report = decompose(weights, config, &AutoSvd::default(), &cache, progress(out))?;
+    let report = session.decompose_files(&args.model.model, args.targets, config, &cache)?;
     let seconds = start.elapsed().as_secs_f64();
     out.note(&format!(
         "{} matrices ({} from the cache, {} repaired) in {seconds:.2} s and at most {}, residual {:.1e}, \

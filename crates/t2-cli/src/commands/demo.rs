@@ -4,29 +4,27 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
-use burn::module::Module;
 use serde::Serialize;
 use serde_json::json;
 use t2_dispatch::cross_entropy::CrossEntropy;
 use t2_dispatch::strategy::FewShotConfig;
-use t2_dispatch::{ExpertPool, Query, Settings, two_pass};
+use t2_dispatch::{ModelOracle, Query, STRATEGIES, StrategyConfig, two_pass_with};
+use t2_model::adapter::{Active, Expert};
 use t2_model::decoder::Decoder;
-use t2_model::adapter::Expert;
-use t2_model::adapter::Active;
+use t2_model::decomposition::Targets;
+use t2_model::generate::GenerateConfig;
+use t2_model::text::Tokenizer;
 use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
-use t2_task::sandbox;
-use t2_task::{RIGHT, Split, TaskError};
 use t2_rl::train::TrainConfig;
+use t2_session::source::BUNDLED;
+use t2_session::{Examples, Graded, Input, Model, Pool, Run, Session, experts};
+use t2_task::{RIGHT, Split, TaskError, sandbox};
 
-use crate::cli::Global;
-use crate::commands::generate::tokenizer;
-use crate::grading::{Dispatched, Grading, Problems, greedy, percent};
+use crate::cli::{Global, base_strategy};
 use crate::interrupt;
-use crate::model::LoadedModel;
-use crate::output::Output;
-use crate::training::{Run, sparkline, train_expert};
-use crate::{adapt, pool};
+use crate::output::{Output, percent};
+use crate::terminal::{Terminal, sparkline};
 
 mod page;
 
@@ -34,8 +32,6 @@ mod page;
 const SEEN: [(&str, &str); 3] = [("math", "tiny-math"), ("code", "tiny-code"), ("reason", "tiny-reason")];
 /// Their siblings, which nothing was trained on.
 const UNSEEN: [&str; 3] = ["tiny-math-hard", "tiny-code-hard", "tiny-reason-hard"];
-/// How the first pass chooses.
-const STRATEGIES: [&str; 4] = ["none", "prompt", "classifier", "few-shot"];
 /// Steps of the expert trained before your eyes.
 const LIVE_STEPS: usize = 20;
 /// Most tokens of an answer.
@@ -76,7 +72,7 @@ struct Story {
     decomposed: String,
     live: Vec<StepMetrics>,
     cells: Vec<Cell>,
-    dispatched: Vec<Dispatched>,
+    dispatched: Vec<Graded>,
     answer: Sample,
     seconds: f64,
 }
@@ -96,11 +92,22 @@ impl Sample {
     }
 }
 
+/// What everything here is graded with.
+#[derive(Clone, Copy)]
+struct Grading<'a> {
+    session: &'a Session<'a>,
+    pool: &'a Pool,
+    tokenizer: &'a Tokenizer,
+    generate: &'a GenerateConfig,
+}
+
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let start = Instant::now();
-    let model = LoadedModel::load("tiny", global, out)?;
-    let folder = args.experts.clone().unwrap_or_else(|| model.dir.join(pool::EXPERTS));
-    let experts = pool::read(&folder)?;
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let model = session.load(BUNDLED, Input::Text)?;
+    let folder = args.experts.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
+    let experts = experts::load_folder(&folder)?;
     let skip_code = match sandbox::passed(&[sandbox::Program { code: String::new(), checks: vec![] }]) {
         Err(error @ TaskError::NoPython) => {
             out.note(&format!("skipping the code families: {error}"));
@@ -108,18 +115,19 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
         }
         other => other.map(|_| false)?,
     };
-    let (adapted, pool) = pool::pool(&model, experts.clone(), out)?;
-    let decomposed = decomposition_line(&model, out)?;
-    let live = train_live(&model, global, out)?;
-    let generate = greedy(&model.checkpoint.generation.eos, MAX_NEW_TOKENS);
-    let grading = Grading { model: &adapted, tokenizer: tokenizer(&model)?, generate: &generate, out };
+    let pool = session.pool(&model, experts.clone())?;
+    let decomposed = decomposition_line(&session, &model, out)?;
+    let live = train_live(&session, &model, out)?;
+    let generate = model.greedy(MAX_NEW_TOKENS);
+    let grading =
+        Grading { session: &session, pool: &pool, tokenizer: model.tokenizer()?, generate: &generate };
     let seen: Vec<_> = SEEN.into_iter().filter(|(name, _)| !(skip_code && *name == "code")).collect();
     let cells = seen_table(grading, &experts, &seen, args.limit)?;
     show_cells(&cells, &seen, out);
     let unseen = UNSEEN.into_iter().filter(|task| !(skip_code && task.contains("code")));
-    let dispatched = unseen_table(grading, &pool, unseen, args.unseen_limit)?;
+    let dispatched = unseen_table(grading, unseen, args.unseen_limit)?;
     show_dispatched(&dispatched, out);
-    let answer = answer(grading, &pool)?;
+    let answer = answer(grading)?;
     out.note(&format!("\nthe first held-out problem of {SAMPLE} that the base model gets wrong:\n{}", answer.lines()));
     let story = Story { decomposed, live, cells, dispatched, answer, seconds: start.elapsed().as_secs_f64() };
     finish(&story, &args.out, out)
@@ -146,15 +154,14 @@ fn finish(story: &Story, path: &std::path::Path, out: &Output) -> anyhow::Result
 }
 
 /// Seconds of all first passes that choose by topic, and of the second passes that follow them.
-fn pass_seconds(dispatched: &[Dispatched]) -> (f64, f64) {
+fn pass_seconds(dispatched: &[Graded]) -> (f64, f64) {
     let by_topic = dispatched.iter().filter(|d| ["prompt", "classifier"].contains(&d.strategy.as_str()));
     by_topic.fold((0.0, 0.0), |(first, second), d| (first + d.first_pass_secs, second + d.second_pass_secs))
 }
 
-fn decomposition_line(model: &LoadedModel, out: &Output) -> anyhow::Result<String> {
-    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+fn decomposition_line(session: &Session<'_>, model: &Model, out: &Output) -> anyhow::Result<String> {
     let start = Instant::now();
-    let report = adapt::decompose_into(model, t2_model::decomposition::Targets::ALL, dir.path(), out)?.report;
+    let report = session.decompose_into(model, Targets::ALL, None)?.report;
     let line = format!(
         "{} matrices decomposed in {:.2} s: W = U diag(s) Vᵀ to a relative {:.1e}",
         report.matrices,
@@ -166,27 +173,23 @@ fn decomposition_line(model: &LoadedModel, out: &Output) -> anyhow::Result<Strin
 }
 
 /// Train a math expert for a few steps, from nothing.
-fn train_live(model: &LoadedModel, global: &Global, out: &Output) -> anyhow::Result<Vec<StepMetrics>> {
+fn train_live(session: &Session<'_>, model: &Model, out: &Output) -> anyhow::Result<Vec<StepMetrics>> {
     let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
     let run = Run {
-        model: "tiny".into(),
-        task: "tiny-math".into(),
         name: "live".into(),
-        targets: "mlp,attn".into(),
-        eval_limit: 0,
-        train: TrainConfig { steps: LIVE_STEPS, seed: global.seed, ..TrainConfig::default() },
+        train: TrainConfig { steps: LIVE_STEPS, seed: session.seed, ..TrainConfig::default() },
+        ..Run::new(BUNDLED, "tiny-math")
     };
-    let (expert, steps) = train_expert(model, &run, dir.path(), out)?;
-    anyhow::ensure!(!interrupt::requested(), "interrupted");
-    let rewards: Vec<f32> = steps.iter().map(|step| step.reward_mean).collect();
+    let trained = session.train(model, &run, dir.path())?;
+    let rewards: Vec<f32> = trained.steps.iter().map(|step| step.reward_mean).collect();
     if let (Some(first), Some(last)) = (rewards.first(), rewards.last()) {
         out.note(&format!(
             "a math expert of {} numbers in {LIVE_STEPS} steps of RL: reward {first:+.2} {} {last:+.2}",
-            expert.num_params(),
+            trained.expert.num_params(),
             sparkline(&rewards)
         ));
     }
-    Ok(steps)
+    Ok(trained.steps)
 }
 
 fn seen_table(
@@ -195,41 +198,42 @@ fn seen_table(
     seen: &[(&str, &str)],
     limit: usize,
 ) -> anyhow::Result<Vec<Cell>> {
+    let Grading { session, pool, tokenizer, generate } = grading;
     let mut cells = Vec::new();
     for (_, task) in seen {
-        let problems = Problems::load(task, Split::Test, limit)?;
+        let examples = Examples::load(task, Split::Test, limit)?;
         let mut grade = |name: &str, model: &Decoder, active: Active<'_>| -> anyhow::Result<()> {
-            let accuracy = Grading { model, ..grading }.plain(&problems, active, &format!("{name} on {task}"))?;
+            let what = format!("{name} on {task}");
+            let accuracy = session.plain((model, tokenizer), &examples, (active, generate), &what)?.accuracy;
             cells.push(Cell { expert: name.to_owned(), task: (*task).to_owned(), accuracy });
             Ok(())
         };
-        grade("base", grading.model, Active::Base)?;
+        grade("base", &pool.model, Active::Base)?;
         for expert in experts.iter().filter(|expert| seen.iter().any(|(name, _)| *name == expert.info.name)) {
-            let own = expert.apply_to(grading.model.clone().no_grad())?;
-            grade(&expert.info.name, &own, Active::Own)?;
+            grade(&expert.info.name, &expert.apply_to(pool.model.clone())?, Active::Own)?;
         }
     }
     Ok(cells)
 }
 
 /// A search short enough to be watched: `t2 eval --strategy few-shot` looks at 4 times as many mixtures.
-fn settings() -> Settings {
+fn strategy_config() -> StrategyConfig {
     let search = CrossEntropy { population: 16, iterations: 5, ..CrossEntropy::default() };
-    Settings { few_shot: FewShotConfig { search, ..FewShotConfig::default() } }
+    StrategyConfig { few_shot: FewShotConfig { search, ..FewShotConfig::default() } }
 }
 
 fn unseen_table<'a>(
     grading: Grading<'_>,
-    pool: &ExpertPool,
     unseen: impl Iterator<Item = &'a str>,
     limit: usize,
-) -> anyhow::Result<Vec<Dispatched>> {
+) -> anyhow::Result<Vec<Graded>> {
+    let Grading { session, pool, tokenizer, generate } = grading;
     let mut rows = Vec::new();
     for task in unseen {
-        let problems = Problems::load(task, Split::Test, limit)?;
-        for name in STRATEGIES {
-            let mut strategy = t2_dispatch::strategy::find(name, &settings())?;
-            rows.push(grading.dispatched(&problems, pool, &mut *strategy)?);
+        let examples = Examples::load(task, Split::Test, limit)?;
+        for strategy in STRATEGIES {
+            let mut strategy = (strategy.build)(&strategy_config());
+            rows.push(session.dispatched(pool, tokenizer, &examples, generate, &mut *strategy)?);
         }
     }
     Ok(rows)
@@ -249,17 +253,17 @@ fn cell_rows(cells: &[Cell], tasks: &[&str]) -> Vec<Vec<String>> {
 }
 
 /// Rows of the table of strategies by unseen family.
-fn dispatched_rows(dispatched: &[Dispatched], tasks: &[&str]) -> Vec<Vec<String>> {
+fn dispatched_rows(dispatched: &[Graded], tasks: &[&str]) -> Vec<Vec<String>> {
     let row = |strategy: &&str| {
         let find = |task: &&str| dispatched.iter().find(|d| d.strategy == *strategy && d.task == *task);
-        let label = if *strategy == "none" { "base" } else { strategy };
+        let label = if *strategy == base_strategy() { "base" } else { strategy };
         let cells = tasks.iter().map(|task| find(task).map_or_else(String::new, |d| percent(&d.accuracy)));
         std::iter::once(label.to_owned()).chain(cells).collect()
     };
-    STRATEGIES.iter().map(row).collect()
+    STRATEGIES.iter().map(|strategy| row(&strategy.name)).collect()
 }
 
-fn tasks_of(dispatched: &[Dispatched]) -> Vec<&str> {
+fn tasks_of(dispatched: &[Graded]) -> Vec<&str> {
     let mut tasks: Vec<&str> = dispatched.iter().map(|d| d.task.as_str()).collect();
     tasks.dedup();
     tasks
@@ -268,16 +272,16 @@ fn tasks_of(dispatched: &[Dispatched]) -> Vec<&str> {
 fn show_cells(cells: &[Cell], seen: &[(&str, &str)], out: &Output) {
     let tasks: Vec<&str> = seen.iter().map(|(_, task)| *task).collect();
     let n = cells.first().map_or(0, |cell| cell.accuracy.n);
-    out.note(&format!("\nseen families, {n} held-out problems each, percent right ± standard error:"));
+    out.note(&format!("\nseen families, {n} held-out problems each, percent right and Wilson's 95 % interval:"));
     out.table(&header("expert", &tasks), &cell_rows(cells, &tasks));
 }
 
-fn show_dispatched(dispatched: &[Dispatched], out: &Output) {
+fn show_dispatched(dispatched: &[Graded], out: &Output) {
     let tasks = tasks_of(dispatched);
     let n = dispatched.first().map_or(0, |d| d.accuracy.n);
     out.note(&format!("\nunseen families, {n} problems each, two passes:"));
     out.table(&header("strategy", &tasks), &dispatched_rows(dispatched, &tasks));
-    for d in dispatched.iter().filter(|d| d.strategy != "none") {
+    for d in dispatched.iter().filter(|d| d.strategy != base_strategy()) {
         let chosen: Vec<String> = d.mixture.iter().map(|(name, share)| format!("{name} {share:.2}")).collect();
         out.note(&format!("  {} on {}: {}", d.strategy, d.task, chosen.join(", ")));
     }
@@ -288,23 +292,26 @@ fn header<'a>(first: &'a str, tasks: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The first held-out problem that the base model gets wrong, by the base model and in two passes.
-fn answer(grading: Grading<'_>, pool: &ExpertPool) -> anyhow::Result<Sample> {
+fn answer(Grading { pool, tokenizer, generate, .. }: Grading<'_>) -> anyhow::Result<Sample> {
     let ask = |strategy: &str, question: &str| -> anyhow::Result<_> {
-        let mut strategy = t2_dispatch::strategy::find(strategy, &Settings::default())?;
-        let mut oracle = grading.oracle(pool, None);
-        let mut passes = two_pass(&mut *strategy, &[Query::user(question)], &mut oracle, |_, _| interrupt::poll())?;
+        let mut strategy = t2_dispatch::strategy::find(strategy, &StrategyConfig::default())?;
+        let oracle = ModelOracle::new(&pool.model, tokenizer, &pool.experts);
+        let mut oracle = ModelOracle { generate: generate.clone(), ..oracle };
+        let queries = [Query::user(question)];
+        let mut passes =
+            two_pass_with(&mut *strategy, &queries, &pool.experts, &mut oracle, |_, _| interrupt::poll())?;
         passes.answers.pop().context("one question has one answer")
     };
-    let problems = Problems::load(SAMPLE, Split::Test, SAMPLES)?;
-    for problem in &problems.examples {
-        let base = ask("none", &problem.question)?;
-        if problems.task.rewards(&[(problem, base.text.as_str())])? == [RIGHT] {
+    let Examples { task, examples, .. } = Examples::load(SAMPLE, Split::Test, SAMPLES)?;
+    for example in &examples {
+        let base = ask(base_strategy(), &example.question)?;
+        if task.rewards(&[(example, base.text.as_str())])? == [RIGHT] {
             continue;
         }
-        let adapted = ask("classifier", &problem.question)?;
-        let alpha = adapted.choice.mixture.mean();
-        let mixture: Vec<String> = pool.names().iter().zip(alpha).map(|(name, a)| format!("{name} {a:.2}")).collect();
-        let question = problem.question.clone();
+        let adapted = ask("classifier", &example.question)?;
+        let alpha = pool.experts.named(&adapted.choice.mixture.mean());
+        let mixture: Vec<String> = alpha.iter().map(|(name, alpha)| format!("{name} {alpha:.2}")).collect();
+        let question = example.question.clone();
         return Ok(Sample { question, base: base.text, adapted: adapted.text, mixture: mixture.join(", ") });
     }
     anyhow::bail!("the base model answers {SAMPLES} problems of {SAMPLE} without a mistake; there is nothing to show")

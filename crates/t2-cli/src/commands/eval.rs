@@ -1,83 +1,95 @@
-//! `t2 eval`: accuracy on a task, with its standard error.
+//! `t2 eval`: accuracy on a task, with its interval.
 
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use t2_dispatch::StrategyConfig;
+use t2_dispatch::strategy::FewShotConfig;
+use t2_model::files::write_atomically;
+use t2_session::{Examples, Graded, Input, SampleRecord, experts};
 use t2_task::Split;
 
-use crate::adapt::adapt;
-use crate::cli::{ExpertArgs, Global, ModelArg};
-use crate::commands::generate::tokenizer;
-use crate::grading::{Grading, Problems, greedy, percent};
-use crate::model::LoadedModel;
-use crate::output::Output;
-use crate::pool;
+use crate::cli::{self, ExpertArgs, Global, ModelArg, load_experts};
+use crate::output::{Output, percent};
+use crate::terminal::Terminal;
 
 /// Grade a model on a task
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArg,
-    /// The task: a name of the list, or a .jsonl file
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help = cli::task_help())]
     task: String,
-    /// Which problems: train, valid or test
+    /// Which questions: train, valid, test, or all of a small file
     #[arg(long, default_value = "test", value_name = "SPLIT")]
     split: Split,
-    /// Most problems
+    /// Most questions
     #[arg(long, default_value_t = 1000, value_name = "N")]
     limit: usize,
     /// Most tokens of an answer
     #[arg(long, default_value_t = 80, value_name = "N")]
     max_new_tokens: usize,
+    /// Keep every answer in this file, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     #[command(flatten)]
     experts: ExpertArgs,
     /// A folder of experts for the first pass to choose among [default: MODEL's own]
     #[arg(long = "experts", value_name = "DIR", conflicts_with = "experts", id = "pool")]
     pool: Option<PathBuf>,
-    /// How the first pass chooses: none, prompt, classifier or few-shot
-    #[arg(long, default_value = "none", value_name = "S", conflicts_with = "experts")]
+    /// How the first pass chooses
+    #[arg(
+        long,
+        default_value = cli::base_strategy(),
+        value_name = "S",
+        conflicts_with = "experts",
+        value_parser = cli::strategy(true)
+    )]
     strategy: String,
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let strategy = t2_dispatch::strategy::find(&args.strategy, &t2_dispatch::Settings::default())?;
-    let problems = Problems::load(&args.task, args.split, args.limit)?;
-    let mut model = LoadedModel::load(&args.model.model, global, out)?;
-    let generate = greedy(&model.checkpoint.generation.eos, args.max_new_tokens);
-    let result = if args.strategy == "none" {
-        adapt(&mut model, &args.experts.experts, out)?;
-        plain(&model, &problems, &generate, out)?
+    let examples = Examples::load(&args.task, args.split, args.limit)?;
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let model = session.load(&args.model.model, Input::Text)?;
+    let generate = model.greedy(args.max_new_tokens);
+    let graded = if args.strategy == cli::base_strategy() && args.pool.is_none() {
+        let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+        let model = session.adapt(model, &experts)?;
+        let subject = (&model.checkpoint.model, model.tokenizer()?);
+        let graded = session.plain(subject, &examples, (model.active(), &generate), examples.task.name())?;
+        match &model.expert {
+            Some(expert) => graded.by(&expert.info.name, Some(expert.hash())),
+            None => graded,
+        }
     } else {
-        let dir = args.pool.clone().unwrap_or_else(|| model.dir.join(pool::EXPERTS));
-        let (adapted, pool) = pool::pool(&model, pool::read(&dir)?, out)?;
-        let grading = Grading { model: &adapted, tokenizer: tokenizer(&model)?, generate: &generate, out };
-        let mut strategy = strategy;
-        let dispatched = grading.dispatched(&problems, &pool, &mut *strategy)?;
-        note(out, &dispatched.task, &dispatched.strategy, &percent(&dispatched.accuracy), dispatched.accuracy.n);
-        serde_json::to_value(dispatched)?
+        let few_shot = FewShotConfig { seed: session.seed, ..FewShotConfig::default() };
+        let mut strategy = t2_dispatch::strategy::find(&args.strategy, &StrategyConfig { few_shot })?;
+        let dir = args.pool.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
+        let pool = session.pool(&model, experts::load_folder(&dir)?)?;
+        session.dispatched(&pool, model.tokenizer()?, &examples, &generate, &mut *strategy)?
     };
-    out.json(&result)
+    if let Some(path) = &args.samples {
+        keep(path, &graded.samples)?;
+    }
+    say(&graded, out);
+    out.json(&graded)
 }
 
-fn plain(
-    model: &LoadedModel,
-    problems: &Problems,
-    generate: &t2_model::generate::GenerateConfig,
-    out: &Output,
-) -> anyhow::Result<Value> {
-    let grading = Grading { model: &model.checkpoint.model, tokenizer: tokenizer(model)?, generate, out };
-    let start = std::time::Instant::now();
-    let accuracy = grading.plain(problems, model.active(), problems.task.name())?;
-    note(out, problems.task.name(), "none", &percent(&accuracy), accuracy.n);
-    Ok(json!({
-        "task": problems.task.name(), "split": problems.split,
-        "n": accuracy.n, "accuracy": accuracy.accuracy, "stderr": accuracy.stderr,
-        "strategy": "none", "first_pass_secs": 0.0, "second_pass_secs": start.elapsed().as_secs_f64(),
-        "choices": {}, "expert_hash": model.expert_hash(),
-    }))
+fn say(graded: &Graded, out: &Output) {
+    let Graded { task, strategy, accuracy, .. } = graded;
+    out.note(&format!("{task}, strategy {strategy}: {} % of {} problems", percent(accuracy), accuracy.n));
+    if let Some(note) = graded.note() {
+        out.note(&note);
+    }
 }
 
-fn note(out: &Output, task: &str, strategy: &str, percent: &str, n: usize) {
-    out.note(&format!("{task}, strategy {strategy}: {percent} % of {n} problems"));
+/// Write every answer to `path`, a line each.
+fn keep(path: &Path, samples: &[SampleRecord]) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for sample in samples {
+        writeln!(text, "{}", serde_json::to_string(sample)?)?;
+    }
+    Ok(write_atomically(path, text.as_bytes())?)
 }

@@ -6,8 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 use t2_model::adapter::{Expert, ExpertInfo};
 
-use crate::adapt;
-use crate::cli::{Global, WeightedExpert};
+use crate::cli::{Global, WeightedExpert, load_experts};
 use crate::output::Output;
 
 /// Look into expert files and mix them
@@ -43,7 +42,9 @@ pub(crate) fn run(args: &Args, _: &Global, out: &Output) -> anyhow::Result<()> {
     match &args.action {
         Action::Inspect { file } => inspect(&Expert::load(file)?, out),
         Action::Mix { experts, out: path, name } => {
-            let mut mixed = adapt::mix(adapt::load(experts, None)?)?;
+            let experts = load_experts(experts, None)?;
+            let parts: Vec<(&Expert, f32)> = experts.iter().map(|(expert, weight)| (expert, *weight)).collect();
+            let mut mixed = Expert::mix(&parts)?;
             if let Some(name) = name {
                 mixed.info.name.clone_from(name);
             }
@@ -67,9 +68,9 @@ fn inspect(expert: &Expert, out: &Output) -> anyhow::Result<()> {
         &["expert", name],
         &[
             line("hash", &hash),
-            line("base model", base_model),
-            line("targets", targets),
-            line("parametrization", parametrization),
+            line("base model", &base_model.to_string()),
+            line("targets", &targets.to_string()),
+            line("parametrization", &parametrization.to_string()),
             line("training", training),
             line("scales", &format!("{} in {} matrices", expert.num_params(), expert.iter().count())),
         ],

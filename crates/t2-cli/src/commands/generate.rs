@@ -6,14 +6,15 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde_json::json;
 use t2_chat::Message;
-use t2_model::generate::{Completion, GenerateConfig, generate};
+use t2_model::generate::{Completion, GenerateConfig, GenerateError, Prompts, generate_with};
 use t2_model::text::{TextStream, Tokenizer};
+use t2_session::{Input, Model};
 
-use crate::adapt::adapt;
-use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs};
+use super::answer::text_or_stdin;
+use crate::cli::{ExpertArgs, Global, ModelArg, SamplingArgs, load_experts};
 use crate::interrupt;
-use crate::model::{Input, LoadedModel, no_tokenizer};
 use crate::output::Output;
+use crate::terminal::Terminal;
 
 /// Complete one prompt
 #[derive(clap::Args, Debug)]
@@ -26,16 +27,19 @@ pub(crate) struct Args {
     experts: ExpertArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
-    /// Complete the text itself: no chat template
-    #[arg(long, conflicts_with = "prompt_ids")]
+    /// Complete the text itself: no chat template; token ids have none anyway
+    #[arg(long, conflicts_with = "system")]
     raw: bool,
+    /// What the model is told before the prompt
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "prompt_ids")]
+    system: Option<String>,
 }
 
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
 struct Prompt {
-    /// What to say to the model
-    #[arg(long, value_name = "TEXT")]
+    /// What to say to the model; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// The same as token ids; works without a tokenizer
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
@@ -44,16 +48,19 @@ struct Prompt {
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let input = if args.prompt.prompt.is_some() { Input::Text } else { Input::Ids };
-    let mut model = LoadedModel::load_for(input, &args.model.model, global, out)?;
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let model = session.load(&args.model.model, input)?;
     let prompt = prompt_ids(args, &model)?;
-    let config = model.generate_config(&args.sampling, prompt.len());
-    adapt(&mut model, &args.experts.experts, out)?;
+    let config = model.generate_config(args.sampling.wishes(), prompt.len());
+    let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+    let model = session.adapt(model, &experts)?;
     let start = Instant::now();
-    let completion = complete(&model, &prompt, &config, global.seed, out)?;
+    let completion = complete(&model, &prompt, &config, session.seed, out)?;
     let tokens_per_sec = completion.ids.len() as f64 / start.elapsed().as_secs_f64();
     out.text("\n")?;
     out.note(&format!("{} tokens, {tokens_per_sec:.1} tokens/s", completion.ids.len()));
-    let text = model.tokenizer.as_ref().map(|tokenizer| tokenizer.decode(&completion.ids)).transpose()?;
+    let text = model.tokenizer.as_ref().map(|tokenizer| tokenizer.decode(completion.answer_ids())).transpose()?;
     out.json(&json!({
         "prompt_ids": prompt,
         "token_ids": completion.ids,
@@ -64,23 +71,23 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     }))
 }
 
-fn prompt_ids(args: &Args, model: &LoadedModel) -> anyhow::Result<Vec<u32>> {
+fn prompt_ids(args: &Args, model: &Model) -> anyhow::Result<Vec<u32>> {
     let Some(text) = &args.prompt.prompt else { return Ok(args.prompt.prompt_ids.clone().unwrap_or_default()) };
+    let text = text_or_stdin(text)?;
     if text.is_empty() {
         bail!("the prompt is empty; give --prompt some text");
     }
-    let tokenizer = tokenizer(model)?;
-    Ok(if args.raw { tokenizer.encode(text)? } else { tokenizer.encode_chat(&[Message::user(text)])? })
+    let tokenizer = model.tokenizer()?;
+    if args.raw {
+        return Ok(tokenizer.encode(&text)?);
+    }
+    let chat: Vec<Message> = args.system.iter().map(Message::system).chain([Message::user(text)]).collect();
+    Ok(tokenizer.encode_chat(&chat)?)
 }
 
-/// The tokenizer of `model`, which a command with text needs.
-pub(crate) fn tokenizer(model: &LoadedModel) -> anyhow::Result<&Tokenizer> {
-    model.tokenizer.as_ref().with_context(|| no_tokenizer(&model.dir))
-}
-
-/// Complete `prompt`, printing as it goes.
+/// Complete `prompt`, printing as it goes; after Ctrl-C, what there is by then.
 pub(crate) fn complete(
-    model: &LoadedModel,
+    model: &Model,
     prompt: &[u32],
     config: &GenerateConfig,
     seed: u64,
@@ -88,8 +95,12 @@ pub(crate) fn complete(
 ) -> anyhow::Result<Completion> {
     let mut printer = Printer::new(model.tokenizer.as_ref(), out);
     let prompts = [prompt.to_vec()];
-    let how = (model.active(), config);
-    let completions = generate(&model.checkpoint.model, &prompts, &[seed], how, |_, id| printer.push(id))?;
+    let seeds = [seed];
+    let rows = Prompts::new(&prompts).under(model.active()).seeded(&seeds);
+    let completions = match generate_with(&model.checkpoint.model, rows, config, |_, id| printer.push(id)) {
+        Err(GenerateError::Interrupted { completions }) => completions,
+        completions => completions?,
+    };
     printer.finish()?;
     completions.into_iter().next().context("the batch of one prompt has no completion")
 }

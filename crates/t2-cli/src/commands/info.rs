@@ -2,18 +2,19 @@
 
 use serde_json::{Value, json};
 use t2_model::checkpoint::{self, Summary};
-use t2_model::decoder::DecoderConfig;
+use t2_model::decoder::{AttentionConfig, DecoderConfig};
 use t2_model::decomposition::Targets;
 use t2_model::text::Tokenizer;
+use t2_session::source::{self, Found};
 
 use crate::cli::Global;
 use crate::output::Output;
-use crate::source::Found;
-use crate::{device, environment, source};
+use crate::terminal::Terminal;
+use crate::{device, environment};
 
 /// The sets of weights that experts adapt.
 const TARGET_SETS: [Targets; 3] =
-    [Targets { mlp: true, attn: false }, Targets { mlp: false, attn: true }, Targets::ALL];
+    [Targets::MLP, Targets::ATTN, Targets::ALL];
 
 /// List devices; describe a model
 #[derive(clap::Args, Debug)]
@@ -27,7 +28,8 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let devices = devices(global, out)?;
     let mut result = json!({ "devices": devices, "model": null, "parameters": null, "svf_parameters": null });
     if let Some(name) = &args.model {
-        let found = source::find(name, &environment::sources(), out)?;
+        let terminal = Terminal::new(out);
+        let found = source::find(name, &environment::sources(), &terminal)?;
         let summary = checkpoint::summarize(found.dir())?;
         result["model"] = model(&found, &summary, out)?;
         result["parameters"] = summary.config.num_params().into();
@@ -62,7 +64,9 @@ fn model(found: &Found, summary: &Summary, out: &Output) -> anyhow::Result<Value
     let tokenizer = Tokenizer::load(dir)?;
     let mut generation = generation.clone();
     generation.end_at(tokenizer.iter().flat_map(Tokenizer::end_tokens));
-    let DecoderConfig { layers, d_model, d_hidden, heads, kv_heads, head_dim, vocab, max_seq_len, .. } = config;
+    let DecoderConfig { layers, d_model, vocab, max_seq_len, attention, mlp, .. } = config;
+    let AttentionConfig { heads, kv_heads, head_dim, .. } = attention;
+    let d_hidden = mlp.d_hidden;
     let line = |name: &str, value: String| vec![name.to_owned(), value];
     let tokens = tokenizer.as_ref().map_or("no tokenizer.json".to_owned(), |t| format!("{} tokens", t.vocab()));
     out.note("");

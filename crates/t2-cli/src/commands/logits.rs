@@ -4,14 +4,12 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use serde_json::{Value, json};
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{GenerateConfig, generate};
-use t2_model::adapter::Active;
-use t2_model::generate::Sampling;
+use t2_model::generate::check_prompt;
+use t2_session::{Input, Model};
 
-use crate::adapt::adapt;
-use crate::cli::{ExpertArgs, Global, ModelArg};
-use crate::model::{Input, LoadedModel};
+use crate::cli::{ExpertArgs, Global, ModelArg, load_experts};
 use crate::output::Output;
+use crate::terminal::Terminal;
 
 /// Print the logits of every position, to check a checkpoint
 #[derive(clap::Args, Debug)]
@@ -29,10 +27,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let mut model = LoadedModel::load_for(Input::Ids, &args.model.model, global, out)?;
-    check(&model, &args.ids)?;
-    adapt(&mut model, &args.experts.experts, out)?;
-    let rows = logits(&model, &args.ids)?;
+    let terminal = Terminal::new(out);
+    let session = terminal.session(global)?;
+    let model = session.load(&args.model.model, Input::Ids)?;
+    check_prompt(model.checkpoint.model.shape(), 0, &args.ids, 0)?;
+    let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+    let model = session.adapt(model, &experts)?;
+    let rows = logits(&model, &args.ids, &session.device)?;
     let top: Vec<Vec<(usize, f32)>> = rows.iter().map(|row| top(row, args.top)).collect();
     let logsumexp: Vec<f64> = rows.iter().map(|row| logsumexp(row)).collect();
     let lines = args.ids.iter().zip(&logsumexp).zip(&top).enumerate().map(|(i, ((id, norm), top))| {
@@ -51,18 +52,10 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     }))
 }
 
-/// Refuse ids that generation would refuse: it checks before it generates nothing.
-fn check(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<()> {
-    let nothing = GenerateConfig { max_new_tokens: 0, sampling: Sampling::GREEDY, stop: vec![] };
-    let ignore = |_, _| std::ops::ControlFlow::Continue(());
-    generate(&model.checkpoint.model, &[ids.to_vec()], &[0], (Active::Base, &nothing), ignore)?;
-    Ok(())
-}
-
 /// The logits after each of `ids`, `[seq][vocab]`.
-fn logits(model: &LoadedModel, ids: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
+fn logits(model: &Model, ids: &[u32], device: &Device) -> anyhow::Result<Vec<Vec<f32>>> {
     let wide: Vec<i64> = ids.iter().map(|&id| id.into()).collect();
-    let tokens = Tensor::<2, Int>::from_data(TensorData::new(wide, [1, ids.len()]), &model.device);
+    let tokens = Tensor::<2, Int>::from_data(TensorData::new(wide, [1, ids.len()]), device);
     let logits = model.checkpoint.model.forward(tokens, None, model.active()).cast(DType::F32);
     let [_, _, vocab] = logits.dims();
     let values: Vec<f32> = logits.try_into_data_as::<f32>()?.iter::<f32>().collect();

@@ -8,11 +8,12 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use t2_model::architecture::Llama;
 use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::decoder::DecoderConfig;
 use t2_model::files::write_atomically;
 use t2_model::text::Tokenizer;
-use t2_rl::pretrain::{END, PAD, PretrainConfig, PretrainStep, pretrain, write_tokenizer};
+use t2_session::pretrain::{END, PAD, PretrainConfig, PretrainStep, pretrain, write_tokenizer};
 
 use crate::cli::Global;
 use crate::output::Output;
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     }
     let ids = |token| tokenizer.token_id(token).into_iter();
     let generation = GenerationDefaults { eos: ids(END).collect(), pad: ids(PAD).next(), ..GenerationDefaults::default() };
-    checkpoint::save(&model, &generation, &args.out)?;
+    checkpoint::save(&model, &Llama, &generation, &args.out)?;
     write_atomically(&args.out.join("README.md"), card(&recipe, &log.steps).as_bytes())?;
     let last = log.steps.last().map_or(f32::NAN, |step| step.loss);
     out.note(&format!("the model is in {}; its last loss was {last:.3}", args.out.display()));

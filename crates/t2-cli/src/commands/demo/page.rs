@@ -4,6 +4,7 @@ use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
 
 use super::{SAMPLE, SEEN, Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
+use crate::cli::base_strategy;
 use crate::html::{Fact, Figure, Page, Table};
 use crate::plot::{BASE, Bar, Curve, Whisker, bar_chart, line_chart, percent, short};
 
@@ -69,7 +70,7 @@ fn seen(page: &mut Page, story: &Story) {
 
 fn unseen(page: &mut Page, story: &Story) {
     let tasks = tasks_of(&story.dispatched);
-    let name = |strategy: &str| if strategy == "none" { BASE.to_owned() } else { strategy.to_owned() };
+    let name = |strategy: &str| if strategy == base_strategy() { BASE.to_owned() } else { strategy.to_owned() };
     let bars: Vec<Bar> = story.dispatched.iter().map(|d| bar(&d.task, &name(&d.strategy), &d.accuracy)).collect();
     page.heading("Unseen families, in two passes");
     page.figure_and_table(
@@ -84,8 +85,8 @@ fn unseen(page: &mut Page, story: &Story) {
 }
 
 fn bar(group: &str, name: &str, accuracy: &Accuracy) -> Bar {
-    let Accuracy { accuracy: share, stderr, .. } = *accuracy;
-    Bar { group: group.to_owned(), name: name.to_owned(), share, whisker: Some(Whisker::StandardError(stderr)) }
+    let Accuracy { accuracy: share, low, high, .. } = *accuracy;
+    Bar { group: group.to_owned(), name: name.to_owned(), share, whisker: Some(Whisker::Interval(low, high)) }
 }
 
 /// What a bar is the share of; every family has as many problems as the first.
@@ -96,28 +97,34 @@ fn right_of(first: Option<&Accuracy>) -> String {
 
 fn table(header: Vec<&str>, rows: Vec<Vec<String>>) -> Table {
     let header = header.into_iter().map(str::to_owned).collect();
-    Table { caption: "The same in numbers: percent right ± standard error".into(), header, rows }
+    Table { caption: "The same in numbers: percent right and Wilson's 95 % interval".into(), header, rows }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use t2_rl::task::Split;
+    use t2_session::Graded;
+    use t2_task::Split;
 
     use super::super::{Cell, Sample};
     use super::*;
-    use crate::grading::Dispatched;
 
     fn story() -> Story {
-        let accuracy = |accuracy| Accuracy { n: 10, accuracy, stderr: 0.1 };
+        let accuracy = |accuracy| Accuracy { n: 10, accuracy, stderr: 0.1, low: accuracy / 2.0, high: 1.0 };
         let cell =
             |expert: &str, share| Cell { expert: expert.into(), task: "tiny-math".into(), accuracy: accuracy(share) };
-        let dispatched = |strategy: &str, share| Dispatched {
+        let dispatched = |strategy: &str, share| Graded {
             task: "tiny-math-hard".into(),
             split: Split::Test,
             accuracy: accuracy(share),
+            cut: 0,
+            skipped: 0,
             strategy: strategy.into(),
+            expert: None,
+            expert_hash: None,
+            expert_hashes: BTreeMap::new(),
+            samples: vec![],
             first_pass_secs: 1.0,
             second_pass_secs: 2.0,
             choices: BTreeMap::new(),
