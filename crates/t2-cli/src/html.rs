@@ -166,9 +166,9 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Whether `cell` is a number, an interval, or the dash of a missing one.
+/// Whether `cell` is a number, an interval, or what stands for a missing one: a dash or nothing.
 fn is_number(cell: &str) -> bool {
-    cell.starts_with(|c: char| c.is_ascii_digit() || "-−+±–".contains(c))
+    !cell.starts_with([' ', '.', ',', '%', '×'])
         && cell.chars().all(|c| c.is_ascii_digit() || " .,%±+-−–×⁻⁰¹²³⁴⁵⁶⁷⁸⁹".contains(c))
 }
 
@@ -206,9 +206,10 @@ mod tests {
 
     #[test]
     fn columns_of_numbers_are_flush_right_with_their_header() {
-        check_column(&["41.5 ± 0.2", "–", "−1,250", "1.2×10⁻⁵", "67.1–72.8 %"], true);
+        check_column(&["41.5 ± 0.2", "–", "", "−1,250", "1.2×10⁻⁵", "67.1–72.8 %"], true);
         check_column(&["12", "math"], false);
         check_column(&["12345678", "0a345678"], false);
+        check_column(&["%"], false);
     }
 
     /// A colour of the style as luminance, by the formula of the Web Content Accessibility Guidelines.

@@ -151,7 +151,7 @@ mod tests {
             "base on tiny-math-hard: 0.0 %",
             "one standard error to both sides",
             "2 &lt; 3?",
-            "the second 4.0 s",
+            "the second 2.0 s",
             "no values",
         ];
         expected.iter().for_each(|part| assert!(html.contains(part), "{part} in {html}"));
