@@ -117,6 +117,10 @@ pub struct Loss {
 ///
 /// [`SvdError::Shapes`] if the factors cannot be those of `a`, at any rank from 1 to `min(m, n)`, and
 /// [`SvdError::Read`] if the device does not hand over its data.
+///
+/// # Panics
+///
+/// If `a` is on a GPU and the factors are on another device: those of a solver are where the matrices are.
 pub fn loss(a: &Tensor<3>, svd: &Svd) -> Result<Vec<Loss>, SvdError> {
     let [batch, m, n] = a.dims();
     let k = svd.rank_in([batch, m, n])?;
