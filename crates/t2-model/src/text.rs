@@ -1,7 +1,6 @@
 //! Text to token ids and back: the tokenizer of a checkpoint and its chat template.
 
 pub mod bpe;
-mod date;
 mod special;
 mod template;
 mod tokenizer;

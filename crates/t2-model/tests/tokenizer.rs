@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use chrono::{TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use t2_chat::Message;
 use t2_model::text::{Tokenizer, TokenizerError};
@@ -153,6 +155,74 @@ fn real_tokenizers_give_text_back() {
     }
 }
 
+/// `messages`, rendered by `template`.
+fn render(template: &str, special: &Value, messages: &[Message]) -> Result<String, TokenizerError> {
+    let mut config = special.clone();
+    config["chat_template"] = template.into();
+    let mut tokenizer = byte_level();
+    // So that decoding shows what the template wrote.
+    tokenizer["added_tokens"][0]["special"] = false.into();
+    let dir = folder(&[("tokenizer.json", tokenizer.to_string()), ("tokenizer_config.json", config.to_string())]);
+    let tokenizer = load(dir.path());
+    tokenizer.decode(&tokenizer.encode_chat(messages)?)
+}
+
+fn golden<T: serde::de::DeserializeOwned>(file: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[derive(serde::Deserialize)]
+struct Rendered {
+    template: String,
+    /// `None` where transformers refuses.
+    text: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct Templates {
+    messages: Vec<Message>,
+    special: Value,
+    rendered: Vec<Rendered>,
+}
+
+#[test]
+fn templates_render_as_in_transformers() {
+    let Templates { messages, special, rendered } = golden("templates.json");
+    for Rendered { template, text } in rendered {
+        match (render(&template, &special, &messages), text) {
+            (Ok(ours), Some(text)) => assert_eq!(ours, text, "{template}"),
+            (Err(e), Some(_)) => panic!("{template}: {e}"),
+            (ours, None) => assert!(ours.is_err(), "{template} gives {ours:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_template_that_runs_in_circles_ends() {
+    let endless = "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{{ a + b }}{% endfor %}{% endfor %}";
+    let error = render(endless, &json!({}), &[]).unwrap_err().to_string();
+    assert!(error.contains("steps"), "{error}");
+}
+
+/// Not a test of its own: says what a template takes for now, in the zone that the test below gives its process.
+#[test]
+fn hour_of_now() {
+    println!("now: {}", render("{{ strftime_now('%F %H') }}", &json!({}), &[]).unwrap());
+}
+
+#[test]
+fn the_date_is_that_of_the_users_zone() {
+    for (zone, hours) in [("UTC0", 0), ("EAST-14", 14), ("WEST12", -12)] {
+        let there = || (Utc::now() + TimeDelta::hours(hours)).format("now: %F %H").to_string();
+        let before = there();
+        let mut ours = Command::new(std::env::current_exe().unwrap());
+        let ours = ours.args(["--exact", "hour_of_now", "--nocapture"]).env("TZ", zone).output().unwrap();
+        let said = String::from_utf8_lossy(&ours.stdout).into_owned();
+        assert!(said.contains(&before) || said.contains(&there()), "{zone}: {said}, not {before}");
+    }
+}
+
 #[derive(serde::Deserialize)]
 struct Chats {
     messages: Vec<Vec<Message>>,
@@ -163,19 +233,11 @@ struct Chats {
 #[test]
 fn real_templates_render_as_in_transformers() {
     let Some(data) = data() else { return };
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chats.json");
-    let chats: Chats = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let chats: Chats = golden("chats.json");
     for (path, expected) in &chats.rendered {
         let template = std::fs::read_to_string(data.join(path)).unwrap();
-        let config = json!({ "chat_template": template, "bos_token": chats.special["bos_token"], "eos_token": "</s>" });
-        let mut tokenizer = byte_level();
-        // So that decoding shows what the template wrote.
-        tokenizer["added_tokens"][0]["special"] = false.into();
-        let dir = folder(&[("tokenizer.json", tokenizer.to_string()), ("tokenizer_config.json", config.to_string())]);
-        let tokenizer = load(dir.path());
         for (messages, expected) in chats.messages.iter().zip(expected) {
-            let ids = tokenizer.encode_chat(messages).unwrap();
-            assert_eq!(&tokenizer.decode(&ids).unwrap(), expected, "{}", path.display());
+            assert_eq!(&render(&template, &chats.special, messages).unwrap(), expected, "{}", path.display());
         }
     }
 }

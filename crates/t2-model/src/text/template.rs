@@ -1,18 +1,27 @@
 //! Chat templates: the Jinja programs that turn a conversation into the text a checkpoint was trained on.
 
-use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+mod date;
+mod filters;
+mod jinja;
+mod json;
+mod methods;
+mod python;
+mod source;
 
-use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, context};
+use std::path::Path;
+
+use minijinja::{Error, ErrorKind, context};
 use serde_json::{Map, Value};
 
-use super::date;
-use super::tokenizer::{TokenizerError, read};
 use t2_chat::Message;
 
+use super::tokenizer::{TokenizerError, read};
+use jinja::{MAX_STEPS, environment};
+use python::Shown;
+use source::translate;
+
 /// The special tokens that templates may name.
-const SPECIAL: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// A chat template and the special tokens it may name.
 #[derive(Clone, Debug)]
@@ -29,8 +38,7 @@ impl ChatTemplate {
             Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             None => default_template(&config["chat_template"]),
         };
-        // Jinja reads every line ending as one; minijinja keeps them apart.
-        let Some(source) = source.map(|text| text.replace("\r\n", "\n")) else { return Ok(None) };
+        let Some(source) = source.map(|text| translate(&text)) else { return Ok(None) };
         let map = read_json(dir, "special_tokens_map.json")?;
         let token = |name: &str| spelling(&config[name]).or_else(|| spelling(&map[name]));
         let special = SPECIAL.iter().filter_map(|&name| Some((name.to_owned(), token(name)?.into())));
@@ -40,32 +48,21 @@ impl ChatTemplate {
     /// The text of `messages`, up to where the assistant answers.
     pub(super) fn render(&self, messages: &[Message]) -> Result<String, TokenizerError> {
         let special = minijinja::Value::from_serialize(&self.special);
+        let shown = |message| Shown::wrap(minijinja::Value::from_serialize(message));
+        let messages: Vec<_> = messages.iter().map(shown).collect();
         let render = || {
-            let context = context! { messages, add_generation_prompt => true, ..special };
+            let context = context! { messages, tools => (), documents => (), add_generation_prompt => true, ..special };
             environment().template_from_str(&self.source)?.render(context)
         };
-        render().map_err(|e| TokenizerError::Template(e.to_string()))
+        render().map_err(|e| TokenizerError::Template(reason(&e)))
     }
 }
 
-/// Jinja as transformers sets it up.
-fn environment() -> Environment<'static> {
-    let mut env = Environment::new();
-    env.set_trim_blocks(true);
-    env.set_lstrip_blocks(true);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    env.add_function("raise_exception", |message: String| -> Result<String, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
-    });
-    env.add_function("strftime_now", |format: &str| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        date::strftime(format, now.as_secs()).map_err(|e| Error::new(ErrorKind::InvalidOperation, e))
-    });
-    // Unlike Jinja's own, without escapes for HTML.
-    env.add_filter("tojson", |value: minijinja::Value, _: Kwargs| {
-        serde_json::to_string(&value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
-    });
-    env
+fn reason(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::OutOfFuel => format!("it was not done after {MAX_STEPS} steps, as if it ran in circles"),
+        _ => error.to_string(),
+    }
 }
 
 /// `chat_template` is one template or a list of named ones.

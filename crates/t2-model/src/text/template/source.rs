@@ -1,0 +1,179 @@
+//! The source of a chat template, in words that minijinja reads.
+//!
+//! transformers' parser knows three things more: every ending of a line is one, `{% generation %}` marks what the
+//! assistant said (and shows it like any other text), and `'%s' % x` formats.
+
+/// `source` with those three written as minijinja has them: `\n`, `{% with %}`, which scopes names just as the tag
+/// does, and the filter `format`.
+pub(super) fn translate(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source.as_str();
+    while let Some(start) = tag_start(rest) {
+        out.push_str(&rest[..start]);
+        rest = tag(&rest[start..], &mut out);
+    }
+    out + rest
+}
+
+/// Where the next `{{`, `{%` or `{#` is.
+fn tag_start(text: &str) -> Option<usize> {
+    let opens = |at: &usize| matches!(text.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'));
+    text.match_indices('{').map(|(at, _)| at).find(opens)
+}
+
+/// Writes the tag that `text` starts with, and gives what follows it.
+fn tag<'a>(text: &'a str, out: &mut String) -> &'a str {
+    let (name_start, name) = tag_name(text);
+    let verbatim = match (&text[..2], name) {
+        ("{{", _) => return code(&text[2..], "}}", push(out, "{{")),
+        ("{#", _) => text[2..].find("#}").map_or(text.len(), |end| end + 4),
+        (_, "raw") => raw_end(text),
+        (_, "generation" | "endgeneration") => {
+            let known = name.replace("generation", "with");
+            return code(&text[name_start + name.len()..], "%}", push(push(out, &text[..name_start]), &known));
+        }
+        _ => return code(&text[2..], "%}", push(out, "{%")),
+    };
+    out.push_str(&text[..verbatim]);
+    &text[verbatim..]
+}
+
+/// The first word of a tag, as in `{%- if`, and where it starts.
+fn tag_name(text: &str) -> (usize, &str) {
+    let after_sign = 2 + usize::from(text[2..].starts_with(['-', '+']));
+    let inner = text[after_sign..].trim_start();
+    let length = inner.find(|c: char| !is_word(c)).unwrap_or(inner.len());
+    (text.len() - inner.len(), &inner[..length])
+}
+
+/// Where the `{% endraw %}` of a `{% raw %}` starts: nothing before it is a tag.
+fn raw_end(text: &str) -> usize {
+    let tags = text.match_indices("{%").map(|(at, _)| at);
+    tags.skip(1).find(|&at| tag_name(&text[at..]).1 == "endraw").unwrap_or(text.len())
+}
+
+/// Writes an expression with its `end`, and gives what follows.
+fn code<'a>(text: &'a str, end: &str, out: &mut String) -> &'a str {
+    let (mut rest, mut depth, mut after_string) = (text, 0_usize, false);
+    while let Some(c) = rest.chars().next() {
+        if depth == 0 && rest.starts_with(end) {
+            out.push_str(end);
+            return &rest[end.len()..];
+        }
+        if c == '%' && after_string {
+            let operand = rest[1..].trim_start();
+            let length = operand_len(operand);
+            let inside = &operand[..length];
+            out.push_str("|format");
+            out.push_str(&if inside.starts_with('(') { inside.to_owned() } else { format!("({inside})") });
+            (rest, after_string) = (&operand[length..], false);
+            continue;
+        }
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let length = if is_quote(c) { string_len(rest) } else { c.len_utf8() };
+        out.push_str(&rest[..length]);
+        rest = &rest[length..];
+        after_string = is_quote(c) || after_string && c.is_whitespace();
+    }
+    rest
+}
+
+/// Bytes of the operand that `text` starts with: a name, number, string or bracket, with what is looked up in it.
+fn operand_len(text: &str) -> usize {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(c) = text[at..].chars().next() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => break,
+            ')' | ']' | '}' => depth -= 1,
+            _ if depth > 0 || is_word(c) || c == '.' || is_quote(c) => {}
+            _ => break,
+        }
+        at += if is_quote(c) { string_len(&text[at..]) } else { c.len_utf8() };
+    }
+    at
+}
+
+/// Bytes of the string literal that `text` starts with, quotes included.
+fn string_len(text: &str) -> usize {
+    let quote = text.chars().next();
+    let mut escaped = false;
+    let closes = |&(_, c): &(usize, char)| {
+        let closes = !escaped && Some(c) == quote;
+        escaped = !escaped && c == '\\';
+        closes
+    };
+    text.char_indices().skip(1).find(closes).map_or(text.len(), |(at, _)| at + 1)
+}
+
+fn is_quote(c: char) -> bool {
+    c == '\'' || c == '"'
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn push<'a>(out: &'a mut String, text: &str) -> &'a mut String {
+    out.push_str(text);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(source: &str, expected: &str) {
+        assert_eq!(translate(source), expected);
+    }
+
+    #[test]
+    fn every_line_ending_is_one() {
+        check("a\r\nb\rc\n", "a\nb\nc\n");
+    }
+
+    #[test]
+    fn generation_tags_are_scopes() {
+        check("{% generation %}x{% endgeneration %}", "{% with %}x{% endwith %}");
+        check("{%- generation -%} {%+endgeneration+%}", "{%- with -%} {%+endwith+%}");
+        check("{%-\n  generation\n-%}{{ '%}' }}", "{%-\n  with\n-%}{{ '%}' }}");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_tag_stays() {
+        for source in [
+            "{# {% generation %} #}{{ '{% generation %}' }}",
+            "{% raw %}{{ {% generation %} {% endraw %}",
+            "{%- raw -%}{% generation %}{%- endraw -%}",
+            "{% if generation %}{{ generation }}{% endif %}",
+            "{% set x = 'it\\'s %} {% generation %}' %}",
+            "{{ {'a': {'b': '}}{% generation %}'}} }}",
+            "{ % generation % } {{",
+            "{% generation_of_x %}",
+            "{{ 'unclosed {% generation %}",
+            "{# unclosed {% generation %}",
+            "{#} {% generation %} #}",
+            "{",
+        ] {
+            check(source, source);
+        }
+        check(
+            "{% raw %}{% generation %}{% endraw %}{% generation %}",
+            "{% raw %}{% generation %}{% endraw %}{% with %}",
+        );
+    }
+
+    #[test]
+    fn a_text_formats_by_percent() {
+        check("{{ '%s-%02d' % ('x', 5) }}", "{{ '%s-%02d' |format('x', 5) }}");
+        check("{{ \"%s\"%m['a)'].b ~ 1 }}", "{{ \"%s\"|format(m['a)'].b) ~ 1 }}");
+        check("{% if '%d' % 1 == '1' %}", "{% if '%d' |format(1) == '1' %}");
+        check("{{ 7 % 3 }}{% set x = 'a' %}{{ n %2 }}", "{{ 7 % 3 }}{% set x = 'a' %}{{ n %2 }}");
+    }
+}
