@@ -1,7 +1,8 @@
 //! What hangs on a frozen weight and changes what it does: adapters, expert files, mixtures of experts.
 //!
 //! The decoder calls [`project`] for every linear layer and knows no adapter. A new kind of adapter is a file beside
-//! `svf.rs` and a line in `adapter_of`.
+//! `svf.rs` and a line in `adapter_of`; what reads and writes its numbers (expert files, banks) finds them by the suffix
+//! of their path.
 
 pub mod expert;
 pub mod mixture;
@@ -16,11 +17,12 @@ pub use svf::Svf;
 
 /// What hangs beside the weight of a linear layer, with the numbers that an expert holds for it.
 pub trait Adapter {
-    /// The layer's product under the adapter's own numbers, without a bias: `x` `[batch, seq, d_in]` to `[batch, seq,
-    /// d_out]`. Differentiable in those numbers.
+    /// The layer's product, without its bias, under the numbers that the adapter itself holds: `x` `[batch, seq, d_in]`
+    /// to `[batch, seq, d_out]`. Differentiable in these numbers.
     fn apply_own(&self, x: Tensor<3>) -> Tensor<3>;
 
-    /// The same with numbers for each row of the batch, `[batch, k]`.
+    /// The layer's product, without its bias, where each row of the batch has numbers of its own, `rows` `[batch, k]`:
+    /// `x` `[batch, seq, d_in]` to `[batch, seq, d_out]`.
     fn apply_rows(&self, x: Tensor<3>, rows: Tensor<2>) -> Tensor<3>;
 }
 

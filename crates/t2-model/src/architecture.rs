@@ -31,10 +31,11 @@ pub trait Architecture: fmt::Debug + Sync {
     /// [`LoadError::BadConfig`] when a key is missing or has a value that the decoder cannot run.
     fn config(&self, json: &Value) -> Result<DecoderConfig, LoadError>;
 
-    /// The `config.json` that [`config`](Self::config) and transformers read back.
+    /// The `config.json` of a decoder, for transformers and [`config`](Self::config) to read back.
     fn to_json(&self, config: &DecoderConfig) -> Value;
 
-    /// Every tensor the family may have, their name and ours; `{}` stands for the number of the layer.
+    /// Every tensor that a checkpoint of the family may have: its stored name and its path in the decoder, with `{}` for
+    /// the number of the layer.
     fn names(&self) -> &'static [(&'static str, &'static str)];
 
     /// Where each parameter of `config` comes from: a tensor of its own unless the family says otherwise.
@@ -46,12 +47,12 @@ pub trait Architecture: fmt::Debug + Sync {
 /// Every family that loads.
 pub const ARCHITECTURES: &[&dyn Architecture] = &[&Llama];
 
-/// The family of `json`, a parsed `config.json`: by the names in `architectures`, or by `model_type` where they name
-/// none that is known (other tools leave the list out, or name the model without its head).
+/// The family of `json`, a parsed `config.json`: the first of [`ARCHITECTURES`] that its list `architectures` names.
+/// Where the list is missing, or names the model without its head, as some tools write it, `model_type` decides.
 ///
 /// # Errors
 ///
-/// [`LoadError::UnknownArchitecture`] when neither is known.
+/// [`LoadError::UnknownArchitecture`] when neither names a known family.
 pub fn find(json: &Value) -> Result<&'static dyn Architecture, LoadError> {
     let named = json["architectures"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let named: Vec<&str> = named.collect();
@@ -87,28 +88,28 @@ impl<'a> Keys<'a> {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
-    /// A whole number.
+    /// The whole number at `key`; `None` when it is absent.
     pub(crate) fn count(&self, key: &'static str) -> Result<Option<usize>, LoadError> {
         let read = |value: &Value| value.as_u64().filter(|n| (1..=MAX_COUNT).contains(n)).map(|n| n as usize);
         self.typed(key, COUNT, read)
     }
 
-    /// A whole number that must be there.
+    /// The whole number at `key`, which must be there.
     pub(crate) fn required(&self, key: &'static str) -> Result<usize, LoadError> {
         self.count(key)?.ok_or_else(|| missing(key, COUNT))
     }
 
-    /// A number above zero.
+    /// The number at `key`, which must be above zero; `None` when it is absent.
     pub(crate) fn number(&self, key: &'static str) -> Result<Option<f64>, LoadError> {
         self.typed(key, "a number above 0", |value| value.as_f64().filter(|&x| x > 0.0))
     }
 
-    /// A switch; off when absent.
+    /// The switch at `key`; off when it is absent.
     pub(crate) fn flag(&self, key: &'static str) -> Result<bool, LoadError> {
         Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
     }
 
-    /// A string.
+    /// The string at `key`; `None` when it is absent.
     pub(crate) fn string(&self, key: &'static str) -> Result<Option<&'a str>, LoadError> {
         self.typed(key, "a string", Value::as_str)
     }
@@ -124,12 +125,12 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// `key` has the value `found`, which is not what is `expected`.
+/// The error for a `key` whose value is `found` where something else is `expected`.
 pub(crate) fn bad(key: &'static str, found: impl ToString, expected: impl Into<String>) -> LoadError {
     LoadError::BadConfig { key, found: found.to_string(), expected: expected.into() }
 }
 
-/// `key` is not there.
+/// The error for a `key` that is not there.
 pub(crate) fn missing(key: &'static str, expected: impl Into<String>) -> LoadError {
     bad(key, "missing", expected)
 }

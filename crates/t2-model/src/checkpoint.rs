@@ -48,7 +48,7 @@ pub struct Checkpoint {
     pub generation: GenerationDefaults,
 }
 
-/// What `config.json` says, without the weights.
+/// What the JSON files of a checkpoint say, without its weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Hugging Face name of the family.
@@ -82,8 +82,8 @@ impl Files {
         Ok(Self { dir: dir.to_owned(), architecture, config, shards: Shards::open(dir)?, json })
     }
 
-    /// The weights of `targets`, to be decomposed on `device`. They have the values that a model loaded with `dtype` (f32
-    /// when `None`) has, so that the factors serve that model too.
+    /// The weights of `targets`, to be decomposed on `device`. Their values are rounded to `dtype` (f32 when `None`), as in
+    /// a model that is loaded with this type: the factors are then found again for that model.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl Files {
         Ok(weights)
     }
 
-    /// The stored tensor of every parameter, by our path, checked for shape and type.
+    /// The stored tensor of every parameter, by the path of the parameter, checked for shape and type.
     fn stored(&self) -> Result<BTreeMap<String, Stored<'_>>, LoadError> {
         let mut theirs = self.shards.tensors()?;
         let mut used = vec![];
@@ -129,8 +129,8 @@ impl Files {
         }
     }
 
-    /// Whether the family knows a tensor called `name` that this config has no use for. A head beside a tied embedding is
-    /// a copy of it, as transformers takes it too.
+    /// Whether `name`, which no parameter was read from, is a tensor of this family: then the config does not describe
+    /// these weights. The head beside a tied embedding is let pass: it is a copy, and transformers ignores it too.
     fn is_surplus(&self, name: &str) -> bool {
         let names = self.architecture.names();
         let is_head = names.iter().any(|(theirs, ours)| *ours == HEAD && *theirs == name);
@@ -141,13 +141,13 @@ impl Files {
 /// A parameter on disk.
 struct Stored<'a> {
     source: Source,
-    /// The name it was found by.
+    /// The name that the tensor was found under.
     name: String,
     view: TensorView<'a>,
 }
 
 impl Stored<'_> {
-    /// Its values as `dtype`, in our layout; finite numbers.
+    /// The values of the parameter as `dtype`, laid out as in the decoder. One that is not finite is refused.
     fn values(&self, dtype: DType) -> Result<TensorData, LoadError> {
         let values = values(&self.view, &self.source.rows, self.source.layout).convert_dtype(dtype);
         match first_not_finite(&values) {
@@ -157,7 +157,7 @@ impl Stored<'_> {
     }
 }
 
-/// The first of some floats that is no finite number.
+/// The first value that is not a finite number.
 fn first_not_finite(values: &TensorData) -> Option<f32> {
     fn first<E: Copy>(values: Option<&[E]>, to_f32: impl Fn(E) -> f32) -> Option<f32> {
         values?.iter().map(|&value| to_f32(value)).find(|value| !value.is_finite())
@@ -254,7 +254,7 @@ fn hash_of(stored: &BTreeMap<String, Stored<'_>>) -> Hash {
     hasher.finalize().into()
 }
 
-/// Replaces every parameter by its stored value, without ever drawing the initial one.
+/// Replaces every parameter by its stored value. Initial values are drawn when they are first asked for, so these never are.
 struct Fill<'a> {
     path: paths::Path,
     stored: &'a BTreeMap<String, Stored<'a>>,

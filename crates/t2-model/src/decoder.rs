@@ -38,7 +38,7 @@ pub struct LmShape {
 
 /// A causal language model.
 pub trait CausalLm: Module {
-    /// Vocabulary, context and layers.
+    /// Size of the vocabulary, longest sequence, number of blocks.
     fn shape(&self) -> LmShape;
 
     /// Hash of the base weights: what experts and factors are made for. Adapters do not change it.
@@ -47,7 +47,8 @@ pub trait CausalLm: Module {
     /// Normalised final states `[batch, seq, d_model]` for `tokens` `[batch, seq]`.
     ///
     /// Without a cache, position 0 is the first column and padding belongs on the right, where no real token sees it.
-    /// With one, the columns follow those already stored and padding is on the left, as the cache was told.
+    /// With a cache, the columns follow those that it already holds, and padding is on the left: as many columns of each
+    /// row as the cache was made for.
     fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3>;
 
     /// Scores of the next token `[batch, seq, vocab]` for final states `[batch, seq, d_model]`.
@@ -162,8 +163,8 @@ impl CausalLm for Decoder {
         LmShape { vocab, max_seq_len, layers }
     }
 
-    /// That of the checkpoint it was loaded from; of a decoder that was not loaded, the hash that its checkpoint would
-    /// have, for which every weight is read.
+    /// The hash of the checkpoint that the decoder was loaded from. One that was not loaded has the hash that its
+    /// checkpoint would have if it were saved; every weight is read to compute it.
     fn base_hash(&self) -> Hash {
         self.loaded_from.unwrap_or_else(|| hash_of_model(self))
     }

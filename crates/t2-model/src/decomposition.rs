@@ -98,7 +98,7 @@ struct Loss {
 #[non_exhaustive]
 pub enum DecomposeError {
     /// The solver failed.
-    #[error("cannot decompose `{path}`: {source}")]
+    #[error("cannot decompose `{path}`")]
     Svd {
         /// The weight, or the first of its batch when the solver names none.
         path: String,
@@ -106,7 +106,7 @@ pub enum DecomposeError {
         source: SvdError,
     },
     /// A weight did not leave the device it is on.
-    #[error("cannot read `{path}` from its device: {source}")]
+    #[error("cannot read `{path}` from its device")]
     Read {
         /// The weight.
         path: String,

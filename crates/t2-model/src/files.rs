@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 /// A file could not be written; nothing is left under its name.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {path}: {source}; free some space or choose another folder")]
+#[error("cannot write {path}; free some space or choose another folder")]
 pub struct WriteError {
     /// The file.
     pub path: PathBuf,

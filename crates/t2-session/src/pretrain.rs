@@ -6,17 +6,17 @@
 //! Resumable and deterministic: the state on disk is the weights, the optimizer, the step and the position in the
 //! corpus, and a run resumed from it makes the same model as one that was never interrupted.
 
+mod optimizer;
+
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
-use burn::grad_clipping::GradientClippingConfig;
-use burn::module::{Module, ParamGroup};
-use burn::optim::decay::WeightDecayConfig;
-use burn::optim::{AdamWConfig, AdjustLrFn, GradientsAccumulator, GradientsParams, ModuleOptimizer, MuonConfig};
+use burn::module::Module;
+use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
-use burn::store::{ModuleRecord, RecordError};
+use burn::store::ModuleRecord;
 use burn::tensor::activation::log_softmax;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -28,6 +28,7 @@ use t2_model::files::{WriteError, write_atomically};
 use t2_model::adapter::Active;
 use t2_model::text::{Tokenizer, TokenizerError};
 
+use optimizer::{MATRICES, Optimizer, REST};
 use t2_task::tiny::corpus::{Document, RECITALS_FIRST, documents};
 
 /// Ends every document and every answer.
@@ -102,6 +103,12 @@ pub enum PretrainError {
         /// The file that says so.
         path: PathBuf,
     },
+    /// The loss is no number any more; the last checkpoint is from before.
+    #[error("step {step}: the loss is not finite; lower the learning rate and go on from the last checkpoint")]
+    NotFinite {
+        /// The step.
+        step: usize,
+    },
     /// A checkpoint could not be read.
     #[error("the checkpoint {path} is unusable ({reason}); delete it to start over")]
     Checkpoint {
@@ -142,7 +149,7 @@ pub fn pretrain(
     let device = device.clone().autodiff();
     device.seed(config.seed);
     let mut model = shape.init(&device);
-    let mut optimizer = optimizer_of(config);
+    let mut optimizer = Optimizer::new(config);
     let mut progress =
         Progress { config: config.clone(), shape: shape.clone(), step: 0, tokens: 0, pools: 0, waiting: 0 };
     if state_file(dir).exists() {
@@ -150,7 +157,7 @@ pub fn pretrain(
         if (&before.config, &before.shape) != (config, shape) {
             return Err(PretrainError::OtherRun { path: state_file(dir) });
         }
-        (model, optimizer) = restore(dir, before.step, model, optimizer)?;
+        (model, optimizer) = restore(dir, before.step, model, config)?;
         progress = before;
     }
     let mut batches = Batches::new(config, tokenizer, shape.max_seq_len);
@@ -161,6 +168,9 @@ pub fn pretrain(
         let count = batch.iter().map(Vec::len).sum::<usize>();
         let (loss, grads) = shards.backward(&model, &batch, &device);
         let learning_rate = learning_rate(config, progress.step);
+        if !loss.is_finite() {
+            return Err(PretrainError::NotFinite { step: progress.step + 1 });
+        }
         model = optimizer.step(learning_rate, model, grads);
         progress = Progress {
             step: progress.step + 1,
@@ -242,21 +252,6 @@ fn learning_rate(config: &PretrainConfig, step: usize) -> f64 {
     }
     let done = (step - config.warmup_steps) as f64 / (config.steps - config.warmup_steps).max(1) as f64;
     config.learning_rate * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()))
-}
-
-/// Muon for the matrices of the blocks, `AdamW` for embedding, head and norms.
-fn optimizer_of(config: &PretrainConfig) -> ModuleOptimizer {
-    let clipping = GradientClippingConfig::Norm(config.max_grad_norm);
-    let muon = MuonConfig::new()
-        .with_weight_decay(Some(WeightDecayConfig { penalty: config.weight_decay }))
-        .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
-        .build();
-    AdamWConfig::new()
-        .with_beta_2(0.95)
-        .with_weight_decay(config.weight_decay)
-        .with_grad_clipping(Some(clipping.clone()))
-        .init()
-        .with_group(ParamGroup::from_predicates(vec!["blocks", "weight"]), muon, Some(clipping.init()))
 }
 
 /// The tokens of a document with their weights in the loss.
@@ -375,24 +370,24 @@ fn state_file(dir: &Path) -> PathBuf {
 }
 
 fn record_file(dir: &Path, kind: &str, step: usize) -> PathBuf {
-    dir.join(format!("pretrain-{kind}-{step}.bpk"))
+    dir.join(format!("pretrain-{kind}-{step}"))
 }
 
 /// Weights and optimizer first, under names with their step; then the state that names them; then the old ones go.
-fn save(dir: &Path, model: &Decoder, optimizer: &ModuleOptimizer, progress: &Progress) -> Result<(), PretrainError> {
+fn save(dir: &Path, model: &Decoder, optimizer: &Optimizer, progress: &Progress) -> Result<(), PretrainError> {
     let step = progress.step;
-    let weights = model.clone().into_record().into_bytes();
-    let moments = optimizer.into_bytes();
-    for (kind, bytes) in [("model", weights), ("optimizer", moments)] {
+    let path = record_file(dir, "model", step);
+    let weights = model.clone().into_record().into_bytes().map_err(|error| unusable(&path, &error))?;
+    write_atomically(&path, &weights)?;
+    for (kind, moments) in optimizer.to_bytes() {
         let path = record_file(dir, kind, step);
-        let bytes = bytes.map_err(|error| unusable(&path, &error))?;
-        write_atomically(&path, &bytes)?;
+        write_atomically(&path, &moments.map_err(|error| unusable(&path, &error))?)?;
     }
     let before = read_progress(dir).ok();
     let state = serde_json::to_vec(progress).map_err(|error| unusable(&state_file(dir), &error))?;
     write_atomically(&state_file(dir), &state)?;
     if let Some(before) = before.filter(|before| before.step != step) {
-        for kind in ["model", "optimizer"] {
+        for kind in ["model", MATRICES, REST] {
             // A file that cannot be removed only costs space.
             let _ = std::fs::remove_file(record_file(dir, kind, before.step));
         }
@@ -410,16 +405,17 @@ fn restore(
     dir: &Path,
     step: usize,
     model: Decoder,
-    optimizer: ModuleOptimizer,
-) -> Result<(Decoder, ModuleOptimizer), PretrainError> {
-    let [model_path, optimizer_path] = ["model", "optimizer"].map(|kind| record_file(dir, kind, step));
-    let read = |path: &Path| {
-        std::fs::read(path).map(burn::tensor::Bytes::from_bytes_vec).map_err(|error| unusable(path, &error))
+    config: &PretrainConfig,
+) -> Result<(Decoder, Optimizer), PretrainError> {
+    let read = |kind: &str| {
+        let path = record_file(dir, kind, step);
+        std::fs::read(&path).map_err(|error| unusable(&path, &error))
     };
-    let weights = ModuleRecord::from_bytes(read(&model_path)?).map_err(|error| unusable(&model_path, &error))?;
-    let model = model.try_load_record(weights).map_err(|error| unusable(&model_path, &error))?;
-    let optimizer =
-        optimizer.from_bytes(read(&optimizer_path)?).map_err(|error: RecordError| unusable(&optimizer_path, &error))?;
+    let refused = |kind: &str, error: &dyn std::fmt::Display| unusable(&record_file(dir, kind, step), error);
+    let weights = ModuleRecord::from_bytes(burn::tensor::Bytes::from_bytes_vec(read("model")?))
+        .map_err(|error| refused("model", &error))?;
+    let model = model.try_load_record(weights).map_err(|error| refused("model", &error))?;
+    let optimizer = Optimizer::from_bytes(config, &model, read)?.map_err(|(kind, error)| refused(kind, &error))?;
     Ok((model, optimizer))
 }
 

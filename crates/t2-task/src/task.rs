@@ -205,7 +205,7 @@ pub enum TaskError {
         name: String,
     },
     /// A file of questions could not be read.
-    #[error("{} could not be read: {source}; expected a file with one JSON object a line", path.display())]
+    #[error("{} could not be read; expected a file with one JSON object a line", path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -8,11 +8,14 @@ use crate::spawn::{cargo, output};
 
 /// Each member of the workspace with the members it may use directly; it may use theirs too.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("t2-chat", &[]),
     ("t2-linalg", &[]),
-    ("t2-model", &["t2-linalg"]),
-    ("t2-rl", &["t2-model"]),
+    ("t2-task", &["t2-chat"]),
+    ("t2-model", &["t2-chat", "t2-linalg"]),
+    ("t2-rl", &["t2-task", "t2-model"]),
     ("t2-dispatch", &["t2-model"]),
-    ("t2-cli", &["t2-rl", "t2-dispatch"]),
+    ("t2-session", &["t2-rl", "t2-dispatch"]),
+    ("t2-cli", &["t2-session"]),
     ("t2-benches", &["t2-rl", "t2-dispatch"]),
     ("xtask", &[]),
 ];
@@ -23,12 +26,17 @@ const RESERVED: &[Reserved] = &[
     Reserved { prefix: "clap", members: &["t2-cli", "xtask"], why: "a library reads no command line" },
     Reserved { prefix: "indicatif", members: &["t2-cli"], why: "a library does not print" },
     Reserved { prefix: "tracing-subscriber", members: &["t2-cli"], why: "a library does not print" },
-    Reserved { prefix: "ureq", members: &["t2-cli"], why: "a library does not download" },
+    Reserved { prefix: "ureq", members: &["t2-session"], why: "models are fetched in t2-session" },
     Reserved { prefix: "faer", members: &["t2-linalg", "t2-benches"], why: "matrices are decomposed in t2-linalg" },
     Reserved {
+        prefix: "tokenizers",
+        members: &["t2-model"],
+        why: "text becomes tokens in t2-model, and a task knows none",
+    },
+    Reserved {
         prefix: "burn",
-        members: &["t2-linalg", "t2-model", "t2-rl", "t2-dispatch", "t2-cli", "t2-benches"],
-        why: "xtask builds in seconds",
+        members: &["t2-linalg", "t2-model", "t2-rl", "t2-dispatch", "t2-session", "t2-cli", "t2-benches"],
+        why: "xtask builds in seconds, and a task knows no tensors",
     },
     Reserved { prefix: "cubecl", members: &["t2-linalg", "t2-cli"], why: "kernels are written in t2-linalg" },
 ];
@@ -122,10 +130,13 @@ mod tests {
         check(
             &[
                 ("t2-linalg", &["burn", "faer"]),
-                ("t2-model", &["burn", "t2-linalg"]),
-                ("t2-rl", &["burn", "t2-model", "t2-linalg"]),
-                ("t2-dispatch", &["t2-model"]),
-                ("t2-cli", &["anyhow", "t2-rl", "t2-dispatch", "t2-linalg"]),
+                ("t2-chat", &["serde"]),
+                ("t2-task", &["t2-chat"]),
+                ("t2-model", &["burn", "t2-chat", "t2-linalg"]),
+                ("t2-rl", &["burn", "t2-task", "t2-model", "t2-linalg"]),
+                ("t2-dispatch", &["t2-model", "t2-chat"]),
+                ("t2-session", &["ureq", "t2-rl", "t2-dispatch", "t2-linalg"]),
+                ("t2-cli", &["anyhow", "t2-session", "t2-rl", "t2-task", "t2-linalg"]),
                 ("xtask", &["anyhow", "clap"]),
             ],
             &[],
@@ -140,6 +151,7 @@ mod tests {
         );
         check(&[("t2-rl", &["t2-dispatch"]), ("t2-dispatch", &["t2-rl"])], &["t2-rl -> t2-d", "t2-dispatch -> t2-rl"]);
         check(&[("t2-model", &["t2-cli"]), ("t2-cli", &[])], &["t2-model -> t2-cli"]);
+        check(&[("t2-task", &["t2-model"]), ("t2-model", &[])], &["t2-task -> t2-model"]);
         check(&[("xtask", &["t2-cli"]), ("t2-cli", &[])], &["xtask -> t2-cli"]);
     }
 
@@ -152,6 +164,7 @@ mod tests {
     fn reserved_dependencies_are_refused() {
         check(&[("t2-model", &["anyhow"])], &["t2-model -> anyhow: a library has an error type"]);
         check(&[("t2-rl", &["indicatif", "clap"])], &["t2-rl -> indicatif", "t2-rl -> clap"]);
+        check(&[("t2-task", &["burn", "tokenizers"])], &["t2-task -> burn", "t2-task -> tokenizers"]);
         check(&[("xtask", &["burn-tensor", "burnt"])], &["xtask -> burn-tensor"]);
     }
 

@@ -8,8 +8,11 @@ use std::process::{Command, Stdio};
 use burn::prelude::Device;
 use serde_json::{Value, json};
 use t2_model::checkpoint::{self, GenerationDefaults};
-use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
+use t2_model::adapter::expert::Parametrization;
 use t2_model::adapter::{Expert, ExpertInfo};
+use t2_model::architecture::Llama;
+use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
+use t2_model::decomposition::Targets;
 use tempfile::TempDir;
 
 /// Words of the test vocabulary; their position is their id. `.` ends a completion.
@@ -54,7 +57,7 @@ impl World {
         let device = Device::flex();
         device.seed(seed);
         let generation = GenerationDefaults { eos: vec![1], ..GenerationDefaults::default() };
-        checkpoint::save(&config().init(&device), &generation, &self.path(name)).unwrap();
+        checkpoint::save(&config().init(&device), &Llama, &generation, &self.path(name)).unwrap();
         std::fs::write(self.path(name).join("tokenizer.json"), tokenizer().to_string()).unwrap();
     }
 
@@ -65,13 +68,13 @@ impl World {
         let scales: BTreeMap<_, _> = paths.map(|(path, shape)| (path, vec![z; shape[0].min(shape[1])])).collect();
         let info = ExpertInfo {
             name: name.into(),
-            base_model: checkpoint::hash(&self.path(model)).unwrap().to_string(),
-            targets: "mlp".into(),
-            parametrization: "scale".into(),
+            base_model: checkpoint::hash(&self.path(model)).unwrap(),
+            targets: Targets::MLP,
+            parametrization: Parametrization::Scale,
             training: "none".into(),
         };
         let path = self.path(&format!("{name}.safetensors"));
-        Expert::new(scales, info).save(&path).unwrap();
+        Expert::new(scales, info).unwrap().save(&path).unwrap();
         path
     }
 
@@ -140,17 +143,10 @@ pub(crate) fn config() -> DecoderConfig {
     DecoderConfig {
         vocab: WORDS.len(),
         d_model: 16,
-        d_hidden: 24,
-        layers: 2,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 8,
         max_seq_len: CONTEXT,
-        rms_eps: 1e-5,
-        tied_head: false,
-        attention_bias: false,
-        mlp_bias: false,
-        rope: RopeConfig { theta: 10000.0, scaling: RopeScaling::None },
+        attention: AttentionConfig { heads: 2, kv_heads: 1, head_dim: 8, bias: false },
+        mlp: MlpConfig { d_hidden: 24, bias: false },
+        ..DecoderConfig::tiny()
     }
 }
 

@@ -16,9 +16,9 @@ use crate::files::{self, WriteError};
 use crate::hash::Hash;
 use crate::paths;
 
-/// Name of the one metadata entry, a JSON document.
+/// Name of the one metadata entry of an expert file: an [`ExpertInfo`] as JSON.
 const METADATA: &str = "t2_expert";
-/// Suffix of the scales of a weight in an adapted model.
+/// What the path of a weight's scales ends in, after the path of the weight, in an adapted model.
 pub(crate) const Z_SUFFIX: &str = ".svf.z";
 
 /// What an expert file says about itself.
@@ -152,7 +152,7 @@ pub enum ExpertError {
     BadWeight {
         /// The expert.
         name: String,
-        /// Its weight.
+        /// How much of it the mixture was to take.
         weight: f32,
     },
     /// The expert has more or fewer scales for a weight than the weight has singular values.
@@ -354,7 +354,7 @@ impl Expert {
     }
 }
 
-/// The first scale that is no finite number: its weight, its position there, and what it is.
+/// The first scale that is no finite number: the path of its weight, its position among the scales there, its value.
 fn not_finite(z: &BTreeMap<String, Vec<f32>>) -> Option<(&str, usize, f32)> {
     z.iter().find_map(|(path, z)| {
         let index = z.iter().position(|z| !z.is_finite())?;

@@ -41,7 +41,7 @@ pub enum MixtureError {
     Coefficients {
         /// Position of the mixture in the batch.
         row: usize,
-        /// Its coefficients, those of the first block that is off.
+        /// How many coefficients it has, in the first block where the number is wrong.
         found: usize,
         /// Experts of the bank.
         expected: usize,
@@ -285,7 +285,7 @@ impl RowScales {
     }
 }
 
-/// A batch in two parts.
+/// A batch in two parts: the rows that run on the dense weights, and those under an expert.
 pub(crate) struct Parts {
     /// Rows of the base model.
     pub(crate) base: Tensor<1, Int>,
@@ -296,8 +296,8 @@ pub(crate) struct Parts {
 }
 
 impl Active<'_> {
-    /// Refuse what `model` cannot run `batch` rows under. A forward pass would fall back to the base model without a
-    /// word, since it cannot tell a weight that is not adapted from a model that never was.
+    /// Refuse experts that `model` cannot run `batch` rows under. A forward pass would run the base model without a word:
+    /// to it, a weight without scales is one that no expert adapts.
     ///
     /// # Errors
     ///
@@ -321,9 +321,9 @@ impl Active<'_> {
 
 /// A parameter that carries an adapter.
 pub(super) struct Adapted {
-    /// Of the weight.
+    /// Identity of the weight; its scales have another.
     id: ParamId,
-    /// Scales of the adapter.
+    /// Number of scales.
     pub(super) k: usize,
     device: Device,
 }

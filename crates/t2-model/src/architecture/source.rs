@@ -12,7 +12,7 @@ pub struct Source {
     pub path: String,
     /// Shape in the decoder.
     pub shape: Vec<usize>,
-    /// Names it is stored by, the one that is written first.
+    /// Names that the tensor may be stored under. The first is the one it is saved under.
     pub names: Vec<String>,
     /// Which rows of the stored tensor.
     pub rows: Rows,
@@ -21,7 +21,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// A tensor of its own. Linear layers are stored the other way round.
+    /// A parameter that is a whole stored tensor called `name`. Linear layers are stored transposed, `[d_out, d_in]`.
     pub fn plain(path: String, shape: Vec<usize>, name: String) -> Self {
         let layout = if shape.len() == 2 && path != EMBED { Layout::Transposed } else { Layout::Same };
         // A base model saved without its head has names without this prefix.
@@ -35,8 +35,9 @@ impl Source {
     }
 }
 
-/// The sources of every parameter of `config`, one stored tensor each, named by `names`: pairs of their name and ours,
-/// where `{}` stands for the number of the layer. One at a time, since a damaged config may ask for any number of layers.
+/// Where every parameter of `config` comes from when each is a whole stored tensor. `names` are pairs of a stored name and
+/// a path in the decoder, where `{}` stands for the number of the layer. They are made one at a time, since a damaged
+/// config may ask for any number of layers.
 pub(crate) fn plain_sources<'a>(
     config: &'a DecoderConfig,
     names: &'a [(&str, &str)],
@@ -52,20 +53,20 @@ pub(crate) fn plain_sources<'a>(
     })
 }
 
-/// Their name of our parameter `path`: `blocks.3.attn.q.weight` gives `model.layers.3.self_attn.q_proj.weight`.
+/// The stored name of the parameter at `path`: `model.layers.3.self_attn.q_proj.weight` for `blocks.3.attn.q.weight`.
 fn their_name(names: &[(&str, &str)], path: &str) -> Option<String> {
     let (pattern, layer) = pattern_of(path);
     let (theirs, _) = names.iter().find(|(_, ours)| *ours == pattern)?;
     Some(theirs.replacen("{}", &layer, 1))
 }
 
-/// Whether the family has a tensor called `name`, of whatever layer.
+/// Whether the family may have a tensor called `name`; the number of the layer does not matter.
 pub(crate) fn is_known(names: &[(&str, &str)], name: &str) -> bool {
     let (pattern, _) = pattern_of(name);
     names.iter().any(|(theirs, _)| *theirs == pattern || theirs.strip_prefix("model.") == Some(&pattern))
 }
 
-/// `a.3.b` is the pattern `a.{}.b` with `3`.
+/// The pattern of a name and the number in it: `a.3.b` gives `a.{}.b` and `3`.
 fn pattern_of(name: &str) -> (String, String) {
     let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     match name.split('.').find(is_number) {

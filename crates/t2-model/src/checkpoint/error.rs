@@ -17,7 +17,7 @@ pub enum LoadError {
         dir: PathBuf,
     },
     /// A file exists and cannot be read.
-    #[error("cannot read {path}: {source}; complete the download or check the permissions")]
+    #[error("cannot read {path}; complete the download or check the permissions")]
     Read {
         /// The file.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum LoadError {
         path: PathBuf,
         /// The key.
         key: &'static str,
-        /// Its value.
+        /// The value of the key.
         found: String,
         /// What would be accepted.
         expected: &'static str,
@@ -64,7 +64,7 @@ pub enum LoadError {
     /// The weights are stored in fewer bits, with scales.
     #[error("the weights are quantized ({found}); use the checkpoint they were made from, in F32, F16 or BF16")]
     Quantized {
-        /// What says so.
+        /// Where that was seen.
         found: String,
     },
     /// The family is not one of [`ARCHITECTURES`](crate::architecture::ARCHITECTURES).
@@ -80,7 +80,7 @@ pub enum LoadError {
     BadConfig {
         /// The key.
         key: &'static str,
-        /// Its value, or `missing`.
+        /// The value of the key, or `missing`.
         found: String,
         /// What would be accepted.
         expected: String,

@@ -9,9 +9,9 @@ use super::LoadError;
 use crate::format::safetensors::{INDEX, SINGLE};
 
 const ADAPTER: &str = "adapter_config.json";
-/// How git-lfs opens what it puts in place of a file.
+/// How the stand-ins begin that git-lfs puts in place of files.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// Ends of the names that quantized weights and their scales go by.
+/// How the names of tensors end that only checkpoints with quantized weights have.
 const QUANTIZED: [&str; 7] =
     [".qweight", ".qzeros", ".weight_packed", ".weight_scale", ".weight_scale_inv", ".weight.absmax", ".SCB"];
 

@@ -1,4 +1,4 @@
-//! `generation_config.json`: special tokens and the sampling its authors suggest.
+//! `generation_config.json`: special tokens, and the sampling that the authors of the model suggest.
 //!
 //! The file is advice, written by many tools: numbers come as integers or floats, what does not apply is left out, `null`
 //! or negative, and unknown keys abound. A value of another type is refused by its key.
@@ -12,7 +12,7 @@ use super::LoadError;
 const FILE: &str = "generation_config.json";
 const TOKEN_IDS: &str = "a token id or a list of them";
 
-/// Special tokens of a checkpoint and the sampling its authors suggest.
+/// Special tokens of a checkpoint, and the sampling that its authors suggest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {
     /// Tokens that end a completion.

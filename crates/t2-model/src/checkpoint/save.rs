@@ -17,7 +17,7 @@ use crate::paths;
 /// Write `model` to `dir` in f32, in the spelling of its family: `model.safetensors`, `generation_config.json`,
 /// `config.json`. Equal models give equal bytes.
 ///
-/// Of a weight under an expert the unadapted base is written: experts are files of their own.
+/// Of an adapted weight the dense base is written, without its expert: experts are files of their own.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ pub fn save(
     Ok(())
 }
 
-/// The hash that the checkpoint of `model` has when it is saved with a tensor for each parameter.
+/// The hash that `model` would have as a checkpoint in f32 with a stored tensor for each parameter.
 pub(crate) fn hash_of_model(model: &Decoder) -> Hash {
     let mut hasher = blake3::Hasher::new();
     let parameters = parameters_of(model);
@@ -66,7 +66,7 @@ pub(crate) fn hash_of_model(model: &Decoder) -> Hash {
     hasher.finalize().into()
 }
 
-/// The values of a parameter the way round that they are stored.
+/// `values` of a parameter, turned the way round that it is stored.
 fn turned(source: &Source, values: Vec<f32>) -> Vec<f32> {
     source.layout.arrange(values, &source.layout.turn(&source.shape))
 }

@@ -32,7 +32,7 @@ impl AttentionConfig {
 }
 
 impl Attention {
-    /// `[batch, seq, d_model]` to the same, storing keys and values of `layer` in the cache.
+    /// `x` `[batch, seq, d_model]` to `[batch, seq, d_model]`. Keys and values go into the cache, as those of `layer`.
     pub(super) fn forward(
         &self,
         x: Tensor<3>,

@@ -7,9 +7,9 @@ use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Path of the token embedding, which is stored the way we use it.
+/// Path of the token embedding: the one matrix that checkpoints store the way round that the decoder uses it.
 pub(crate) const EMBED: &str = "embed.weight";
-/// Path of the output head, whose stored name the embedding of a tied checkpoint may go by.
+/// Path of the output head. A checkpoint with a tied head may store the embedding under the name of the head.
 pub(crate) const HEAD: &str = "head.weight";
 
 /// Everything that determines a decoder except its weights.
@@ -190,7 +190,7 @@ impl LinearShape {
         Linear { bias, ..weights.init(device) }
     }
 
-    /// Path and shape of its parameters, in the module at `path`.
+    /// Path and shape of the weight and, if there is one, the bias of the layer, in the module at `path`.
     fn parameters(&self, path: &str) -> impl Iterator<Item = (String, Vec<usize>)> {
         let &Self { name, d_in, d_out, bias } = self;
         let bias = bias.then(|| (format!("{path}.{name}.bias"), vec![d_out]));
@@ -199,7 +199,7 @@ impl LinearShape {
 }
 
 impl AttentionConfig {
-    /// Queries, keys, values and output.
+    /// The projections to queries, keys and values, and the one back to the residual stream.
     pub(crate) fn linears(&self, d_model: usize) -> [LinearShape; 4] {
         let &Self { heads, kv_heads, head_dim, bias } = self;
         let (d_q, d_kv) = (heads * head_dim, kv_heads * head_dim);
@@ -209,7 +209,7 @@ impl AttentionConfig {
 }
 
 impl MlpConfig {
-    /// Gate, up and down.
+    /// The projections gate, up and down.
     pub(crate) fn linears(&self, d_model: usize) -> [LinearShape; 3] {
         let &Self { d_hidden, bias } = self;
         let linear = |name, d_in, d_out| LinearShape { name, d_in, d_out, bias };

@@ -27,7 +27,7 @@ impl MlpConfig {
 }
 
 impl Mlp {
-    /// `[batch, seq, d_model]` to the same.
+    /// `x` `[batch, seq, d_model]` to `[batch, seq, d_model]`.
     pub(super) fn forward(&self, x: Tensor<3>, active: &Active<'_>) -> Tensor<3> {
         let gate = silu(project(x.clone(), &self.gate, active));
         project(gate * project(x, &self.up, active), &self.down, active)

@@ -13,7 +13,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The shape on the other side.
+    /// The shape in the decoder of a tensor that is stored as `shape`; and the other way round.
     pub(crate) fn turn(self, shape: &[usize]) -> Vec<usize> {
         match self {
             Self::Same => shape.to_vec(),
@@ -37,9 +37,9 @@ pub enum Rows {
     All,
     /// Some of them: several parameters are stored as one tensor.
     Part {
-        /// Those of this parameter.
+        /// The rows of this parameter.
         range: Range<usize>,
-        /// Rows of the stored tensor.
+        /// How many rows the stored tensor has.
         of: usize,
     },
     /// All of them, the two halves of every head interleaved: rotary pairs lie side by side, `(0, h), (1, h + 1), …` for
@@ -51,7 +51,7 @@ pub enum Rows {
 }
 
 impl Rows {
-    /// The shape of the stored tensor that a parameter stored as `shape` is read from.
+    /// The shape of the whole stored tensor, where the rows of one parameter have `shape`.
     pub(crate) fn stored_shape(&self, mut shape: Vec<usize>) -> Vec<usize> {
         if let (Self::Part { of, .. }, Some(rows)) = (self, shape.first_mut()) {
             *rows = *of;

@@ -25,7 +25,7 @@ pub struct Tokenizer {
 #[non_exhaustive]
 pub enum TokenizerError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}; check the permissions")]
+    #[error("cannot read {path}; check the permissions")]
     Read {
         /// The file.
         path: PathBuf,
