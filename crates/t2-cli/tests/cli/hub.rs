@@ -3,6 +3,7 @@
 mod server;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -59,8 +60,15 @@ fn local(world: &World) -> Value {
     world.json(&["logits", "model", "--ids=2,13,3"])
 }
 
+/// Set a variable of a command.
+fn with(name: &str, value: impl AsRef<OsStr>) -> impl FnOnce(&mut Command) {
+    move |command| {
+        command.env(name, value);
+    }
+}
+
 fn offline(command: &mut Command) {
-    command.env("HF_HUB_OFFLINE", "1");
+    with("HF_HUB_OFFLINE", "1")(command);
 }
 
 #[test]
@@ -108,7 +116,7 @@ fn a_model_that_cannot_run_costs_no_weights() {
         edit(&mut files);
         let hub = Hub::serve(files);
         let own_cache = tempfile::tempdir().unwrap();
-        let done = hub.run(&world, args, |command| drop(command.env("HF_HOME", own_cache.path())));
+        let done = hub.run(&world, args, with("HF_HOME", own_cache.path()));
         assert_eq!(done.code, 1, "{done:?}");
         assert!(parts.iter().all(|part| done.stderr.contains(part)), "{done:?} lacks one of {parts:?}");
         let asked = hub.take_files();
@@ -164,10 +172,8 @@ fn a_sharded_model_works_offline_afterwards() {
 fn an_unreachable_hub_leaves_the_cache() {
     let world = World::new();
     let hub = Hub::serve(files(&world));
-    let unreachable = |command: &mut Command| {
-        // The discard port, where nothing listens.
-        command.env("HF_ENDPOINT", "http://127.0.0.1:9");
-    };
+    // The discard port, where nothing listens.
+    let unreachable = |command: &mut Command| with("HF_ENDPOINT", "http://127.0.0.1:9")(command);
     let failed = hub.run(&world, &LOGITS, unreachable);
     assert_eq!(failed.code, 1);
     assert!(failed.stderr.contains("cannot be reached") && failed.stderr.contains("no folder org/name"), "{failed:?}");
@@ -181,7 +187,7 @@ fn an_unreachable_hub_leaves_the_cache() {
 fn a_refusal_says_what_to_do() {
     let world = World::new();
     let hub = Hub::serve(files(&world));
-    let no_token = hub.run(&world, &INFO, |command| drop(command.env_remove("HF_TOKEN")));
+    let no_token = hub.run(&world, &INFO, with("HF_TOKEN", ""));
     assert_eq!(no_token.code, 1);
     assert!(no_token.stderr.contains("HF_TOKEN") && no_token.stderr.contains("401"), "{no_token:?}");
     for name in ["org/other", "org/name@v9"] {
@@ -221,7 +227,7 @@ fn a_connection_that_breaks_is_taken_up_again() {
             reply
         });
         let own_cache = tempfile::tempdir().unwrap();
-        let done = hub.run(&world, &LOGITS, |command| drop(command.env("HF_HOME", own_cache.path())));
+        let done = hub.run(&world, &LOGITS, with("HF_HOME", own_cache.path()));
         assert_eq!(document(&done), local(&world));
         let starts = hub.take_requests().into_iter().filter(|request| request.path.ends_with(WEIGHTS));
         assert_eq!(starts.map(|request| request.start).collect::<Vec<_>>(), [None, Some(1000)]);
@@ -233,7 +239,7 @@ fn redirects_lead_to_the_model_and_take_no_token_along() {
     let world = World::new();
     let check = |hub: &Hub| {
         let own_cache = tempfile::tempdir().unwrap();
-        let done = hub.run(&world, &LOGITS, |command| drop(command.env("HF_HOME", own_cache.path())));
+        let done = hub.run(&world, &LOGITS, with("HF_HOME", own_cache.path()));
         assert_eq!(document(&done), local(&world));
     };
     // A repository that has another name now.
@@ -271,7 +277,7 @@ fn the_cache_is_where_every_tool_has_it() {
         let path = |value: &str| if value.starts_with('~') { value.into() } else { world.path(value) };
         let done = hub.run(&world, &INFO, |command| {
             command.env_remove("HF_HOME").env_remove("XDG_CACHE_HOME").env("HOME", world.path("home"));
-            set.iter().for_each(|(name, value)| drop(command.env(name, path(value))));
+            command.envs(set.iter().map(|(name, value)| (name, path(value))));
         });
         document(&done);
         let snapshot = format!("{expected}/models--org--name/snapshots/{COMMIT}/config.json");
@@ -298,7 +304,7 @@ fn the_token_is_where_every_tool_has_it() {
     let check = |set: &[(&str, &str)], code: i32| {
         let done = hub.run(&world, &INFO, |command| {
             command.env_remove("HF_TOKEN").env("HF_HUB_CACHE", &cache).env("HF_HOME", world.path("wrong"));
-            set.iter().for_each(|(name, value)| drop(command.env(name, value)));
+            command.envs(set.iter().copied());
         });
         assert_eq!(done.code, code, "{set:?}: {done:?}");
     };
@@ -316,7 +322,7 @@ fn offline_has_several_spellings() {
     document(&hub.run(&world, &INFO, |_| {}));
     hub.take_requests();
     let asks = |name: &str, value: &str| {
-        document(&hub.run(&world, &INFO, |command| drop(command.env(name, value))));
+        document(&hub.run(&world, &INFO, with(name, value)));
         !hub.take_requests().is_empty()
     };
     for value in ["1", "true", "TRUE", "Yes", "on"] {
