@@ -58,9 +58,8 @@ impl Quality {
         let [batch, m, n] = a.dims();
         let k = svd.rank_in([batch, m, n])?;
 
-        let values = [a.clone(), svd.u.clone(), svd.s.clone().unsqueeze_dim(1), svd.vt.clone()];
-        let [a, u, s, vt] = values.map(Tensor::try_into_vec_as::<f64>);
-        let (a, u, s, vt) = (a?, u?, s?, vt?);
+        let [a, u, vt] = [a, &svd.u, &svd.vt].map(|values| values.clone().try_into_vec_as::<f64>());
+        let (a, u, s, vt) = (a?, u?, svd.s.clone().try_into_vec_as::<f64>()?, vt?);
         let one = |index: usize| {
             let a = MatRef::from_row_major_slice(&a[index * m * n..][..m * n], m, n);
             let u = MatRef::from_row_major_slice(&u[index * m * k..][..m * k], m, k);
