@@ -145,12 +145,13 @@ fn bare(text: &str) -> String {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(reference: &str, completion: &str, same: bool) {
+        assert_eq!(same_final_answer(reference, completion), same, "{reference:?} against {completion:?}");
+    }
+
     #[test]
     fn final_answers_are_compared() {
-        #[track_caller]
-        fn check(reference: &str, completion: &str, same: bool) {
-            assert_eq!(same_final_answer(reference, completion), same, "{reference:?} against {completion:?}");
-        }
         for (reference, completion, same) in [
             ("4 + 3 = 7. #### 7", "3 + 4 = 7. #### 7", true),
             ("#### 7", "#### 8\nno, #### 7", true),
@@ -184,6 +185,14 @@ mod tests {
             ("J. R. R. Tolkien", "The answer is J. R. R. Tolkien.", true),
             ("[1, 2)", "it's (1, 2]", false),
             ("...", "?", false),
+        ] {
+            check(reference, completion, same);
+        }
+    }
+
+    #[test]
+    fn final_answers_are_found_as_people_write_them() {
+        for (reference, completion, same) in [
             ("3/4", "it is 0.75", true),
             ("0.5", "The probability is .5", true),
             ("5", "The probability is .5", false),
