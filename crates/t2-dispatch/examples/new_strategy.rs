@@ -1,18 +1,23 @@
 //! A strategy in one file, and a run of it on a tiny random model: the recipe of `docs/recipes.md`.
 //!
-//! `cargo run -p t2-dispatch --example new_strategy`
+//! `cargo run --package t2-dispatch --example new_strategy`
 
 use t2_dispatch::{Choice, DispatchError, ExpertPool, Oracle, Query, Registered, Strategy};
 
 /// What the registry lists.
-pub const ENTRY: Registered =
-    Registered { name: "named", about: "the expert that the prompt names", build: |_| Box::new(Named) };
+pub const ENTRY: Registered = Registered {
+    name: "named",
+    about: "the expert that the prompt names",
+    is_base: false,
+    needs_examples: false,
+    build: |_| Box::new(Named),
+};
 
 /// The first expert whose name occurs in the prompt; the base model where none does.
 pub struct Named;
 
 impl Strategy for Named {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         ENTRY.name
     }
 
@@ -25,9 +30,9 @@ impl Strategy for Named {
         let choose = |query: &Query| {
             let text = query.text();
             let named = pool.names().iter().position(|name| text.contains(name));
-            pool.choice(named, vec![])
+            Ok(pool.choice(named, vec![])?)
         };
-        Ok(queries.iter().map(choose).collect())
+        queries.iter().map(choose).collect()
     }
 }
 
@@ -35,10 +40,10 @@ impl Strategy for Named {
 mod tiny;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    use std::ops::ControlFlow;
     let tiny = tiny::Tiny::new(&["math", "code"])?;
     let queries = [Query::user("write code"), Query::user("tell a story")];
-    let passes = t2_dispatch::two_pass(&mut Named, &queries, &mut tiny.oracle(64), |_, _| ControlFlow::Continue(()))?;
+    let mut strategy = (ENTRY.build)(&t2_dispatch::StrategyConfig::default());
+    let passes = t2_dispatch::two_pass(&mut *strategy, &queries, &tiny.pool, &mut tiny.oracle(64))?;
     let labels: Vec<&str> = passes.answers.iter().map(|answer| answer.choice.label.as_str()).collect();
     assert_eq!(labels, ["code", "base"]);
     Ok(())

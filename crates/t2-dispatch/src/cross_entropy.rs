@@ -45,7 +45,44 @@ impl Default for CrossEntropy {
     }
 }
 
+/// A setting of the search makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("{name} of the search is {value}; it must be {expected}")]
+pub struct BadSearch {
+    /// The setting.
+    pub name: &'static str,
+    /// Its value.
+    pub value: f32,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
 impl CrossEntropy {
+    /// Refuse settings that make no sense.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSearch`] names the first that is out of range.
+    pub fn check(&self) -> Result<(), BadSearch> {
+        const FINITE: &str = "a finite number";
+        const SPREAD: &str = "a finite number of at least 0";
+        let &Self { elite_share, low, high, mean, std, min_std, .. } = self;
+        let is_spread = |std: f32| std.is_finite() && std >= 0.0;
+        let settings = [
+            ("population", self.population as f32, self.population > 0, "at least 1"),
+            ("elite_share", elite_share, elite_share > 0.0 && elite_share <= 1.0, "above 0 and at most 1"),
+            ("low", low, low.is_finite(), FINITE),
+            ("high", high, high.is_finite() && high >= low, "a finite number of at least low"),
+            ("mean", mean, mean.is_finite(), FINITE),
+            ("std", std, is_spread(std), SPREAD),
+            ("min_std", min_std, is_spread(min_std), SPREAD),
+        ];
+        match settings.into_iter().find(|(_, _, is_good, _)| !is_good) {
+            Some((name, value, _, expected)) => Err(BadSearch { name, value, expected }),
+            None => Ok(()),
+        }
+    }
+
     /// Number of points that the next population is drawn around.
     fn elites(&self) -> usize {
         let elites = (self.elite_share * self.population as f32).round() as usize;
@@ -80,13 +117,14 @@ pub struct Outcome {
 ///
 /// # Panics
 ///
-/// When `fitness` does not value every point.
+/// When [`CrossEntropy::check`] refuses `config`, and when `fitness` does not value every point.
 pub fn maximise<E>(
     config: &CrossEntropy,
     dims: usize,
     seed: u64,
     mut fitness: impl FnMut(&[Vec<f32>]) -> Result<Vec<Fitness>, E>,
 ) -> Result<Outcome, E> {
+    assert_eq!(config.check(), Ok(()), "the search can be made");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut search = Gaussian { mean: vec![config.mean; dims], std: vec![config.std; dims] };
     let mut best: Vec<Candidate> = Vec::new();
@@ -224,6 +262,30 @@ mod tests {
         let run = |seed| search(&config, 3, seed, |x| (x[0] - x[1], x[2]));
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
+    }
+
+    #[track_caller]
+    fn check_refused(config: CrossEntropy, message: &str) {
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains(message), "{error:?} does not say {message:?}");
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        let plain = CrossEntropy::default();
+        assert_eq!(plain.check(), Ok(()));
+        assert_eq!(CrossEntropy { iterations: 0, low: 0.5, high: 0.5, std: 0.0, ..plain }.check(), Ok(()));
+        check_refused(CrossEntropy { population: 0, ..plain }, "population of the search is 0; it must be at least 1");
+        check_refused(CrossEntropy { elite_share: 0.0, ..plain }, "elite_share of the search is 0");
+        check_refused(CrossEntropy { elite_share: 1.5, ..plain }, "above 0 and at most 1");
+        check_refused(CrossEntropy { low: f32::NEG_INFINITY, ..plain }, "low of the search is -inf");
+        check_refused(
+            CrossEntropy { low: 2.0, ..plain },
+            "high of the search is 1; it must be a finite number of at l",
+        );
+        check_refused(CrossEntropy { mean: f32::NAN, ..plain }, "mean of the search is NaN");
+        check_refused(CrossEntropy { std: -1.0, ..plain }, "std of the search is -1");
+        check_refused(CrossEntropy { min_std: f32::INFINITY, ..plain }, "min_std of the search is inf");
     }
 
     #[test]

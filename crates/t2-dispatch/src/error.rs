@@ -7,6 +7,8 @@ use t2_model::adapter::mixture::MixtureError;
 use t2_model::generate::GenerateError;
 use t2_model::text::TokenizerError;
 
+use crate::cross_entropy::BadSearch;
+
 /// Why a pool, a choice or an answer could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -48,6 +50,17 @@ pub enum DispatchError {
     TooFewShots {
         /// Labelled examples at hand.
         found: usize,
+    },
+    /// The search cannot be made as it was set.
+    #[error(transparent)]
+    Search(#[from] BadSearch),
+    /// A strategy asked for a labelled example that is not there.
+    #[error("there is no labelled example {index} among {shots}, counted from 0; ask the oracle for their number")]
+    NoShot {
+        /// Position asked for.
+        index: usize,
+        /// Examples there are.
+        shots: usize,
     },
     /// A labelled example cannot be put to the model.
     #[error("labelled example {index} cannot be put to the model")]

@@ -6,10 +6,13 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 use t2_chat::Message;
+use t2_model::adapter::mixture::MixtureError;
+use t2_model::adapter::{Active, Bank, Mixture, RowScales};
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{Completion, GenerateConfig, GenerateError, Prompts, check_prompt, generate_with};
-use t2_model::adapter::{Active, Mixture};
 use t2_model::generate::score::{log_likelihoods, option_log_likelihoods};
+use t2_model::generate::{
+    Completion, FinishReason, GenerateConfig, GenerateError, Prompts, check_prompt, generate_with,
+};
 use t2_model::text::Tokenizer;
 
 use crate::error::DispatchError;
@@ -59,7 +62,7 @@ pub struct ModelOracle<'a, M> {
     pub max_rows: usize,
     /// For strategies that learn from examples.
     pub labelled: Option<Labelled<'a>>,
-    /// Asked again and again while a strategy searches, and may break off.
+    /// Asked again and again in the first pass, and may break off. The second asks who sees its tokens.
     pub keep_going: &'a dyn Fn() -> ControlFlow<()>,
 }
 
@@ -113,9 +116,12 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         let options: Vec<&[u32]> = options.iter().map(Vec::as_slice).collect();
         let mut weights = Vec::with_capacity(prompts.len());
         for chunk in prompts.chunks((self.max_rows / options.len().max(1)).max(1)) {
+            let first = weights.len();
             let chunk: Vec<&[u32]> = chunk.iter().map(Vec::as_slice).collect();
-            let rows = bank.rows(&vec![mixture.clone(); chunk.len()])?;
-            weights.extend(option_log_likelihoods(self.model, &chunk, &options, Active::Rows(&rows))?);
+            let rows = rows_from(first, bank, &vec![mixture.clone(); chunk.len()])?;
+            let weighed = option_log_likelihoods(self.model, &chunk, &options, Active::Rows(&rows));
+            weights.extend(weighed.map_err(|error| counted_from(first, error))?);
+            self.go_on()?;
         }
         // The spellings of an option are different ways to say it: their probabilities add up.
         let add_up = |row: Vec<f32>| {
@@ -138,7 +144,8 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         let labelled = self.labelled.filter(|_| !shots.is_empty()).ok_or(DispatchError::TooFewShots { found: 0 })?;
         let mut encoded = Vec::with_capacity(shots.len());
         for &index in shots {
-            let Shot { prompt, answer } = &labelled.shots[index];
+            let missing = || DispatchError::NoShot { index, shots: labelled.shots.len() };
+            let Shot { prompt, answer } = labelled.shots.get(index).ok_or_else(missing)?;
             let answer = self.encode_answer(answer)?;
             let room = self.generate.max_new_tokens.max(answer.len());
             let ids = self.encode(index, prompt, room).map_err(|error| match error {
@@ -180,6 +187,27 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
     }
 }
 
+/// The scales of a batch whose first row is the row `first` of all.
+fn rows_from(first: usize, bank: &Bank, mixtures: &[Mixture]) -> Result<RowScales, MixtureError> {
+    bank.rows(mixtures).map_err(|mut error| {
+        match &mut error {
+            MixtureError::Coefficients { row, .. }
+            | MixtureError::Blocks { row, .. }
+            | MixtureError::NotFinite { row, .. } => *row += first,
+            _ => {}
+        }
+        error
+    })
+}
+
+/// The error of a batch whose first row is the row `first` of all.
+fn counted_from(first: usize, mut error: GenerateError) -> GenerateError {
+    if let GenerateError::NotFinite { row, .. } = &mut error {
+        *row += first;
+    }
+    error
+}
+
 /// `ln Σ exp(x)`.
 fn log_sum_exp(values: &[f32]) -> f32 {
     match values {
@@ -206,16 +234,40 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Completion>, DispatchError> {
         let mut done: Vec<Completion> = Vec::with_capacity(rows.len());
+        // A batch whose last token was broken off at is whole; the next one is not begun.
+        let mut flow = ControlFlow::Continue(());
         for chunk in rows.chunks(self.max_rows.max(1)) {
             let first = done.len();
+            if flow.is_break() {
+                return Err(broken_off(done, rows.len()).into());
+            }
             let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
             let prompts: Vec<Vec<u32>> = chunk.iter().map(|row| row.prompt.clone()).collect();
             let seeds: Vec<u64> = chunk.iter().map(|row| row.seed).collect();
-            let scales = self.pool.bank().rows(&mixtures)?;
+            let scales = rows_from(first, self.pool.bank(), &mixtures)?;
             let prompts = Prompts::new(&prompts).under(Active::Rows(&scales)).seeded(&seeds);
-            done.extend(generate_with(self.model, prompts, &self.generate, |row, id| on_token(first + row, id))?);
+            let watched = |row, id| {
+                flow = on_token(first + row, id);
+                flow
+            };
+            match generate_with(self.model, prompts, &self.generate, watched) {
+                Ok(completions) => done.extend(completions),
+                Err(GenerateError::Interrupted { completions }) => {
+                    done.extend(completions);
+                    return Err(broken_off(done, rows.len()).into());
+                }
+                Err(error) => return Err(counted_from(first, error).into()),
+            }
         }
         Ok(done)
+    }
+
+    /// Break off where the caller wants to, with nothing to show for it.
+    fn go_on(&self) -> Result<(), GenerateError> {
+        match (self.keep_going)() {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(GenerateError::Interrupted { completions: vec![] }),
+        }
     }
 
     /// The text of a completion, without the token that ended it.
@@ -237,7 +289,14 @@ impl<M: CausalLm> ModelOracle<'_, M> {
                 population.iter().map(move |mixture| (shot, row(mixture)))
             })
             .unzip();
-        let completions = self.complete(&rows, &mut |_, _| (self.keep_going)())?;
+        let completions = self.complete(&rows, &mut |_, _| (self.keep_going)());
+        // An answer to a labelled example is nothing that the caller has asked for.
+        let completions = completions.map_err(|error| match error {
+            DispatchError::Generate(GenerateError::Interrupted { .. }) => {
+                GenerateError::Interrupted { completions: vec![] }.into()
+            }
+            error => error,
+        })?;
         let texts = completions.iter().map(|c| self.text(c)).collect::<Result<Vec<_>, _>>()?;
         let graded: Vec<(usize, &str)> = index.into_iter().zip(texts.iter().map(String::as_str)).collect();
         let rewards = grade(&graded).map_err(DispatchError::Grade)?;
@@ -255,13 +314,13 @@ impl<M: CausalLm> ModelOracle<'_, M> {
     fn weigh(&self, rows: &[Weighed<'_>]) -> Result<Vec<f32>, DispatchError> {
         let mut weights = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(self.max_rows.max(1)) {
+            let first = weights.len();
             let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
             let pairs: Vec<(&[u32], &[u32])> = chunk.iter().map(|row| (row.prompt, row.completion)).collect();
-            let scales = self.pool.bank().rows(&mixtures)?;
-            weights.extend(log_likelihoods(self.model, &pairs, Active::Rows(&scales))?);
-            if (self.keep_going)().is_break() {
-                return Err(GenerateError::Interrupted { completions: vec![] }.into());
-            }
+            let scales = rows_from(first, self.pool.bank(), &mixtures)?;
+            let weighed = log_likelihoods(self.model, &pairs, Active::Rows(&scales));
+            weights.extend(weighed.map_err(|error| counted_from(first, error))?);
+            self.go_on()?;
         }
         Ok(weights)
     }
@@ -289,4 +348,10 @@ impl<M: CausalLm> ModelOracle<'_, M> {
             None => Ok(ids),
         }
     }
+}
+
+/// What there is of `rows` completions where the caller broke off: those `done`, and the others empty.
+fn broken_off(mut done: Vec<Completion>, rows: usize) -> GenerateError {
+    done.resize(rows, Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Cancelled });
+    GenerateError::Interrupted { completions: done }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use t2_model::decoder::CausalLm;
 use t2_model::Hash;
-use t2_model::adapter::Expert;
 use t2_model::adapter::mixture::MixtureError;
-use t2_model::adapter::{Bank, Mixture};
+use t2_model::adapter::{Bank, Expert, Mixture};
+use t2_model::decoder::CausalLm;
 
 use crate::error::DispatchError;
 use crate::query::{Choice, OTHER};

@@ -64,6 +64,11 @@ pub struct StrategyConfig {
     pub few_shot: FewShotConfig,
 }
 
+/// The strategy that takes the base model for everything: what the others are compared with.
+pub fn base() -> &'static Registered {
+    STRATEGIES.iter().find(|strategy| strategy.is_base).unwrap_or(&none::ENTRY)
+}
+
 /// The names of all strategies, as help texts and errors list them.
 pub fn names() -> String {
     STRATEGIES.iter().map(|strategy| strategy.name).collect::<Vec<_>>().join(", ")
@@ -74,9 +79,9 @@ pub fn names() -> String {
 /// # Errors
 ///
 /// [`DispatchError::UnknownStrategy`] lists the known names.
-pub fn find(name: &str, settings: &StrategyConfig) -> Result<Box<dyn Strategy>, DispatchError> {
+pub fn find(name: &str, config: &StrategyConfig) -> Result<Box<dyn Strategy>, DispatchError> {
     match STRATEGIES.iter().find(|strategy| strategy.name == name) {
-        Some(strategy) => Ok((strategy.build)(settings)),
+        Some(strategy) => Ok((strategy.build)(config)),
         None => Err(DispatchError::UnknownStrategy { name: name.into(), known: names() }),
     }
 }

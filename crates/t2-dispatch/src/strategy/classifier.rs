@@ -9,7 +9,9 @@ use crate::strategy::{Registered, Strategy, topic};
 
 pub(super) const ENTRY: Registered = Registered {
     name: "classifier",
-    about: "an expert trained on naming topics names the topic", is_base: false, needs_examples: false,
+    about: "an expert trained on naming topics names the topic",
+    is_base: false,
+    needs_examples: false,
     build: |_| Box::new(Classifier),
 };
 

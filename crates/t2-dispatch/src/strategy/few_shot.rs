@@ -8,6 +8,7 @@ use t2_model::adapter::Mixture;
 
 use crate::cross_entropy::{CrossEntropy, maximise};
 use crate::error::DispatchError;
+use crate::fitness::Fitness;
 use crate::oracle::Oracle;
 use crate::pool::{BASE, ExpertPool};
 use crate::query::{Choice, Query};
@@ -15,8 +16,10 @@ use crate::strategy::{Registered, Strategy};
 
 pub(super) const ENTRY: Registered = Registered {
     name: "few-shot",
-    about: "the mixture that does best on a few labelled examples", is_base: false, needs_examples: true,
-    build: |settings| Box::new(FewShot::new(settings.few_shot)),
+    about: "the mixture that does best on a few labelled examples",
+    is_base: false,
+    needs_examples: true,
+    build: |config| Box::new(FewShot::new(config.few_shot)),
 };
 
 /// Label of coefficients found by the search.
@@ -89,6 +92,7 @@ impl Strategy for FewShot {
 
 /// Search on the examples of even index, decide on those of odd index.
 fn search(config: &FewShotConfig, pool: &ExpertPool, oracle: &mut dyn Oracle) -> Result<Choice, DispatchError> {
+    config.search.check()?;
     let found = oracle.shots();
     if found < 2 {
         return Err(DispatchError::TooFewShots { found });
@@ -120,10 +124,7 @@ fn mixture_of(coefficients: Coefficients, point: &[f32], experts: usize) -> Mixt
 }
 
 /// Base, experts and finds, the plainest first.
-fn finalists(
-    pool: &ExpertPool,
-    finds: impl Iterator<Item = Mixture>,
-) -> Result<Vec<(String, Mixture)>, DispatchError> {
+fn finalists(pool: &ExpertPool, finds: impl Iterator<Item = Mixture>) -> Result<Vec<(String, Mixture)>, DispatchError> {
     let mut all = vec![(BASE.to_owned(), Mixture::base(pool.len()))];
     for (index, name) in pool.names().into_iter().enumerate() {
         all.push((name.to_owned(), Mixture::one_hot(index, pool.len())?));
@@ -136,7 +137,7 @@ fn finalists(
 /// finds standing for them.
 fn decide(
     finalists: Vec<(String, Mixture)>,
-    fitness: impl FnOnce(&[Mixture]) -> Result<Vec<crate::Fitness>, DispatchError>,
+    fitness: impl FnOnce(&[Mixture]) -> Result<Vec<Fitness>, DispatchError>,
 ) -> Result<Choice, DispatchError> {
     let (labels, mixtures): (Vec<String>, Vec<Mixture>) = finalists.into_iter().unzip();
     let worth = fitness(&mixtures)?;

@@ -6,8 +6,13 @@ use crate::pool::ExpertPool;
 use crate::query::{Choice, Query};
 use crate::strategy::{Registered, Strategy};
 
-pub(super) const ENTRY: Registered =
-    Registered { name: "none", about: "the base model, whatever the prompt", is_base: true, needs_examples: false, build: |_| Box::new(NoExperts) };
+pub(super) const ENTRY: Registered = Registered {
+    name: "none",
+    about: "the base model, whatever the prompt",
+    is_base: true,
+    needs_examples: false,
+    build: |_| Box::new(NoExperts),
+};
 
 /// The base model for every query.
 #[derive(Clone, Copy, Debug, Default)]

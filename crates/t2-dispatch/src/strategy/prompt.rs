@@ -6,8 +6,13 @@ use crate::pool::ExpertPool;
 use crate::query::{Choice, Query};
 use crate::strategy::{Registered, Strategy, topic};
 
-pub(super) const ENTRY: Registered =
-    Registered { name: "prompt", about: "the base model names the topic", is_base: false, needs_examples: false, build: |_| Box::new(PromptBased) };
+pub(super) const ENTRY: Registered = Registered {
+    name: "prompt",
+    about: "the base model names the topic",
+    is_base: false,
+    needs_examples: false,
+    build: |_| Box::new(PromptBased),
+};
 
 /// The expert of the topic that the base model finds most likely; the base model for `other`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,8 +1,7 @@
 //! The strategies that ask for the topic.
 
 use t2_dispatch::strategy::{Classifier, NoExperts, PromptBased};
-use t2_dispatch::{Query, Reader, Strategy};
-use t2_chat::Message;
+use t2_dispatch::{Message, Query, Reader, Strategy};
 use t2_model::adapter::Mixture;
 
 use crate::scripted::{Scripted, pool};
@@ -12,7 +11,7 @@ const NAN: f32 = f32::NAN;
 /// What the model finds likely (math, code, reason, other), and what is chosen.
 #[track_caller]
 fn check(likelihoods: [f32; 4], label: &str, alpha: [f32; 3]) {
-    let mut oracle = Scripted::new(&likelihoods, 0, |_, _| unreachable!("nothing is valued"));
+    let mut oracle = Scripted::reading(&likelihoods);
     let choices = PromptBased.choose(&[Query::user("1 + 1?")], &pool(&["math", "code", "reason"]), &mut oracle);
     let choice = choices.unwrap().remove(0);
     assert_eq!(choice.label, label);
@@ -35,8 +34,7 @@ fn other_is_the_base_model() {
 
 #[test]
 fn scores_are_the_probabilities_of_the_topics() {
-    let mut oracle =
-        Scripted::new(&[0.6_f32.ln() - 50.0, 0.3_f32.ln() - 50.0, 0.1_f32.ln() - 50.0], 0, |_, _| (0., 0.));
+    let mut oracle = Scripted::reading(&[0.6_f32.ln() - 50.0, 0.3_f32.ln() - 50.0, 0.1_f32.ln() - 50.0]);
     let choices = PromptBased.choose(&[Query::user("1 + 1?")], &pool(&["math", "code"]), &mut oracle).unwrap();
     for ((name, score), (expected, p)) in choices[0].scores.iter().zip([("math", 0.6), ("code", 0.3), ("other", 0.1)]) {
         assert_eq!(name, expected);
@@ -53,7 +51,7 @@ fn all_queries_are_one_batch_of_questions() {
     let strategies: [(&mut dyn Strategy, Reader); 2] =
         [(&mut PromptBased, Reader::Base), (&mut Classifier, Reader::Classifier)];
     for (strategy, reader) in strategies {
-        let mut oracle = Scripted::new(&[-1.0, -2.0, -3.0], 0, |_, _| (0.0, 0.0));
+        let mut oracle = Scripted::reading(&[-1.0, -2.0, -3.0]);
         let choices = strategy.choose(&queries, &pool, &mut oracle).unwrap();
         assert_eq!(choices.iter().map(|c| c.label.as_str()).collect::<Vec<_>>(), ["math", "math"]);
         let question = "Which topic is this: math, code, other?\n";
@@ -64,8 +62,8 @@ fn all_queries_are_one_batch_of_questions() {
 
 #[test]
 fn none_asks_nothing() {
-    let mut oracle = Scripted::new(&[], 0, |_, _| (0.0, 0.0));
+    let mut oracle = Scripted::reading(&[]);
     let choices = NoExperts.choose(&[Query::user("a"), Query::user("b")], &pool(&["math"]), &mut oracle).unwrap();
     assert!(choices.iter().all(|choice| choice.mixture.is_base() && choice.label == "base"));
-    assert_eq!((choices.len(), oracle.questions.len()), (2, 0));
+    assert_eq!((choices.len(), oracle.asked.len()), (2, 0));
 }

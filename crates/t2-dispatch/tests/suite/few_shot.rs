@@ -1,8 +1,8 @@
 //! The search for a mixture on scripted fitness.
 
 use t2_dispatch::cross_entropy::CrossEntropy;
-use t2_dispatch::strategy::{Coefficients, FewShot, FewShotConfig};
-use t2_dispatch::{Choice, Query, Strategy};
+use t2_dispatch::strategy::{Coefficients, FewShot, FewShotConfig, find};
+use t2_dispatch::{Choice, Query, Strategy, StrategyConfig};
 use t2_model::adapter::Mixture;
 
 use crate::scripted::{Scripted, Worth, pool};
@@ -71,7 +71,8 @@ fn populations_are_batches_and_the_last_one_meets_unseen_examples() {
     let tuning = (32, vec![0, 2, 4, 6, 8]);
     // Base, three experts, three finds and the mean of the elites.
     let held_out = (8, vec![1, 3, 5, 7, 9]);
-    assert_eq!(oracle.valued, [vec![tuning; 10], vec![held_out]].concat());
+    let sizes: Vec<_> = oracle.valued.into_iter().map(|(population, shots)| (population.len(), shots)).collect();
+    assert_eq!(sizes, [vec![tuning; 10], vec![held_out]].concat());
     let names: Vec<&str> = choice.scores.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["base", "math", "code", "reason", "mixture"]);
 }
@@ -89,9 +90,21 @@ fn a_task_is_searched_once() {
 }
 
 #[test]
-fn a_seed_fixes_the_choice() {
+fn a_seed_fixes_the_search() {
     let worth: Worth = |m: &Mixture, _| (-distance(m.at(0), &[0.6, 0.3, 0.0]), 0.0);
-    let run = |seed| choose(FewShotConfig { seed, ..FewShotConfig::default() }, worth).0;
-    assert_eq!(run(1), run(1));
-    assert_ne!(run(1), run(2));
+    let run = |seed| choose(FewShotConfig { seed, ..FewShotConfig::default() }, worth);
+    let ((choice, oracle), (same, same_oracle), (other, other_oracle)) = (run(1), run(1), run(2));
+    assert_eq!((&choice, &oracle.valued), (&same, &same_oracle.valued));
+    assert_ne!(oracle.valued[0].0, other_oracle.valued[0].0, "the first population is drawn with the seed");
+    assert_ne!(choice, other);
+}
+
+#[test]
+fn the_registry_builds_it_as_configured() {
+    let few_shot = FewShotConfig { seed: 3, finalists: 1, ..FewShotConfig::default() };
+    let mut oracle = Scripted::new(&[], 10, |m, _| (m.at(0)[1], 0.0));
+    let mut strategy = find("few-shot", &StrategyConfig { few_shot }).unwrap();
+    strategy.choose(&[Query::user("1 + 1?")], &pool(&NAMES), &mut oracle).unwrap();
+    let (_, same) = choose(few_shot, |m, _| (m.at(0)[1], 0.0));
+    assert_eq!(oracle.valued, same.valued);
 }

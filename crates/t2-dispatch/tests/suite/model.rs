@@ -1,18 +1,13 @@
 //! Rows of shared batches on a tiny random model.
 
-use std::ops::ControlFlow;
-
-use burn::prelude::*;
+use t2_dispatch::burn::prelude::*;
 use t2_dispatch::strategy::{Classifier, FewShot, NoExperts, PromptBased};
-use t2_dispatch::{
-    Choice, DispatchError, ExpertPool, Labelled, ModelOracle, Oracle, Query, Reader, Shot, Strategy, two_pass,
-};
-use t2_chat::Message;
-use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::generate::{FinishReason, GenerateConfig, generate};
+use t2_dispatch::{Labelled, Message, ModelOracle, Oracle, Query, Reader, Shot, Strategy, two_pass};
 use t2_model::adapter::{Active, Mixture};
-use t2_model::generate::Sampling;
+use t2_model::decoder::CausalLm;
+use t2_model::generate::{FinishReason, GenerateConfig, Prompts, generate};
 
+use crate::scripted::Given;
 use crate::tiny::Tiny;
 
 /// Sums of a few hundred f32 terms near one, in an order that depends on the number of rows.
@@ -21,34 +16,19 @@ const ROUNDING: f32 = 1e-4;
 const EFFECT: f32 = 1e-3;
 
 const NAMES: [&str; 4] = ["math", "code", "reason", "classify"];
-const GO_ON: fn(usize, u32) -> ControlFlow<()> = |_, _| ControlFlow::Continue(());
 
 /// Eight different mixtures of three experts.
 fn mixtures() -> Vec<Mixture> {
     vec![
         Mixture::base(3),
-        Mixture::one_hot(0, 3),
-        Mixture::one_hot(1, 3),
-        Mixture::one_hot(2, 3),
+        Mixture::one_hot(0, 3).unwrap(),
+        Mixture::one_hot(1, 3).unwrap(),
+        Mixture::one_hot(2, 3).unwrap(),
         Mixture::global(vec![0.5, 0.5, 0.0]),
         Mixture::global(vec![0.2, 0.3, 0.5]),
         Mixture::global(vec![1.0, 1.0, 1.0]),
         Mixture::per_layer(vec![vec![1.0, 0.0, 0.0], vec![0.0, 0.0, 0.7]]),
     ]
-}
-
-/// Chooses what it was given.
-struct Given(Vec<Mixture>);
-
-impl Strategy for Given {
-    fn name(&self) -> &'static str {
-        "given"
-    }
-
-    fn choose(&mut self, _: &[Query], _: &ExpertPool, _: &mut dyn Oracle) -> Result<Vec<Choice>, DispatchError> {
-        let choice = |mixture: &Mixture| Choice { mixture: mixture.clone(), label: "given".into(), scores: vec![] };
-        Ok(self.0.iter().map(choice).collect())
-    }
 }
 
 fn queries(count: usize) -> Vec<Query> {
@@ -71,7 +51,7 @@ fn assert_near(found: &[f32], expected: &[f32]) {
 fn logits(tiny: &Tiny, prompt: &[i64], mixtures: &[Mixture]) -> Vec<f32> {
     let rows = mixtures.len();
     let tokens = TensorData::new(prompt.repeat(rows), [rows, prompt.len()]);
-    let active = tiny.pool.bank().rows(mixtures);
+    let active = tiny.pool.bank().rows(mixtures).unwrap();
     let logits = tiny.model.forward(Tensor::from_data(tokens, &Device::flex()), None, Active::Rows(&active));
     logits.into_data().iter::<f32>().collect()
 }
@@ -98,7 +78,7 @@ fn eight_mixtures_in_one_batch_are_the_same_rows_one_by_one() {
 #[test]
 fn answers_do_not_depend_on_the_batch() {
     let tiny = Tiny::new(&NAMES).unwrap();
-    let run = |max_rows| two_pass(&mut Given(mixtures()), &queries(8), &mut tiny.oracle(max_rows), GO_ON).unwrap();
+    let run = |max_rows| two_pass(&mut Given(mixtures()), &queries(8), &tiny.pool, &mut tiny.oracle(max_rows)).unwrap();
     let (together, apart) = (run(8), run(1));
     for (a, b) in together.answers.iter().zip(&apart.answers) {
         assert_eq!((&a.completion.ids, &a.text), (&b.completion.ids, &b.text));
@@ -110,10 +90,10 @@ fn answers_do_not_depend_on_the_batch() {
 fn no_expert_is_the_base_model_bit_for_bit() {
     let tiny = Tiny::new(&NAMES).unwrap();
     let oracle = &mut tiny.oracle(3);
-    let passes = two_pass(&mut NoExperts, &queries(3), oracle, GO_ON).unwrap();
+    let passes = two_pass(&mut NoExperts, &queries(3), &tiny.pool, oracle).unwrap();
     let prompts: Vec<Vec<u32>> =
         queries(3).iter().map(|query| tiny.tokenizer.encode_chat(&query.prompt).unwrap()).collect();
-    let base = generate(&tiny.model, &prompts, &[0; 3], (Active::Base, &oracle.generate), GO_ON).unwrap();
+    let base = generate(&tiny.model, Prompts::new(&prompts), &oracle.generate).unwrap();
     for (answer, base) in passes.answers.iter().zip(base) {
         assert_eq!(answer.completion.ids, base.ids);
         assert_eq!(answer.completion.logprobs, base.logprobs);
@@ -125,15 +105,19 @@ fn no_expert_is_the_base_model_bit_for_bit() {
 }
 
 /// Log-likelihood of `answer` by reading the logits of its positions off one forward pass.
-fn likelihood(tiny: &Tiny, prompt: &[Message], answer: &str, mixture: &Mixture) -> f32 {
+fn likelihood(tiny: &Tiny, prompt: &[Message], answer: &[u32], mixture: &Mixture) -> f32 {
     let mut ids = tiny.tokenizer.encode_chat(prompt).unwrap();
     let prompt_len = ids.len();
-    ids.extend(tiny.tokenizer.encode_fragment(answer).unwrap());
+    ids.extend(answer);
     let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
     let logits = logits(tiny, &ids, std::slice::from_ref(mixture));
     let rows: Vec<&[f32]> = logits.chunks(tiny.model.config().vocab).collect();
     let next = |i: usize| rows[i][ids[i + 1] as usize] - rows[i].iter().map(|l| l.exp()).sum::<f32>().ln();
     (prompt_len - 1..ids.len() - 1).map(next).sum()
+}
+
+fn fragment(tiny: &Tiny, text: &str) -> Vec<u32> {
+    tiny.tokenizer.encode_fragment(text).unwrap()
 }
 
 #[test]
@@ -145,7 +129,8 @@ fn options_are_weighed_as_whole_answers_whatever_the_batch() {
         let found = tiny.oracle(max_rows).classify(&questions, &options, Reader::Base).unwrap();
         for (question, found) in questions.iter().zip(found) {
             let prompt = [Message::user(question)];
-            assert_near(&found, &options.map(|option| likelihood(&tiny, &prompt, option, &Mixture::base(3))));
+            let weigh = |option| likelihood(&tiny, &prompt, &fragment(&tiny, option), &Mixture::base(3));
+            assert_near(&found, &options.map(weigh));
         }
     }
 }
@@ -157,18 +142,52 @@ fn the_classification_expert_reads_otherwise_than_the_base_model() {
     let (base, expert) = (ask(Reader::Base), ask(Reader::Classifier));
     assert!(base.iter().zip(&expert).any(|(a, b)| (a - b).abs() > EFFECT), "{base:?} {expert:?}");
     let choose = |strategy: &mut dyn Strategy| {
-        let passes = two_pass(strategy, &queries(2), &mut tiny.oracle(64), GO_ON).unwrap();
+        let passes = two_pass(strategy, &queries(2), &tiny.pool, &mut tiny.oracle(64)).unwrap();
         passes.answers.into_iter().map(|answer| answer.choice.scores).collect::<Vec<_>>()
     };
     assert_ne!(choose(&mut PromptBased), choose(&mut Classifier));
 }
 
+/// What options of which one begins another are worth when these tokens end an answer.
+#[track_caller]
+fn check_stop(tiny: &Tiny, stop: &[u32]) {
+    let (prompt, options) = ([Message::user("Q")], ["ma", "ma Q"]);
+    let ids = options.map(|option| fragment(tiny, option));
+    assert!(ids[1].starts_with(&ids[0]), "{ids:?}");
+    let generate = GenerateConfig { stop: stop.to_vec(), ..GenerateConfig::default() };
+    let mut oracle = ModelOracle { generate, ..tiny.oracle(64) };
+    let found = oracle.classify(&["Q".to_owned()], &options, Reader::Base).unwrap().remove(0);
+    let base = Mixture::base(3);
+    let ended = |ids: &Vec<u32>| {
+        let ways = stop.iter().map(|&stop| likelihood(tiny, &prompt, &[ids.as_slice(), &[stop]].concat(), &base));
+        if stop.is_empty() { likelihood(tiny, &prompt, ids, &base) } else { ways.map(f32::exp).sum::<f32>().ln() }
+    };
+    assert_near(&found, &ids.each_ref().map(ended));
+}
+
 #[test]
-fn an_option_that_begins_another_ends_with_the_stop_token() {
+fn where_one_option_begins_another_each_may_end_with_any_stop_token() {
     let tiny = Tiny::new(&NAMES).unwrap();
-    let ask = |options: &[&str]| tiny.oracle(64).classify(&["Q".to_owned()], options, Reader::Base).unwrap().remove(0);
-    let (free, clashing) = (ask(&["ma", "Q"]), ask(&["ma", "ma Q"]));
-    assert!(clashing[0] < free[0], "{clashing:?} {free:?}");
+    check_stop(&tiny, &[]);
+    check_stop(&tiny, &[0]);
+    check_stop(&tiny, &[70, 0, 5]);
+}
+
+#[test]
+fn the_text_of_an_answer_is_without_the_token_that_ended_it() {
+    let tiny = Tiny::new(&NAMES).unwrap();
+    let ask = |stop: &[u32]| {
+        let generate = GenerateConfig { max_new_tokens: 12, stop: stop.to_vec(), ..GenerateConfig::default() };
+        let mut oracle = ModelOracle { generate, ..tiny.oracle(64) };
+        two_pass(&mut NoExperts, &queries(1), &tiny.pool, &mut oracle).unwrap().answers.remove(0)
+    };
+    let ids = ask(&[]).completion.ids;
+    // A token with a text of its own that is not there before.
+    let last = (1..ids.len()).rev().find(|&at| !ids[..at].contains(&ids[at])).expect("two different tokens");
+    let answer = ask(&[ids[last]]);
+    assert_eq!((&answer.completion.ids[..], answer.completion.finish), (&ids[..=last], FinishReason::Stop));
+    assert_eq!(answer.text, tiny.tokenizer.decode(&ids[..last]).unwrap());
+    assert_ne!(answer.text, tiny.tokenizer.decode(&ids[..=last]).unwrap());
 }
 
 #[test]
@@ -187,10 +206,12 @@ fn fitness_is_the_mean_over_the_examples_whatever_the_batch() {
     let (together, apart) = (value(64), value(5));
     for ((together, apart), mixture) in together.iter().zip(&apart).zip(mixtures()) {
         assert_eq!(together.reward, apart.reward);
-        let alone = two_pass(&mut Given(vec![mixture.clone(); 3]), &chosen.map(query), &mut tiny.oracle(1), GO_ON);
+        let mut given = Given(vec![mixture.clone(); 3]);
+        let alone = two_pass(&mut given, &chosen.map(query), &tiny.pool, &mut tiny.oracle(1));
         let texts: Vec<String> = alone.unwrap().answers.into_iter().map(|answer| answer.text).collect();
         let reward = (4.0 + texts.iter().map(String::len).sum::<usize>() as f32 / 64.0) / 3.0;
-        let likelihoods = chosen.map(|i| likelihood(&tiny, &shots[i].prompt, &shots[i].answer, &mixture));
+        let likelihoods =
+            chosen.map(|i| likelihood(&tiny, &shots[i].prompt, &fragment(&tiny, &shots[i].answer), &mixture));
         let log_likelihood = likelihoods.iter().sum::<f32>() / 3.0;
         assert_near(
             &[together.reward, together.log_likelihood, apart.log_likelihood],
@@ -209,7 +230,7 @@ fn few_shot_answers_under_the_mixture_it_found() {
     let shots = shots();
     let grade = |graded: &[(usize, &str)]| Ok(vec![0.0; graded.len()]);
     let mut oracle = ModelOracle { labelled: Some(Labelled { shots: &shots, grade: &grade }), ..tiny.oracle(64) };
-    let passes = two_pass(&mut FewShot::default(), &queries(2), &mut oracle, GO_ON).unwrap();
+    let passes = two_pass(&mut FewShot::default(), &queries(2), &tiny.pool, &mut oracle).unwrap();
     assert_eq!(passes.answers[0].choice, passes.answers[1].choice);
     // All rewards tie: on the held-out examples no finalist is likelier than the choice.
     let held_out = |mixture: &Mixture| oracle.clone().fitness(std::slice::from_ref(mixture), &[1, 3]).unwrap()[0];
@@ -217,20 +238,4 @@ fn few_shot_answers_under_the_mixture_it_found() {
     for mixture in &mixtures()[..4] {
         assert!(chosen > held_out(mixture).log_likelihood - ROUNDING);
     }
-}
-
-#[test]
-fn a_row_that_is_cancelled_cancels_what_is_left() {
-    let tiny = Tiny::new(&NAMES).unwrap();
-    let generate = GenerateConfig { max_new_tokens: 4, sampling: Sampling::GREEDY, stop: vec![] };
-    let mut oracle: ModelOracle<'_, Decoder> = ModelOracle { generate, ..tiny.oracle(2) };
-    let mut seen = vec![];
-    let passes = two_pass(&mut NoExperts, &queries(5), &mut oracle, |row, _| {
-        seen.push(row);
-        if row == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let finish: Vec<FinishReason> = passes.unwrap().answers.iter().map(|a| a.completion.finish).collect();
-    use FinishReason::{Cancelled, Length};
-    assert_eq!(finish, [Length, Length, Cancelled, Cancelled, Cancelled]);
-    assert_eq!(seen, [0, 1, 0, 1, 0, 1, 0, 1, 2]);
 }

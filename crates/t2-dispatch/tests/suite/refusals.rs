@@ -1,28 +1,29 @@
 //! What is refused, and how it is said.
 
-use std::ops::ControlFlow;
+use std::error::Error;
 
-use t2_dispatch::strategy::{Classifier, FewShot, NoExperts, PromptBased};
-use t2_dispatch::{DispatchError, ExpertPool, Labelled, ModelOracle, Query, Shot, Strategy, two_pass};
-use t2_chat::Message;
-use t2_model::adapter::{Expert, ExpertInfo};
+use t2_dispatch::cross_entropy::CrossEntropy;
+use t2_dispatch::strategy::{Classifier, FewShot, FewShotConfig, NoExperts, PromptBased};
+use t2_dispatch::{DispatchError, ExpertPool, Labelled, Message, ModelOracle, Query, Shot, Strategy, two_pass};
+use t2_model::adapter::{Expert, ExpertError, ExpertInfo};
+use t2_model::decoder::CausalLm;
 
-use crate::tiny::{BASE_MODEL, Tiny, decoder, expert};
+use crate::tiny::{Tiny, decoder, expert};
 
+/// An error says `message`, with its sources.
 #[track_caller]
 fn check<T>(result: Result<T, DispatchError>, message: &str) {
-    let found = result.err().expect("refused").to_string();
+    let error = result.err().expect("refused");
+    let chain = std::iter::successors(Some(&error as &dyn Error), |&error| error.source());
+    let found = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     assert!(found.contains(message), "{found:?} does not say {message:?}");
-}
-
-fn named(name: &str) -> Expert {
-    Expert::new([].into(), ExpertInfo { name: name.into(), base_model: BASE_MODEL.to_string(), ..Default::default() })
 }
 
 #[test]
 fn pools_without_a_choice() {
-    let model = decoder();
-    let pool = |names: &[&str]| ExpertPool::new(&model, &BASE_MODEL, names.iter().map(|name| named(name)).collect());
+    let model = decoder(0);
+    let named = |name: &&str| Expert::new([].into(), ExpertInfo::for_model(*name, &model)).unwrap();
+    let pool = |names: &[&str]| ExpertPool::new(&model, names.iter().map(named).collect());
     check(pool(&[]), "give at least one");
     check(pool(&["classify"]), "give at least one");
     check(pool(&["math", "code", "math"]), "two experts are named `math`");
@@ -33,18 +34,23 @@ fn pools_without_a_choice() {
 
 #[test]
 fn experts_of_something_else() {
-    let stranger = Expert::new([].into(), ExpertInfo { name: "math".into(), ..ExpertInfo::default() });
-    check(ExpertPool::new(&decoder(), &BASE_MODEL, vec![stranger]), "was trained on the base model");
     let tiny = Tiny::new(&["math"]).unwrap();
-    let expert = expert(&tiny.model, "math", 1);
-    check(ExpertPool::new(&decoder(), &BASE_MODEL, vec![expert]), "which this model has not decomposed");
+    for name in ["math", "classify"] {
+        let stranger = Expert::new([].into(), ExpertInfo::for_model(name, &decoder(1))).unwrap();
+        let own = expert(&tiny.model, "code", 1).unwrap();
+        let error = ExpertPool::new(&tiny.model, vec![own, stranger]).unwrap_err();
+        let DispatchError::Expert(ExpertError::OtherBase { expected, found, .. }) = error else { panic!("{error:?}") };
+        assert_eq!((expected, found), (decoder(1).base_hash(), tiny.model.base_hash()));
+    }
+    let expert = expert(&tiny.model, "math", 1).unwrap();
+    check(ExpertPool::new(&decoder(0), vec![expert]), "which this model has not decomposed");
 }
 
 #[track_caller]
 fn check_passes(strategy: &mut dyn Strategy, question: &str, message: &str) {
     let tiny = Tiny::new(&["math", "code"]).unwrap();
     let queries = [Query::user("Tom"), Query::user(question)];
-    check(two_pass(strategy, &queries, &mut tiny.oracle(8), |_, _| ControlFlow::Continue(())), message);
+    check(two_pass(strategy, &queries, &tiny.pool, &mut tiny.oracle(8)), message);
 }
 
 #[test]
@@ -61,6 +67,14 @@ fn strategies_that_lack_something() {
     check_passes(&mut FewShot::default(), "Tom", "at least 2 labelled examples, found 0");
 }
 
+#[test]
+fn searches_that_cannot_be_made() {
+    let with = |search| FewShot::new(FewShotConfig { search, ..FewShotConfig::default() });
+    let plain = CrossEntropy::default();
+    check_passes(&mut with(CrossEntropy { population: 0, ..plain }), "Tom", "population of the search is 0");
+    check_passes(&mut with(CrossEntropy { low: 1.0, high: 0.0, ..plain }), "Tom", "high of the search is 0");
+}
+
 #[track_caller]
 fn check_shot(question: &str, answer: &str, message: &str) {
     let tiny = Tiny::new(&["math"]).unwrap();
@@ -69,13 +83,13 @@ fn check_shot(question: &str, answer: &str, message: &str) {
     let grade = |_: &[(usize, &str)]| Err("python3 is missing".into());
     let mut oracle = ModelOracle { labelled: Some(Labelled { shots: &shots, grade: &grade }), ..tiny.oracle(8) };
     let queries = [Query::user("Tom")];
-    check(two_pass(&mut FewShot::default(), &queries, &mut oracle, |_, _| ControlFlow::Continue(())), message);
+    check(two_pass(&mut FewShot::default(), &queries, &tiny.pool, &mut oracle), message);
 }
 
 #[test]
 fn labelled_examples_that_do_not_work() {
-    check_shot(&"1".repeat(126), "4", "labelled example 2: prompt 2 has 126 tokens");
-    check_shot("", "4", "labelled example 2: prompt 2 is empty");
+    check_shot(&"1".repeat(126), "4", "labelled example 2 cannot be put to the model: prompt 2 has 126 tokens");
+    check_shot("", "4", "labelled example 2 cannot be put to the model: prompt 2 is empty");
     check_shot("Tom", "", "an answer needs at least one token");
     check_shot("Tom", "4", "could not be graded: python3 is missing");
 }
