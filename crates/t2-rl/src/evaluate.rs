@@ -10,8 +10,8 @@ use t2_model::generate::GenerateConfig;
 use t2_model::text::Tokenizer;
 use t2_task::{Example, Task, TaskError};
 
-use crate::prompts::{Skipped, fitting};
-use crate::rollout::{Rollout, RolloutConfig, RolloutError, rollout};
+use crate::prompts::{Fitting, Skipped, fitting};
+use crate::rollout::{Rollout, RolloutConfig, RolloutError, rollout_with};
 
 /// The normal quantile of a two-sided interval of 95 %.
 const Z95: f64 = 1.959_963_984_540_054;
@@ -47,7 +47,9 @@ impl Accuracy {
         let z2 = Z95 * Z95 / count;
         let centre = (accuracy + z2 / 2.0) / (1.0 + z2);
         let half = Z95 * (variance + z2 / (4.0 * count)).sqrt() / (1.0 + z2);
-        let (low, high) = ((centre - half).max(0.0), (centre + half).min(1.0));
+        // The ends are exact where rounding would leave them a hair inside or outside.
+        let low = if accuracy == 0.0 { 0.0 } else { centre - half };
+        let high = if accuracy == 1.0 { 1.0 } else { centre + half };
         Self { n, accuracy, stderr: variance.sqrt(), low, high }
     }
 }
@@ -63,7 +65,9 @@ pub enum EvaluateError {
     #[error(transparent)]
     Rollout(#[from] RolloutError),
     /// No example fits the model.
-    #[error("all {skipped} examples of task {task} are too long for the model; lower max_new_tokens or use other examples")]
+    #[error(
+        "all {skipped} examples of task {task} are too long for the model; lower max_new_tokens or use other examples"
+    )]
     NothingFits {
         /// The task.
         task: String,
@@ -128,12 +132,28 @@ impl Evaluation<'_> {
 
 /// Complete every example, a batch at a time, and grade the answers. Examples whose prompt is too long are left out.
 ///
+/// # Errors
+///
+/// [`EvaluateError`] when a prompt is refused or the grader fails.
+pub fn evaluate<'a>(
+    model: &impl CausalLm,
+    tokenizer: &Tokenizer,
+    task: &dyn Task,
+    examples: &'a [Example],
+    config: EvaluateConfig<'_>,
+) -> Result<Evaluation<'a>, EvaluateError> {
+    evaluate_with(model, tokenizer, task, examples, config, |_| ControlFlow::Continue(()))
+}
+
+/// Like [`evaluate`], watched.
+///
 /// `progress` gets the number of examples answered, after every token and every batch, and may break off.
 ///
 /// # Errors
 ///
-/// [`EvaluateError`] when a prompt is refused, the grader fails, or `progress` broke off.
-pub fn evaluate<'a>(
+/// Those of [`evaluate`], and [`EvaluateError::Interrupted`] when `progress` broke off.
+#[expect(clippy::too_many_arguments, reason = "who is asked, what, how, and who watches: no two belong together")]
+pub fn evaluate_with<'a>(
     model: &impl CausalLm,
     tokenizer: &Tokenizer,
     task: &dyn Task,
@@ -142,10 +162,7 @@ pub fn evaluate<'a>(
     mut progress: impl FnMut(usize) -> ControlFlow<()>,
 ) -> Result<Evaluation<'a>, EvaluateError> {
     let fitting = fitting(model, tokenizer, task, examples, config.generate.max_new_tokens)?;
-    let (examples, skipped) = (fitting.examples, fitting.skipped);
-    if examples.is_empty() && !skipped.is_empty() {
-        return Err(EvaluateError::NothingFits { task: task.name().to_owned(), skipped: skipped.len() });
-    }
+    let Fitting { examples, skipped, .. } = fitting.not_empty(task)?;
     let total = examples.len();
     let mut rollouts: Vec<Rollout> = Vec::with_capacity(total);
     for chunk in examples.chunks(config.batch.max(1)) {
@@ -153,22 +170,41 @@ pub fn evaluate<'a>(
         let done = rollouts.len();
         let seeds: Vec<u64> = (done..).map(|row| row as u64).take(chunk.len()).collect();
         let how = RolloutConfig { generate: config.generate, active: config.active, seeds: Some(&seeds) };
-        match rollout(model, tokenizer, &prompts, how, || progress(done)) {
+        let mut flow = ControlFlow::Continue(());
+        let watched = || {
+            flow = progress(done);
+            flow
+        };
+        match rollout_with(model, tokenizer, &prompts, how, watched) {
             Err(error) if error.is_interrupted() => return Err(EvaluateError::Interrupted { done, total }),
             completed => rollouts.extend(completed?),
         }
-        if progress(rollouts.len()).is_break() && rollouts.len() < total {
+        // Who broke off at the last token of a batch is not asked again.
+        let goes_on = flow.is_continue() && progress(rollouts.len()).is_continue();
+        if !goes_on && rollouts.len() < total {
             return Err(EvaluateError::Interrupted { done: rollouts.len(), total });
         }
     }
-    let graded: Vec<(&Example, &str)> =
-        examples.iter().copied().zip(rollouts.iter().map(|rollout| rollout.text.as_str())).collect();
+    let rewards = grade(task, &examples, rollouts.iter().map(|rollout| rollout.text.as_str()))?;
+    Ok(Evaluation { examples, rollouts, rewards, skipped })
+}
+
+/// The reward of each answer to `examples`, one of `texts` for each.
+///
+/// # Errors
+///
+/// [`EvaluateError::Task`] when the grader fails, and [`EvaluateError::Rewards`] when it does not give one finite reward
+/// for each answer.
+pub fn grade<'a>(
+    task: &dyn Task,
+    examples: &[&'a Example],
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Vec<f32>, EvaluateError> {
+    let graded: Vec<(&Example, &str)> = examples.iter().copied().zip(texts).collect();
     let rewards = task.rewards(&graded)?;
     match crate::train::faulty(&rewards, graded.len()) {
-        None => Ok(Evaluation { examples, rollouts, rewards, skipped }),
-        Some(found) => {
-            Err(EvaluateError::Rewards { task: task.name().to_owned(), found, expected: graded.len() })
-        }
+        None => Ok(rewards),
+        Some(found) => Err(EvaluateError::Rewards { task: task.name().to_owned(), found, expected: graded.len() }),
     }
 }
 

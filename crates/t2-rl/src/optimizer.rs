@@ -53,8 +53,7 @@ impl<O: Optimizer, const D: usize> Moments<O, D> {
         }
         let scalars: BTreeMap<_, _> = sink.scalars.into_iter().collect();
         let scalars = serde_json::to_string(&scalars).map_err(refused)?;
-        let values: Vec<_> =
-            sink.tensors.into_iter().map(|(name, data)| (name, data.convert::<f32>())).collect();
+        let values: Vec<_> = sink.tensors.into_iter().map(|(name, data)| (name, data.convert::<f32>())).collect();
         let views = values.iter().map(|(name, data)| {
             let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes());
             view.map(|view| (name.as_str(), view))

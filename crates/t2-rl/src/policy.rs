@@ -54,6 +54,16 @@ pub trait PolicyGradient: Send + Sync {
     /// The algorithm and its settings in a line: a run is only resumed under the same.
     fn describe(&self) -> String;
 
+    /// Refuse settings that make no sense, before anything is learned; accepts everything unless an algorithm says
+    /// otherwise.
+    ///
+    /// # Errors
+    ///
+    /// An error of the algorithm's own.
+    fn check(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+
     /// What [`loss`](Self::loss) wants to be given.
     fn needs(&self) -> Needs {
         Needs::default()
@@ -88,13 +98,16 @@ pub struct Reinforce {
 }
 
 impl Default for Reinforce {
-    /// No divergence.
+    /// [`Reinforce::PLAIN`].
     fn default() -> Self {
-        Self { kl_weight: 0.0, kl_direction: KlDirection::NewToBase }
+        Self::PLAIN
     }
 }
 
 impl Reinforce {
+    /// Without a divergence.
+    pub const PLAIN: Self = Self { kl_weight: 0.0, kl_direction: KlDirection::NewToBase };
+
     /// Refuse a weight that makes no sense.
     ///
     /// # Errors
@@ -119,6 +132,10 @@ impl PolicyGradient for Reinforce {
             KlDirection::NewToBase => format!("reinforce, {kl_weight} KL(new ‖ base)"),
             KlDirection::BaseToNew => format!("reinforce, {kl_weight} KL(base ‖ new)"),
         }
+    }
+
+    fn check(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self::check(self)?)
     }
 
     fn needs(&self) -> Needs {
@@ -167,7 +184,7 @@ mod tests {
     use super::*;
     use burn::tensor::activation;
 
-    const PLAIN: Reinforce = Reinforce { kl_weight: 0.0, kl_direction: KlDirection::NewToBase };
+    const PLAIN: Reinforce = Reinforce::PLAIN;
     /// A few roundings of f32 numbers near one.
     const TOLERANCE: f32 = 1e-6;
 

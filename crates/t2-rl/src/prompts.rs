@@ -5,6 +5,7 @@ use t2_model::generate::{GenerateError, check_prompt};
 use t2_model::text::Tokenizer;
 use t2_task::{Example, Task};
 
+use crate::evaluate::EvaluateError;
 use crate::rollout::RolloutError;
 
 /// An example that is left out.
@@ -25,6 +26,8 @@ pub struct Fitting<'a> {
     pub examples: Vec<&'a Example>,
     /// Examples whose prompt is too long.
     pub skipped: Vec<Skipped>,
+    /// The prompts that fit, in tokens.
+    pub(crate) prompts: blake3::Hasher,
 }
 
 /// Sort out the examples whose prompt leaves no room for `max_new_tokens` more.
@@ -43,7 +46,11 @@ pub fn fitting<'a>(
     for (index, example) in examples.iter().enumerate() {
         let prompt = tokenizer.encode_chat(&task.prompt(example))?;
         match check_prompt(model.shape(), index, &prompt, max_new_tokens) {
-            Ok(()) => found.examples.push(example),
+            Ok(()) => {
+                found.examples.push(example);
+                found.prompts.update(&(prompt.len() as u64).to_le_bytes());
+                prompt.iter().for_each(|id| _ = found.prompts.update(&id.to_le_bytes()));
+            }
             Err(GenerateError::TooLong { prompt_len, .. }) => {
                 found.skipped.push(Skipped { index, question: beginning(&example.question), prompt_len });
             }
@@ -54,6 +61,18 @@ pub fn fitting<'a>(
 }
 
 impl Fitting<'_> {
+    /// Refuse to go on where `task` has examples and none of them fits.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluateError::NothingFits`].
+    pub fn not_empty(self, task: &dyn Task) -> Result<Self, EvaluateError> {
+        match (self.examples.len(), self.skipped.len()) {
+            (0, skipped @ 1..) => Err(EvaluateError::NothingFits { task: task.name().to_owned(), skipped }),
+            _ => Ok(self),
+        }
+    }
+
     /// How many were left out and which was the first, in a sentence; `None` when all fit.
     pub fn note(&self) -> Option<String> {
         let first = self.skipped.first()?;

@@ -56,12 +56,26 @@ impl RolloutError {
     }
 }
 
+/// Complete each conversation.
+///
+/// # Errors
+///
+/// [`RolloutError`] for a prompt the tokenizer or the model refuses.
+pub fn rollout(
+    model: &impl CausalLm,
+    tokenizer: &Tokenizer,
+    prompts: &[Vec<Message>],
+    config: RolloutConfig<'_>,
+) -> Result<Vec<Rollout>, RolloutError> {
+    rollout_with(model, tokenizer, prompts, config, || ControlFlow::Continue(()))
+}
+
 /// Complete each conversation. `keep_going` is asked after every token and may break off.
 ///
 /// # Errors
 ///
 /// [`RolloutError`] for a prompt the tokenizer or the model refuses, and when `keep_going` broke off.
-pub fn rollout(
+pub fn rollout_with(
     model: &impl CausalLm,
     tokenizer: &Tokenizer,
     prompts: &[Vec<Message>],

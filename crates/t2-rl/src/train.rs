@@ -4,6 +4,7 @@
 //! the number of steps; a resumed run writes the same expert, byte for byte, as one that was never interrupted.
 
 mod config;
+mod draw;
 mod error;
 mod gradients;
 mod learn;
@@ -17,21 +18,20 @@ use std::time::Instant;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{Adam, AdamConfig};
 use burn::prelude::*;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use t2_chat::Message;
-use t2_model::adapter::{Active, Expert, ExpertInfo};
+use t2_model::adapter::{Active, Expert, ExpertError, ExpertInfo};
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{GenerateConfig, Sampling};
+use t2_model::decomposition::Targets;
+use t2_model::generate::{GenerateConfig, GenerateError, Sampling};
 use t2_model::text::Tokenizer;
 use t2_task::{Example, Task};
 
 use crate::metrics::{Monitor, Sample, Step, StepMetrics};
 use crate::optimizer::Moments;
-use crate::policy::PolicyGradient;
+use crate::policy::{PolicyGradient, Reinforce};
 use crate::prompts::fitting;
-use crate::rollout::{Rollout, RolloutConfig, rollout};
+use crate::rollout::{Rollout, RolloutConfig, RolloutError, rollout_with};
+use draw::draw;
 use gradients::ZGradients;
 use learn::{Row, Totals};
 use state::{Identity, RunDir};
@@ -59,13 +59,29 @@ pub struct TrainInputs<'a> {
     pub info: &'a ExpertInfo,
     /// The folder of checkpoints. One process at a time trains in it.
     pub dir: &'a Path,
+    /// Asked after every token that is sampled; may break off.
+    pub keep_going: &'a dyn Fn() -> ControlFlow<()>,
+}
+
+impl<'a> TrainInputs<'a> {
+    /// By [`Reinforce`] without a divergence, without a token that ends a completion, and broken off by nobody.
+    pub fn new(
+        tokenizer: &'a Tokenizer,
+        task: &'a dyn Task,
+        examples: &'a [Example],
+        info: &'a ExpertInfo,
+        dir: &'a Path,
+    ) -> Self {
+        let keep_going = &|| ControlFlow::Continue(());
+        Self { tokenizer, task, examples, stop: &[], policy: &Reinforce::PLAIN, info, dir, keep_going }
+    }
 }
 
 /// Train the scales of `model`, which [`CausalLm::trainable`] made ready, or go on where the folder says an earlier run
 /// stopped. Returns the expert.
 ///
-/// `monitor` sees every step with its completions, and may break off: the state is then on disk. It is also asked to
-/// while completions are sampled, by way of `keep_going`.
+/// `monitor` sees every step with its completions, and may break off, as [`TrainInputs::keep_going`] may in between. The
+/// state is then on disk.
 ///
 /// # Errors
 ///
@@ -77,9 +93,9 @@ pub fn train<M: CausalLm>(
     config: &TrainConfig,
     inputs: TrainInputs<'_>,
     monitor: &mut dyn Monitor,
-    keep_going: &dyn Fn() -> ControlFlow<()>,
 ) -> Result<Expert, TrainError> {
     config.check()?;
+    inputs.policy.check().map_err(TrainError::Policy)?;
     let fitting = fitting(&model, inputs.tokenizer, inputs.task, inputs.examples, config.max_new_tokens)?;
     if let Some(note) = fitting.note() {
         tracing::warn!("task {}: {note}", inputs.task.name());
@@ -88,14 +104,10 @@ pub fn train<M: CausalLm>(
         let skipped = fitting.skipped.len();
         return Err(TrainError::NoExamples { task: inputs.task.name().to_owned(), skipped });
     }
-    let scales: Vec<ParamId> = ZGradients::of(&model).ids().collect();
-    let Some(weights) = weights_of(&model).filter(|weights| weights.0.is_autodiff() && !scales.is_empty()) else {
-        return Err(TrainError::NotTrainable);
-    };
-    let identity = Identity::new(config, inputs, &fitting.examples, (&weights.0, weights.1));
+    let Trainable { scales, device, dtype } = Trainable::of(&model, inputs.info)?;
+    let identity = Identity::new(config, inputs, &fitting, (&device, dtype));
     let dir = RunDir::lock(inputs, identity)?;
-    let device = weights.0.without_autodiff();
-    let mut run = Run { model, moments: Moments::new(AdamConfig::new().build()), config, inputs, keep_going };
+    let mut run = Run { model, moments: Moments::new(AdamConfig::new().build()), config, inputs };
     let mut step = 0;
     if let Some(saved) = dir.load(&scales, &device)? {
         run.model = saved.expert.apply_to(run.model)?;
@@ -156,6 +168,37 @@ fn samples<'a>(examples: &[&'a Example], rollouts: &'a [Rollout], rewards: &[f32
     graded.map(|((example, rollout), &reward)| Sample { example, rollout, reward }).collect()
 }
 
+/// What there is to know of a model before it learns.
+struct Trainable {
+    /// What moves.
+    scales: Vec<ParamId>,
+    /// Where the weights are, without autodiff.
+    device: Device,
+    /// Their type.
+    dtype: String,
+}
+
+impl Trainable {
+    /// Refuses a model that cannot learn, and one that is not the base model of `info`.
+    fn of(model: &impl CausalLm, info: &ExpertInfo) -> Result<Self, TrainError> {
+        let scales: Vec<ParamId> = ZGradients::of(model).ids().collect();
+        let weights = weights_of(model).filter(|(device, _)| device.is_autodiff() && !scales.is_empty());
+        let (device, dtype) = weights.ok_or(TrainError::NotTrainable)?;
+        match Expert::from_model(model, info.clone()) {
+            Err(ExpertError::NoAdapter { .. }) => return Err(TrainError::NotTrainable),
+            start => {
+                let start = start?;
+                start.check_base(&model.base_hash())?;
+                let expected = start.iter().fold(Targets::NONE, |all, (path, _)| all | Targets::of(path));
+                if info.targets != expected {
+                    return Err(TrainError::Targets { found: info.targets, expected });
+                }
+            }
+        }
+        Ok(Self { scales, device: device.without_autodiff(), dtype })
+    }
+}
+
 /// Device and type of the weights; `None` for a model without matrices.
 fn weights_of(model: &impl Module) -> Option<(Device, String)> {
     struct First(Option<(Device, String)>);
@@ -177,7 +220,6 @@ struct Run<'a, M> {
     moments: Moments<Adam, 1>,
     config: &'a TrainConfig,
     inputs: TrainInputs<'a>,
-    keep_going: &'a dyn Fn() -> ControlFlow<()>,
 }
 
 impl<M: CausalLm> Run<'_, M> {
@@ -217,7 +259,7 @@ impl<M: CausalLm> Run<'_, M> {
     }
 
     fn sample(&self, examples: &[&Example], seeds: &[u64]) -> Result<Vec<Rollout>, TrainError> {
-        let TrainInputs { tokenizer, task, stop, .. } = self.inputs;
+        let TrainInputs { tokenizer, task, stop, keep_going, .. } = self.inputs;
         let prompts: Vec<Vec<Message>> = examples.iter().map(|example| task.prompt(example)).collect();
         let generate = GenerateConfig {
             max_new_tokens: self.config.max_new_tokens,
@@ -225,7 +267,19 @@ impl<M: CausalLm> Run<'_, M> {
             stop: stop.to_vec(),
         };
         let how = RolloutConfig { generate: &generate, active: Active::Own, seeds: Some(seeds) };
-        Ok(rollout(&self.model.valid(), tokenizer, &prompts, how, || (self.keep_going)())?)
+        let mut flow = ControlFlow::Continue(());
+        let watched = || {
+            flow = keep_going();
+            flow
+        };
+        let rollouts = rollout_with(&self.model.valid(), tokenizer, &prompts, how, watched)?;
+        // Who broke off at the last token of all is not asked again.
+        match flow {
+            ControlFlow::Continue(()) => Ok(rollouts),
+            ControlFlow::Break(()) => {
+                Err(RolloutError::from(GenerateError::Interrupted { completions: vec![] }).into())
+            }
+        }
     }
 
     /// One finite reward for each completion.
@@ -281,28 +335,25 @@ pub(crate) fn faulty(values: &[f32], expected: usize) -> Option<String> {
     Some(format!("{} at {index}", values[index]))
 }
 
-/// The examples of a step, each `group` times in a row, and a seed for every completion.
-fn draw<'a>(config: &TrainConfig, step: usize, examples: &[&'a Example]) -> (Vec<&'a Example>, Vec<u64>) {
-    let chosen = (step * config.prompts..(step + 1) * config.prompts).map(|position| {
-        let (epoch, index) = (position / examples.len(), position % examples.len());
-        examples[shuffled(config.seed, epoch, examples.len())[index]]
-    });
-    let rows = chosen.flat_map(|example| std::iter::repeat_n(example, config.group)).collect();
-    let mut rng = stream(config.seed, 2 * step as u64);
-    let seeds = (0..config.prompts * config.group).map(|_| rng.random()).collect();
-    (rows, seeds)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The order of the examples in `epoch`.
-fn shuffled(seed: u64, epoch: usize, len: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..len).collect();
-    order.shuffle(&mut stream(seed, 2 * epoch as u64 + 1));
-    order
-}
+    #[track_caller]
+    fn check_nothing_learned(zero_variance_share: f32, said: &str) {
+        let zero = serde_json::json!({
+            "step": 5, "reward_mean": -1.0, "reward_std": 0.0, "entropy": 1.0, "grad_norm": 0.0, "completion_len": 4.0,
+            "completion_len_max": 4, "tokens_per_sec": 1.0, "logprob_gap": 0.0, "expert_hash": "",
+            "zero_variance_share": zero_variance_share, "cut_share": 0.25,
+        });
+        let note = nothing_learned(&serde_json::from_value(zero).unwrap());
+        assert!(note.starts_with("nothing was learned in the last 5 steps") && note.contains("25 % of the answers"));
+        assert!(note.contains(said), "{note}");
+    }
 
-/// Independent random numbers for every purpose: even streams draw tokens, odd ones shuffle problems.
-fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream);
-    rng
+    #[test]
+    fn steps_without_a_gradient_say_why() {
+        check_nothing_learned(1.0, "the same reward (mean -1.00)");
+        check_nothing_learned(0.5, "the gradient is 0");
+    }
 }

@@ -1,6 +1,7 @@
 //! The numbers of a training run.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::TrainError;
 
@@ -60,7 +61,11 @@ impl TrainConfig {
             return Err(bad(name, value, "at least 1"));
         }
         if self.group < 2 {
-            return Err(bad("group", &self.group, "at least 2: a completion is compared with the others of its prompt"));
+            return Err(bad(
+                "group",
+                &self.group,
+                "at least 2: a completion is compared with the others of its prompt",
+            ));
         }
         let positive = |x: f64| x.is_finite() && x > 0.0;
         if !positive(self.learning_rate) {
@@ -70,5 +75,34 @@ impl TrainConfig {
             return Err(bad("max_grad_norm", &self.max_grad_norm, "above 0"));
         }
         Ok(())
+    }
+
+    /// What sets a run with these numbers apart from one with `now`; more or fewer steps do not.
+    pub(super) fn difference(&self, now: &Self) -> Option<String> {
+        // A struct of finite numbers is an object.
+        let fields = |json: serde_json::Result<Value>| match json {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        // Reading JSON may change the last bit of a number: `now` is compared as it would be read back.
+        let now = serde_json::to_string(now).and_then(|text| serde_json::from_str(&text));
+        let (before, now) = (fields(serde_json::to_value(self)), fields(now));
+        let (name, value) = before.iter().find(|&(name, value)| name != "steps" && now.get(name) != Some(value))?;
+        Some(format!("{name} was {value} and is {}", now.get(name)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_json_reads_back_otherwise_is_the_same() {
+        for learning_rate in [10_f64.powf(-2.6), 0.1 / 7.0, 0.02 / 2_f64.sqrt(), 0.02] {
+            let now = TrainConfig { learning_rate, ..TrainConfig::default() };
+            let before: TrainConfig = serde_json::from_str(&serde_json::to_string(&now).unwrap()).unwrap();
+            assert_eq!(before.difference(&now), None);
+            assert!(before.difference(&TrainConfig { learning_rate: 2.0 * learning_rate, ..now }).is_some());
+        }
     }
 }

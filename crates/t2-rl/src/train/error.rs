@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use burn::tensor::TensorReadError;
 use t2_model::adapter::ExpertError;
+use t2_model::decomposition::Targets;
 use t2_model::files::WriteError;
 use t2_model::generate::GenerateError;
 use t2_task::TaskError;
@@ -35,6 +36,28 @@ pub enum TrainError {
     /// The model has nothing to train, or nothing to train it with.
     #[error("the model has no trainable scales; make it ready with `model.trainable(&decomposition)`")]
     NotTrainable,
+    /// The expert's file would name other targets than the model has factors for.
+    #[error(
+        "the expert is to have the targets `{found}` and the model has factors for `{expected}`; make its info from the \
+             trainable model"
+    )]
+    Targets {
+        /// Targets of the expert's info.
+        found: Targets,
+        /// Targets of the model.
+        expected: Targets,
+    },
+    /// The policy gradient refuses its own settings.
+    #[error(transparent)]
+    Policy(Box<dyn std::error::Error + Send + Sync>),
+    /// The policy gradient gave more or fewer numbers than one.
+    #[error("the {what} of the policy gradient has {found} numbers; expected one, a sum")]
+    Sum {
+        /// What should be one number.
+        what: &'static str,
+        /// How many it gave.
+        found: usize,
+    },
     /// The folder holds another run.
     #[error("{} holds another run: {difference}; choose another folder, or delete it to start over", path.display())]
     OtherRun {

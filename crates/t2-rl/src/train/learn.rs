@@ -70,12 +70,12 @@ pub(super) fn backward<M: CausalLm>(
     let ids: Vec<(&[u32], &[u32])> =
         rows.iter().map(|(r, _)| (r.prompt.as_slice(), r.completion.ids.as_slice())).collect();
     let sequences = Sequences::new(&ids, &device)?;
-    let log_softmax = sequences.log_softmax(model, Active::Own);
+    let log_softmax = sequences.log_softmax(model, Active::Own)?;
     let logprobs = sequences.chosen(log_softmax.clone());
     let needs = policy.needs();
     let reference = if needs.reference {
         let plain = Sequences::new(&ids, &device.clone().without_autodiff())?;
-        Some(Tensor::from_inner(plain.log_softmax(&model.valid(), Active::Base)))
+        Some(Tensor::from_inner(plain.log_softmax(&model.valid(), Active::Base)?))
     } else {
         None
     };
@@ -104,7 +104,8 @@ pub(super) fn backward<M: CausalLm>(
 
 /// The number in `[1]`, unless it is none.
 fn finite(value: Tensor<1>, what: &'static str) -> Result<f32, TrainError> {
-    let value = value.detach().try_into_vec_as::<f32>()?[0];
+    let values = value.detach().try_into_vec_as::<f32>()?;
+    let &[value] = values.as_slice() else { return Err(TrainError::Sum { what, found: values.len() }) };
     if value.is_finite() { Ok(value) } else { Err(TrainError::NotFinite { what, step: 0 }) }
 }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use t2_model::Hash;
 use t2_model::adapter::{Expert, ExpertInfo};
 use t2_model::files::write_atomically;
-use t2_task::Example;
 
 use super::{TrainConfig, TrainError, TrainInputs};
 use crate::optimizer::Moments;
+use crate::prompts::Fitting;
 
 /// Version of the folder's layout.
 const VERSION: u32 = 2;
@@ -57,6 +57,17 @@ struct State {
     checkpoints: Vec<Checkpoint>,
 }
 
+/// What every version of `state.json` says, or the first did not.
+#[derive(Deserialize)]
+struct Layout {
+    #[serde(default = "first_version")]
+    version: u32,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
 /// A run that was interrupted.
 pub(super) struct Saved {
     pub(super) step: usize,
@@ -79,22 +90,21 @@ impl Identity {
     pub(super) fn new(
         config: &TrainConfig,
         inputs: TrainInputs<'_>,
-        examples: &[&Example],
+        fitting: &Fitting<'_>,
         (device, dtype): (&Device, String),
     ) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for example in examples {
+        let mut hasher = fitting.prompts.clone();
+        for example in &fitting.examples {
             // A map of strings cannot fail to be written.
             hasher.update(serde_json::to_string(example).unwrap_or_default().as_bytes()).update(b"\n");
         }
-        let device = format!("{:?}", device.clone().without_autodiff());
         Self {
             task: inputs.task.name().to_owned(),
             config: config.clone(),
             policy: inputs.policy.describe(),
             examples: hasher.finalize().into(),
             stop: inputs.stop.to_vec(),
-            device: device.chars().filter(|c| !c.is_ascii_digit()).collect(),
+            device: kind(device),
             dtype,
         }
     }
@@ -102,21 +112,20 @@ impl Identity {
     /// What differs from the run on disk, `before`, in words; the number of steps may grow.
     fn difference(&self, before: &Self) -> Option<String> {
         let Self { task, config, policy, examples, stop, device, dtype } = self;
-        let same = TrainConfig { steps: config.steps, ..before.config.clone() };
         let differs = |what: &str, before: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
             Some(format!("{what} was {before} and is {now}"))
         };
         if before.task != *task {
             return differs("the task", &before.task, task);
         }
-        if same != *config {
-            return Some("the configuration is another".to_owned());
+        if let Some(difference) = before.config.difference(config) {
+            return Some(difference);
         }
         if before.policy != *policy {
             return differs("the policy gradient", &before.policy, policy);
         }
         if before.examples != *examples {
-            return Some("the examples of the task are others".to_owned());
+            return Some("the examples of the task, or their prompts, are others".to_owned());
         }
         if before.stop != *stop {
             return Some(format!("the stop tokens were {:?} and are {stop:?}", before.stop));
@@ -129,6 +138,12 @@ impl Identity {
         }
         None
     }
+}
+
+/// The kind of a device, whichever of its kind it is.
+fn kind(device: &Device) -> String {
+    let device = format!("{device:?}");
+    device.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 impl<'a> RunDir<'a> {
@@ -150,10 +165,6 @@ impl<'a> RunDir<'a> {
     pub(super) fn load(&self, ids: &[ParamId], device: &Device) -> Result<Option<Saved>, TrainError> {
         let path = self.state_file();
         let Some(state) = read(&path)? else { return Ok(None) };
-        if state.version != VERSION {
-            let reason = format!("it is of version {}, this is version {VERSION}", state.version);
-            return Err(unusable(&path, &reason));
-        }
         if let Some(difference) = self.identity.difference(&state.identity) {
             return Err(TrainError::OtherRun { path, difference });
         }
@@ -177,9 +188,9 @@ impl<'a> RunDir<'a> {
     fn check(&self, saved: &Saved, path: &Path) -> Result<(), TrainError> {
         let other = |difference: String| Err(TrainError::OtherRun { path: path.to_owned(), difference });
         // A longer run of the same kind goes on from a shorter one, and may say so in the expert's file.
-        let info = ExpertInfo { training: self.info.training.clone(), ..saved.expert.info.clone() };
-        if info != *self.info {
-            return other("the base model, the targets or the name of the expert is another".to_owned());
+        let pairs = facts(&saved.expert.info).into_iter().zip(facts(self.info));
+        if let Some(((what, before), (_, now))) = pairs.into_iter().find(|(before, now)| before != now) {
+            return other(format!("{what} was {before} and is {now}"));
         }
         if saved.step > self.identity.config.steps {
             return other(format!("it has made {} steps and {} are asked for", saved.step, self.identity.config.steps));
@@ -187,12 +198,7 @@ impl<'a> RunDir<'a> {
         Ok(())
     }
 
-    fn read_checkpoint(
-        &self,
-        checkpoint: &Checkpoint,
-        ids: &[ParamId],
-        device: &Device,
-    ) -> Result<Saved, TrainError> {
+    fn read_checkpoint(&self, checkpoint: &Checkpoint, ids: &[ParamId], device: &Device) -> Result<Saved, TrainError> {
         let (expert_path, optimizer_path) = (self.expert_file(checkpoint.step), self.optimizer_file(checkpoint.step));
         read_checked(&expert_path, checkpoint.expert)?;
         let bytes = read_checked(&optimizer_path, checkpoint.optimizer)?;
@@ -212,10 +218,12 @@ impl<'a> RunDir<'a> {
         expert.save(&expert_path)?;
         let written = std::fs::read(&expert_path).map_err(|error| unusable(&expert_path, &error))?;
         let before = read(&state_path)?.map_or_else(Vec::new, |state| state.checkpoints);
-        let mut checkpoints: Vec<Checkpoint> = before.into_iter().filter(|before| before.step < step).collect();
+        // Those of later steps are damaged, or this step would not have been made again.
+        let (mut checkpoints, mut old): (Vec<_>, Vec<_>) = before.into_iter().partition(|before| before.step < step);
+        old.retain(|before| before.step != step);
         let (expert, optimizer) = (blake3::hash(&written).into(), blake3::hash(&moments).into());
         checkpoints.push(Checkpoint { step, expert, optimizer });
-        let old = checkpoints.drain(..checkpoints.len().saturating_sub(KEPT)).collect::<Vec<_>>();
+        old.extend(checkpoints.drain(..checkpoints.len().saturating_sub(KEPT)));
         let state = State { version: VERSION, identity: self.identity.clone(), checkpoints };
         let text = serde_json::to_vec_pretty(&state).map_err(|error| unusable(&state_path, &error))?;
         write_atomically(&state_path, &text)?;
@@ -239,6 +247,16 @@ impl<'a> RunDir<'a> {
     }
 }
 
+/// What two experts must share to be the same at different times.
+fn facts(info: &ExpertInfo) -> [(&'static str, String); 4] {
+    [
+        ("the base model", info.base_model.to_string()),
+        ("the name of the expert", info.name.clone()),
+        ("the choice of targets", info.targets.to_string()),
+        ("the parametrization", info.parametrization.to_string()),
+    ]
+}
+
 /// The bytes of a file with this hash.
 fn read_checked(path: &Path, hash: Hash) -> Result<Vec<u8>, TrainError> {
     let bytes = std::fs::read(path).map_err(|error| unusable(path, &error))?;
@@ -249,11 +267,15 @@ fn read_checked(path: &Path, hash: Hash) -> Result<Vec<u8>, TrainError> {
 }
 
 fn read(path: &Path) -> Result<Option<State>, TrainError> {
-    match std::fs::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unusable(path, &error)),
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| unusable(path, &error)),
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| unusable(path, &error))?,
+    };
+    let Layout { version } = serde_json::from_slice(&text).map_err(|error| unusable(path, &error))?;
+    if version != VERSION {
+        return Err(unusable(path, &format!("it is of version {version}, this is version {VERSION}")));
     }
+    serde_json::from_slice(&text).map(Some).map_err(|error| unusable(path, &error))
 }
 
 fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> TrainError {

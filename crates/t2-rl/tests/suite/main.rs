@@ -1,5 +1,15 @@
-//! Training on a tiny random decoder with a task that can be learned in seconds.
+//! Training and evaluating a tiny random decoder on a task that can be learned in seconds.
 
+#[cfg(test)]
+mod evaluate;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod heard;
+#[cfg(test)]
+mod monitor;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]

@@ -2,23 +2,23 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use t2_linalg::HostSvd;
-use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
-use t2_model::decoder::Decoder;
-use t2_model::decomposition::{Decomposition, Targets};
 use t2_model::adapter::{Expert, ExpertInfo};
-use t2_model::text::Tokenizer;
-use t2_rl::metrics::StepMetrics;
-use t2_rl::policy::KlDirection;
-use t2_task::{Example, RIGHT, Split, Task, TaskError, WRONG};
-use t2_rl::train::{Setting, TrainConfig, TrainError, train};
+use t2_model::decoder::{CausalLm, Decoder, DecoderConfig};
+use t2_model::decomposition::{Decomposition, Targets};
+use t2_model::text::{Tokenizer, bpe};
+use t2_rl::metrics::{JsonLines, Step, StepMetrics};
+use t2_rl::train::{TrainConfig, TrainError, TrainInputs, train};
+use t2_task::{Example, Split, Task, TaskError, reward};
 
 const TEXTS: [&str; 3] = ["Tom has 4 apples. He buys 3 more.", "Say a vowel.", "The cat sat on the mat."];
+/// For a run that nobody breaks off.
+pub(crate) const NEVER: usize = usize::MAX;
 
 /// Rewards completions that hold a vowel, as about half of those of a random model do.
 pub(crate) struct Vowels(pub(crate) &'static str);
@@ -33,13 +33,43 @@ impl Task for Vowels {
     }
 
     fn load(&self, _: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
-        let example = |i| Example { question: format!("Say vowel {i}."), answer: "a".to_owned(), checks: vec![] };
+        let example = |i| Example::new(format!("Say vowel {i}."), "a");
         Ok((0..limit).map(example).collect())
     }
 
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        let reward = |text: &str| if text.contains(['a', 'e', 'i', 'o', 'u']) { RIGHT } else { WRONG };
-        Ok(graded.iter().map(|(_, text)| reward(text)).collect())
+        Ok(graded.iter().map(|(_, text)| reward(text.contains(['a', 'e', 'i', 'o', 'u']))).collect())
+    }
+}
+
+/// [`Vowels`] whose rewards `spoil` sees first, with the number of times it was asked before.
+pub(crate) struct Spoilt<F> {
+    asked: AtomicUsize,
+    spoil: F,
+}
+
+impl<F> Spoilt<F> {
+    pub(crate) fn by(spoil: F) -> Self {
+        Self { asked: AtomicUsize::new(0), spoil }
+    }
+}
+
+impl<F: Fn(usize, Vec<f32>) -> Vec<f32> + Send + Sync> Task for Spoilt<F> {
+    fn name(&self) -> &'static str {
+        "vowels"
+    }
+
+    fn about(&self) -> &'static str {
+        "say a vowel, and be graded badly"
+    }
+
+    fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
+        Vowels("vowels").load(split, limit)
+    }
+
+    fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+        let rewards = Vowels("vowels").rewards(graded)?;
+        Ok((self.spoil)(self.asked.fetch_add(1, Ordering::Relaxed), rewards))
     }
 }
 
@@ -48,38 +78,73 @@ pub(crate) struct Tiny {
     pub(crate) model: Decoder,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) task: Vowels,
-    pub(crate) problems: Vec<Example>,
+    pub(crate) examples: Vec<Example>,
     pub(crate) info: ExpertInfo,
 }
 
 impl Tiny {
     pub(crate) fn new() -> Self {
+        Self::of(&decoder(1))
+    }
+
+    /// With the base model `base`.
+    pub(crate) fn of(base: &Decoder) -> Self {
         let task = Vowels("vowels");
-        let info = ExpertInfo { name: "vowels".to_owned(), base_model: "07".repeat(32), ..ExpertInfo::default() };
-        let problems = task.load(Split::Train, 5).unwrap();
-        let tokenizer = t2_model::text::bpe::train(TEXTS.into_iter().cycle().take(60), 300, &["<|end|>"]).unwrap();
-        Self { model: trainable(), tokenizer: Tokenizer::new(tokenizer), task, problems, info }
+        let examples = task.load(Split::Train, 5).unwrap();
+        let tokenizer = bpe::train(TEXTS.into_iter().cycle().take(60), 300, &["<|end|>"]).unwrap();
+        let model = base.clone().trainable(&Decomposition::of(base, Targets::ALL).unwrap()).unwrap();
+        let info = ExpertInfo::for_model("vowels", &model);
+        Self { model, tokenizer: Tokenizer::new(tokenizer), task, examples, info }
     }
 
-    pub(crate) fn setting<'a>(&'a self, dir: &'a Path) -> Setting<'a> {
-        let Self { tokenizer, task, problems, info, .. } = self;
-        Setting { tokenizer, task, problems, stop: &[0], info, dir }
+    pub(crate) fn inputs<'a>(&'a self, dir: &'a Path) -> TrainInputs<'a> {
+        let Self { tokenizer, task, examples, info, .. } = self;
+        TrainInputs { stop: &[0], ..TrainInputs::new(tokenizer, task, examples, info, dir) }
     }
 
-    /// Train, or go on, in `dir`; breaks off after step `until`. Returns the expert and the metrics of this run.
+    /// Train, or go on, and break off after step `until`. Returns how it ended and the metrics of these steps.
     pub(crate) fn train(
         &self,
         config: &TrainConfig,
-        dir: &Path,
+        inputs: TrainInputs<'_>,
         until: usize,
-    ) -> Result<(Expert, Vec<StepMetrics>), TrainError> {
-        let mut metrics = vec![];
-        let expert = train(self.model.clone(), config, self.setting(dir), |step| {
-            metrics.push(step.clone());
-            if step.step < until { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        Ok((expert, metrics))
+    ) -> (Result<Expert, TrainError>, Vec<StepMetrics>) {
+        let mut steps = vec![];
+        let watch = |step: Step<'_>| {
+            steps.push(step.metrics.clone());
+            if step.metrics.step < until { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let mut monitor = (JsonLines::new(inputs.dir.join("metrics.jsonl")), watch);
+        let ended = train(self.model.clone(), config, inputs, &mut monitor);
+        (ended, steps)
     }
+
+    /// Train, or go on, to the end.
+    #[track_caller]
+    pub(crate) fn finish(&self, config: &TrainConfig, inputs: TrainInputs<'_>) -> (Expert, Vec<StepMetrics>) {
+        let (ended, steps) = self.train(config, inputs, NEVER);
+        (ended.unwrap(), steps)
+    }
+
+    /// As [`finish`](Self::finish), in a folder of its own that holds nothing before and is gone afterwards.
+    #[track_caller]
+    pub(crate) fn run(&self, config: &TrainConfig) -> (Expert, Vec<StepMetrics>) {
+        self.finish(config, self.inputs(tempfile::tempdir().unwrap().path()))
+    }
+
+    /// Why training ends without an expert.
+    #[track_caller]
+    pub(crate) fn refusal(&self, config: &TrainConfig, inputs: TrainInputs<'_>) -> TrainError {
+        self.train(config, inputs, NEVER).0.unwrap_err()
+    }
+}
+
+/// What is in the file of `expert`.
+pub(crate) fn bytes(expert: &Expert) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("expert.safetensors");
+    expert.save(&path).unwrap();
+    std::fs::read(path).unwrap()
 }
 
 /// A short run.
@@ -91,35 +156,16 @@ pub(crate) fn config() -> TrainConfig {
         max_new_tokens: 4,
         learning_rate: 5e-2,
         max_grad_norm: 1.0,
-        kl_weight: 0.0,
-        kl_direction: KlDirection::NewToBase,
         micro_batch: 6,
         save_every: 3,
         seed: 1,
     }
 }
 
-/// A decoder with random weights, the same in every run, and trainable scales beside them.
-fn trainable() -> Decoder {
-    let config = DecoderConfig {
-        vocab: 300,
-        d_model: 32,
-        d_hidden: 48,
-        layers: 2,
-        heads: 4,
-        kv_heads: 2,
-        head_dim: 8,
-        max_seq_len: 64,
-        rms_eps: 1e-5,
-        tied_head: true,
-        attention_bias: false,
-        mlp_bias: false,
-        rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
-    };
-    let model = config.init(&Device::flex()).map(&mut Draw(ChaCha8Rng::seed_from_u64(1)));
-    let keep_on = |_| ControlFlow::Continue(());
-    let decomposition = Decomposition::of(&model, Targets::ALL, &HostSvd::default(), None, keep_on).unwrap();
-    model.train().fork(&Device::flex().autodiff()).apply_reparameterization(&decomposition)
+/// A decoder with random weights, the same in every run with the same seed.
+pub(crate) fn decoder(seed: u64) -> Decoder {
+    let config = DecoderConfig { vocab: 300, tied_head: true, ..DecoderConfig::tiny() };
+    config.init(&Device::flex()).map(&mut Draw(ChaCha8Rng::seed_from_u64(seed)))
 }
 
 /// Draws every matrix so that what it multiplies keeps its size.

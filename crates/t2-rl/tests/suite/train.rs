@@ -1,13 +1,13 @@
-//! What training does: rewards rise, a divergence holds back, nonsense is refused.
+//! What training does: rewards rise, a divergence holds back, an algorithm gets what it asks for.
+
+use std::sync::Mutex;
 
 use burn::module::Module;
 use burn::prelude::*;
+use t2_model::adapter::{Active, Expert, ExpertInfo};
 use t2_model::decoder::CausalLm;
-use t2_model::adapter::{Expert, ExpertInfo};
-use t2_model::adapter::Active;
-use t2_rl::policy::{KlDirection, kl};
-use t2_rl::rollout::RolloutError;
-use t2_rl::train::{Setting, TrainConfig, TrainError};
+use t2_rl::policy::{KlDirection, LossInputs, LossOutputs, Needs, PolicyGradient, Reinforce, kl};
+use t2_rl::train::{TrainConfig, TrainInputs};
 
 use crate::tiny::{Tiny, config};
 
@@ -17,7 +17,6 @@ const LOGPROB_GAP: f32 = 1e-4;
 #[test]
 fn the_reward_rises() {
     let tiny = Tiny::new();
-    let dir = tempfile::tempdir().unwrap();
     let config = TrainConfig {
         steps: 100,
         prompts: 8,
@@ -27,7 +26,7 @@ fn the_reward_rises() {
         micro_batch: 64,
         ..config()
     };
-    let (expert, metrics) = tiny.train(&config, dir.path(), usize::MAX).unwrap();
+    let (expert, metrics) = tiny.run(&config);
     let mean = |range: std::ops::Range<usize>| {
         let rewards = &metrics[range];
         rewards.iter().map(|step| step.reward_mean).sum::<f32>() / rewards.len() as f32
@@ -41,7 +40,7 @@ fn the_reward_rises() {
         assert!((1..=4).contains(&step.completion_len_max), "{step:?}");
     }
     // The first step samples from the base model, and every later one from another expert.
-    let neutral = Expert::from_model(&tiny.model, tiny.info.clone());
+    let neutral = Expert::from_model(&tiny.model, tiny.info.clone()).unwrap();
     assert_eq!(metrics[0].expert_hash, neutral.hash().to_string());
     let mut hashes: Vec<&str> = metrics.iter().map(|step| step.expert_hash.as_str()).collect();
     hashes.sort_unstable();
@@ -64,11 +63,12 @@ fn divergence(tiny: &Tiny, expert: &Expert) -> f32 {
 #[test]
 fn a_divergence_in_the_loss_keeps_the_expert_near_the_base() {
     let tiny = Tiny::new();
-    let free = TrainConfig { steps: 12, ..config() };
-    let run = |config: &TrainConfig| tiny.train(config, tempfile::tempdir().unwrap().path(), usize::MAX).unwrap();
-    let far = divergence(&tiny, &run(&free).0);
+    let config = TrainConfig { steps: 12, ..config() };
+    let far = divergence(&tiny, &tiny.run(&config).0);
     for kl_direction in [KlDirection::NewToBase, KlDirection::BaseToNew] {
-        let (expert, metrics) = run(&TrainConfig { kl_weight: 2.0, kl_direction, ..free.clone() });
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Reinforce { kl_weight: 2.0, kl_direction };
+        let (expert, metrics) = tiny.finish(&config, TrainInputs { policy: &policy, ..tiny.inputs(dir.path()) });
         let near = divergence(&tiny, &expert);
         println!("{kl_direction:?}: {near:.4} instead of {far:.4} nats");
         assert!(near < far / 2.0, "{kl_direction:?}: {near} vs {far}");
@@ -77,58 +77,75 @@ fn a_divergence_in_the_loss_keeps_the_expert_near_the_base() {
     }
 }
 
-#[track_caller]
-fn check_config(change: impl Fn(&mut TrainConfig), name: &str) {
-    let mut config = config();
-    change(&mut config);
-    let dir = tempfile::tempdir().unwrap();
-    let error = Tiny::new().train(&config, dir.path(), usize::MAX).unwrap_err();
-    assert!(matches!(error, TrainError::Config { name: found, .. } if found == name), "{error:?}");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+/// An algorithm of one's own: the leave-one-out advantages, weighed by how much likelier a token became since it was
+/// sampled, over several epochs. Keeps the largest difference between the log-probabilities of each loss.
+struct Ratio {
+    epochs: usize,
+    gaps: Mutex<Vec<f32>>,
+}
+
+impl PolicyGradient for Ratio {
+    fn describe(&self) -> String {
+        format!("ratio, {} epochs", self.epochs)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { epochs: self.epochs, sampled: true, ..Needs::default() }
+    }
+
+    fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        Reinforce::PLAIN.advantages(rewards)
+    }
+
+    fn loss(&self, inputs: LossInputs) -> LossOutputs {
+        let LossInputs { logprobs, reference, sampled, advantages, mask, completions, .. } = inputs;
+        assert!(reference.is_none(), "not asked for");
+        let sampled = sampled.expect("asked for");
+        let outside = sampled.clone() * (mask.clone().neg() + 1.0);
+        assert_eq!(outside.abs().max().into_scalar::<f32>(), 0.0);
+        let change = (logprobs - sampled) * mask.clone();
+        self.gaps.lock().unwrap().push(change.clone().detach().abs().max().into_scalar());
+        let score = (change.exp() * mask).sum_dim(1).squeeze_dim::<1>(1);
+        LossOutputs { loss: (score * advantages).sum().neg() / completions as f32, kl: None }
+    }
 }
 
 #[test]
-fn a_configuration_that_makes_no_sense_is_refused() {
-    check_config(|config| config.steps = 0, "steps");
-    check_config(|config| config.prompts = 0, "prompts");
-    check_config(|config| config.max_new_tokens = 0, "max_new_tokens");
-    check_config(|config| config.micro_batch = 0, "micro_batch");
-    check_config(|config| config.save_every = 0, "save_every");
-    check_config(|config| config.group = 1, "group");
-    check_config(|config| config.learning_rate = 0.0, "learning_rate");
-    check_config(|config| config.learning_rate = f64::NAN, "learning_rate");
-    check_config(|config| config.max_grad_norm = -1.0, "max_grad_norm");
-    check_config(|config| config.kl_weight = -0.1, "kl_weight");
-    check_config(|config| config.kl_weight = f32::NAN, "kl_weight");
-}
-
-#[test]
-fn problems_that_cannot_be_asked_are_refused() {
+fn an_algorithm_gets_the_epochs_and_the_log_probabilities_it_asks_for() {
     let tiny = Tiny::new();
-    let dir = tempfile::tempdir().unwrap();
-    let run = |setting: Setting<'_>, config: &TrainConfig| {
-        t2_rl::train::train(tiny.model.clone(), config, setting, |_| std::ops::ControlFlow::Continue(()))
+    let config = TrainConfig { steps: 3, micro_batch: 16, ..config() };
+    let run = |epochs| {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = Ratio { epochs, gaps: Mutex::default() };
+        let (expert, metrics) = tiny.finish(&config, TrainInputs { policy: &policy, ..tiny.inputs(dir.path()) });
+        (expert, metrics, policy.gaps.into_inner().unwrap())
     };
-    let none = run(Setting { problems: &[], ..tiny.setting(dir.path()) }, &config()).unwrap_err();
-    assert!(matches!(none, TrainError::NoProblems { .. }) && none.to_string().contains("vowels"), "{none}");
-    let long = TrainConfig { max_new_tokens: 60, ..config() };
-    let too_long = run(tiny.setting(dir.path()), &long).unwrap_err();
-    assert!(matches!(too_long, TrainError::Rollout(RolloutError::Generate(_))), "{too_long}");
-    let mut empty = tiny.problems.clone();
-    empty.iter_mut().for_each(|problem| problem.question.clear());
-    let empty = run(Setting { problems: &empty, ..tiny.setting(dir.path()) }, &config()).unwrap_err();
-    assert!(matches!(empty, TrainError::Rollout(RolloutError::Generate(_))), "{empty}");
+    let (twice, metrics, gaps) = run(2);
+    assert_eq!((gaps.len(), metrics.len()), (6, 3));
+    for (step, gaps) in metrics.iter().zip(gaps.chunks(2)) {
+        // The policy that is scored first is the one that sampled; then it has moved.
+        assert!(gaps[0] < LOGPROB_GAP && gaps[1] > LOGPROB_GAP, "{gaps:?}");
+        assert!(step.logprob_gap < LOGPROB_GAP, "{step:?}");
+    }
+    let (once, _, gaps) = run(1);
+    assert_eq!(gaps.len(), 3);
+    assert_ne!(once.hash(), twice.hash());
+    // At the policy that sampled, the gradient of the ratio is that of its logarithm.
+    let plain = tiny.run(&config).1;
+    assert!((plain[0].grad_norm / metrics[0].grad_norm - 1.0).abs() < 1e-3, "{plain:?} vs {metrics:?}");
 }
 
 #[test]
 fn micro_batches_change_the_memory_and_not_the_gradient() {
     let tiny = Tiny::new();
-    let expert = |micro_batch| {
-        let config = TrainConfig { steps: 1, micro_batch, kl_weight: 0.1, ..config() };
-        let (expert, metrics) = tiny.train(&config, tempfile::tempdir().unwrap().path(), usize::MAX).unwrap();
-        (expert, metrics[0].clone())
+    let policy = Reinforce { kl_weight: 0.1, ..Reinforce::PLAIN };
+    let first_step = |micro_batch| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = TrainConfig { steps: 1, micro_batch, ..config() };
+        let (_, metrics) = tiny.finish(&config, TrainInputs { policy: &policy, ..tiny.inputs(dir.path()) });
+        metrics[0].clone()
     };
-    let ((_, whole), (_, parts)) = (expert(16), expert(3));
+    let (whole, parts) = (first_step(16), first_step(3));
     // The same sum in another order.
     assert!((whole.grad_norm / parts.grad_norm - 1.0).abs() < 1e-4, "{whole:?} vs {parts:?}");
     assert!((whole.entropy - parts.entropy).abs() < 1e-4, "{whole:?} vs {parts:?}");
@@ -138,8 +155,8 @@ fn micro_batches_change_the_memory_and_not_the_gradient() {
 #[test]
 fn what_an_expert_says_about_itself_is_what_the_run_was_told() {
     let mut tiny = Tiny::new();
-    tiny.info = ExpertInfo { targets: "mlp,attn".to_owned(), training: "vowels".to_owned(), ..tiny.info };
-    let config = TrainConfig { steps: 1, ..config() };
-    let (expert, _) = tiny.train(&config, tempfile::tempdir().unwrap().path(), usize::MAX).unwrap();
+    tiny.info = ExpertInfo { name: "a e i o u".to_owned(), training: "vowels".to_owned(), ..tiny.info };
+    let (expert, _) = tiny.run(&TrainConfig { steps: 1, ..config() });
     assert_eq!(expert.info, tiny.info);
+    assert_eq!(expert.info.base_model, tiny.model.base_hash());
 }
