@@ -1,12 +1,13 @@
 //! Load a folder, decompose its MLPs, make an expert by hand, and generate two rows under different mixtures.
 //!
-//! `cargo run -p t2-model --example two_mixtures`
+//! `cargo run --package t2-model --example two_mixtures`
+
+#![expect(clippy::print_stdout, reason = "an example prints what it found")]
 
 use t2_model::burn::prelude::Device;
-use t2_model::decomposition::DecomposeOptions;
-use t2_model::generate::{GenerateConfig, Prompts, generate};
 use t2_model::{
-    Active, Bank, CausalLm, Decomposition, Expert, ExpertInfo, Message, Mixture, Targets, Tokenizer, checkpoint,
+    Active, Bank, CausalLm, DecomposeOptions, Decomposition, Expert, ExpertInfo, GenerateConfig, Message, Mixture,
+    Prompts, Targets, Tokenizer, checkpoint, generate,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,11 +17,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let cache = tempfile::tempdir()?;
     let options = DecomposeOptions { cache: Some(cache.path()), ..DecomposeOptions::default() };
-    let decomposition = Decomposition::with(&loaded.model, Targets::MLP, options, |_| std::ops::ControlFlow::Continue(()))?;
+    let decomposition =
+        Decomposition::with(&loaded.model, Targets::MLP, options, |_| std::ops::ControlFlow::Continue(()))?;
     let model = loaded.model.adapted(&decomposition)?;
 
     let neutral = Expert::from_model(&model, ExpertInfo::for_model("louder", &model))?;
-    let louder = neutral.iter().map(|(path, z)| (path.to_owned(), z.iter().map(|z| 1.2 * z).collect())).collect();
+    let louder = neutral.iter().map(|(path, z)| (path.to_owned(), z.iter().map(|z| 2.0 * z).collect())).collect();
     let expert = Expert::new(louder, neutral.info)?;
 
     let rows = Bank::new(&model, &[&expert])?.rows(&[Mixture::base(1), Mixture::global(vec![0.5])])?;

@@ -1,8 +1,7 @@
 //! What hangs on a frozen weight and changes what it does: adapters, expert files, mixtures of experts.
 //!
 //! The decoder calls [`project`] for every linear layer and knows no adapter. A new kind of adapter is a file beside
-//! `svf.rs` and a line in `adapter_of`; what reads and writes its numbers (expert files, banks) finds them by the suffix
-//! of their path.
+//! `svf.rs` and a line in `adapter_of`; expert files and banks find its numbers by the end of their path.
 
 pub mod expert;
 pub mod mixture;

@@ -34,8 +34,8 @@ pub trait Architecture: fmt::Debug + Sync {
     /// The `config.json` of a decoder, for transformers and [`config`](Self::config) to read back.
     fn to_json(&self, config: &DecoderConfig) -> Value;
 
-    /// Every tensor that a checkpoint of the family may have: its stored name and its path in the decoder, with `{}` for
-    /// the number of the layer.
+    /// Every tensor that a checkpoint of the family may have: its stored name and its path in the decoder, with `{}` in
+    /// place of the number of the layer.
     fn names(&self) -> &'static [(&'static str, &'static str)];
 
     /// Where each parameter of `config` comes from: a tensor of its own unless the family says otherwise.

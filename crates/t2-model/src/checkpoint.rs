@@ -82,8 +82,8 @@ impl Files {
         Ok(Self { dir: dir.to_owned(), architecture, config, shards: Shards::open(dir)?, json })
     }
 
-    /// The weights of `targets`, to be decomposed on `device`. Their values are rounded to `dtype` (f32 when `None`), as in
-    /// a model that is loaded with this type: the factors are then found again for that model.
+    /// The weights of `targets`, to be decomposed on `device`. Their values are rounded to `dtype` (f32 when `None`) as
+    /// they are in a model that is loaded with this type, so that the factors are found again for that model.
     ///
     /// # Errors
     ///
@@ -254,7 +254,7 @@ fn hash_of(stored: &BTreeMap<String, Stored<'_>>) -> Hash {
     hasher.finalize().into()
 }
 
-/// Replaces every parameter by its stored value. Initial values are drawn when they are first asked for, so these never are.
+/// Replaces every parameter by its stored value, before anybody asks for the initial one: so it is never drawn.
 struct Fill<'a> {
     path: paths::Path,
     stored: &'a BTreeMap<String, Stored<'a>>,

@@ -21,7 +21,7 @@ use rope::Rotation;
 
 pub use attention::Attention;
 pub use cache::KvCache;
-pub use config::{AttentionConfig, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
+pub use config::{AttentionConfig, BadShape, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
 pub use mlp::Mlp;
 
 /// What callers need to know of a language model: how large its vocabulary is, how much it reads, and how many layers
@@ -47,8 +47,8 @@ pub trait CausalLm: Module {
     /// Normalised final states `[batch, seq, d_model]` for `tokens` `[batch, seq]`.
     ///
     /// Without a cache, position 0 is the first column and padding belongs on the right, where no real token sees it.
-    /// With a cache, the columns follow those that it already holds, and padding is on the left: as many columns of each
-    /// row as the cache was made for.
+    /// With a cache, the columns follow those that it already holds. Padding is on the left then, as many columns of
+    /// each row as the cache was told when it was made.
     fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3>;
 
     /// Scores of the next token `[batch, seq, vocab]` for final states `[batch, seq, d_model]`.
@@ -122,9 +122,14 @@ struct Pass<'a> {
 }
 
 impl DecoderConfig {
-    /// A decoder with freshly drawn weights, normal with variance `1 / d_model`, and biases of zero. Seed `device` first
-    /// for reproducible ones.
+    /// A decoder with freshly drawn weights, normal with variance `1 / d_model`, and biases of zero. Seed `device`
+    /// first for reproducible ones.
+    ///
+    /// # Panics
+    ///
+    /// If [`check`](Self::check) refuses the shape.
     pub fn init(&self, device: &Device) -> Decoder {
+        self.check().expect("the shape is one that `check` accepts");
         let initializer = Initializer::Normal { mean: 0.0, std: (self.d_model as f64).powf(-0.5) };
         let norm = || RmsNormConfig::new(self.d_model).with_epsilon(self.norm.eps).init(device);
         let block = || Block {
@@ -170,7 +175,10 @@ impl CausalLm for Decoder {
     }
 
     fn hidden(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
-        let [_, seq] = tokens.dims();
+        let [batch, seq] = tokens.dims();
+        if let Active::Rows(rows) = active {
+            assert_eq!(rows.len(), batch, "rows of scales, rows of tokens");
+        }
         let mut x = self.embed.forward(tokens);
         let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &x.device());
         for (layer, block) in self.blocks.iter().enumerate() {
@@ -197,7 +205,13 @@ pub(crate) fn device_of(model: &impl Module) -> Device {
 }
 
 impl<'a> Pass<'a> {
-    fn new(config: &'a DecoderConfig, cache: Option<&KvCache>, seq: usize, active: Active<'a>, device: &Device) -> Self {
+    fn new(
+        config: &'a DecoderConfig,
+        cache: Option<&KvCache>,
+        seq: usize,
+        active: Active<'a>,
+        device: &Device,
+    ) -> Self {
         let start = cache.map_or(0, KvCache::len);
         let mut pad = cache.map_or(vec![0], |cache| cache.pad().to_vec());
         if pad.iter().all(|&p| p == pad[0]) {

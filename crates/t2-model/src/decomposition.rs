@@ -14,10 +14,10 @@ use burn::prelude::*;
 use burn::tensor::TensorReadError;
 use t2_linalg::{Attempt, AutoSvd, Demand, SvdError, SvdSolver};
 
-use crate::hash::Hash;
-use crate::files::WriteError;
 use crate::adapter::Svf;
 use crate::decoder::CausalLm;
+use crate::files::WriteError;
+use crate::hash::Hash;
 
 use stream::Stream;
 pub use targets::{Targets, UnknownTarget};
@@ -44,10 +44,10 @@ pub struct DecomposeConfig {
 /// Type of singular vectors on disk; singular values are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FactorType {
-    /// That of the weight, which is what a model computes with.
+    /// The type of the weight in memory: the one that a model computes with.
     #[default]
     Base,
-    /// f32: for a half-precision weight twice the space, and good for the same weight loaded as f32.
+    /// f32: takes twice the space for a half-precision weight, and serves the same weight loaded as f32 too.
     F32,
 }
 
@@ -62,12 +62,12 @@ pub struct Progress {
     pub remaining: Option<Duration>,
 }
 
-/// How well the factors stand for the weights, and where they came from.
+/// How well the factors reproduce the weights, and where they came from.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct Report {
     /// Matrices in all.
     pub matrices: usize,
-    /// Those found on disk.
+    /// Matrices whose factors were found on disk.
     pub cached: usize,
     /// Files that were damaged or of another version, and were made again.
     pub repaired: usize,
@@ -86,7 +86,7 @@ impl Report {
     }
 }
 
-/// How well the factors of one weight stand for it, as f32, before they are rounded to their type on disk.
+/// How well the factors of one weight reproduce it, in f32, before they are rounded to their type on disk.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Loss {
     residual: f32,
@@ -123,22 +123,20 @@ pub enum DecomposeError {
     Memory {
         /// The weight.
         path: String,
-        /// Its rows.
+        /// Rows of the weight.
         d_in: usize,
-        /// Its columns.
+        /// Columns of the weight.
         d_out: usize,
-        /// What it takes, in MiB.
+        /// What decomposing it takes, in MiB.
         needed: usize,
         /// What is allowed, in MiB.
         memory: usize,
     },
     /// Factors were to be read from the disk alone, and some are not there.
-    #[error("{} holds the factors of {found} of {total} weights; decompose the model into it first", cache.display())]
+    #[error("{} does not hold the factors of all {total} weights; decompose the model into it first", cache.display())]
     NotCached {
         /// The folder.
         cache: PathBuf,
-        /// Weights whose factors are there.
-        found: usize,
         /// Weights in all.
         total: usize,
     },
@@ -176,12 +174,12 @@ pub fn decompose(
     Stream { config, solver, cache: Some(cache), keep: None, progress: &mut progress }.run(weights)
 }
 
-/// What a decomposition of a model in memory may be told.
+/// How a model in memory is decomposed. Every field has a default.
 #[derive(Clone, Copy, Default)]
 pub struct DecomposeOptions<'a> {
     /// How weights are decomposed.
     pub config: DecomposeConfig,
-    /// Who decomposes them; [`AutoSvd`] when `None`.
+    /// The solver; [`AutoSvd`] when `None`.
     pub solver: Option<&'a dyn SvdSolver>,
     /// A folder to keep factors in, and to find them again.
     pub cache: Option<&'a Path>,
@@ -262,15 +260,8 @@ impl Decomposition {
     pub fn load<M: CausalLm>(model: &M, targets: Targets, cache: &Path) -> Result<Self, DecomposeError> {
         let total = Weights::of_model(model, targets).len();
         let options = DecomposeOptions { solver: Some(&NoSolver), cache: Some(cache), ..DecomposeOptions::default() };
-        let mut found = 0;
-        let loaded = Self::with(model, targets, options, |progress| {
-            found = progress.done;
-            ControlFlow::Continue(())
-        });
-        match loaded {
-            Err(DecomposeError::Svd { .. }) => {
-                Err(DecomposeError::NotCached { cache: cache.to_owned(), found, total })
-            }
+        match Self::with(model, targets, options, |_| ControlFlow::Continue(())) {
+            Err(DecomposeError::Svd { .. }) => Err(DecomposeError::NotCached { cache: cache.to_owned(), total }),
             loaded => loaded,
         }
     }
@@ -290,12 +281,12 @@ impl Decomposition {
     }
 }
 
-/// Decomposes nothing: stands where every factor is expected to be on disk.
+/// A solver that refuses to work: where every factor is expected to be on disk, none should be asked.
 struct NoSolver;
 
 impl SvdSolver for NoSolver {
     fn svd_each(&self, _: Tensor<3>) -> Result<Attempt, SvdError> {
-        Err(SvdError::NoKernels { solver: "none", device: "the disk".to_owned() })
+        Err(SvdError::Other("the factors of this weight are not on disk".into()))
     }
 
     fn demand(&self, _: [usize; 2], _: &Device) -> Demand {

@@ -29,7 +29,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 }
 
 /// Let `write` fill a temporary neighbour of `path`, flush it to the disk, and rename it: a reader, a full disk or a
-/// kill at any moment finds the old file or the new one. What a killed writer left beside it is cleared away.
+/// kill at any moment finds the old file or the new one. Temporary files that killed writers left are removed.
 ///
 /// # Errors
 ///

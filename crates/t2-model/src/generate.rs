@@ -58,7 +58,7 @@ impl<'a> Prompts<'a> {
         Self { active, ..self }
     }
 
-    /// One seed for each row.
+    /// Row `b` draws with `seeds[b]`, whatever else is in the batch.
     #[must_use]
     pub fn seeded(self, seeds: &'a [u64]) -> Self {
         Self { seeds: Some(seeds), ..self }
@@ -118,7 +118,7 @@ pub fn generate(
 ///
 /// [`GenerateError`] for a prompt that is empty, too long or foreign, for settings out of range, and for weights that
 /// `model` cannot run under; nothing is generated then. [`GenerateError::NotFinite`] where the model gives no numbers.
-/// [`GenerateError::Interrupted`] holds what there is when `on_token` broke off.
+/// [`GenerateError::Interrupted`] holds what there is when `on_token` broke off before the last token.
 pub fn generate_with(
     model: &impl CausalLm,
     prompts: Prompts<'_>,
@@ -142,9 +142,7 @@ pub fn generate_with(
                 done[row].finish = FinishReason::Stop;
             }
             if on_token(row, id).is_break() {
-                let running = batch.live.iter().filter(|&&row| done[row].finish != FinishReason::Stop);
-                running.copied().collect::<Vec<_>>().iter().for_each(|&row| done[row].finish = FinishReason::Cancelled);
-                return Err(GenerateError::Interrupted { completions: done });
+                return broken_off(done, config.max_new_tokens);
             }
         }
         let stopped = |row: usize| done[row].finish == FinishReason::Stop;
@@ -156,7 +154,14 @@ pub fn generate_with(
     Ok(done)
 }
 
-/// Refuse what could not be completed, or not as asked.
+/// What there is when the caller breaks off: whole where every row has come to its end.
+fn broken_off(mut rows: Vec<Completion>, max_new_tokens: usize) -> Result<Vec<Completion>, GenerateError> {
+    let runs = |row: &&mut Completion| row.finish == FinishReason::Length && row.ids.len() < max_new_tokens;
+    let cancelled = rows.iter_mut().filter(runs).map(|row| row.finish = FinishReason::Cancelled).count();
+    if cancelled == 0 { Ok(rows) } else { Err(GenerateError::Interrupted { completions: rows }) }
+}
+
+/// Refuse prompts and settings that could not be completed as asked.
 fn check(model: &impl CausalLm, prompts: Prompts<'_>, config: &GenerateConfig) -> Result<(), GenerateError> {
     config.sampling.check()?;
     let rows = prompts.ids.len();
@@ -189,7 +194,7 @@ pub fn check_prompt(shape: LmShape, row: usize, prompt: &[u32], max_new_tokens: 
     }
 }
 
-/// Prompts as a rectangle that ends with the last token of each, `[batch, seq]`, and the padding columns of each row.
+/// Prompts padded on the left to the longest of them, `[batch, seq]`, and how many columns of padding each row has.
 pub(crate) fn left_padded<P: AsRef<[u32]>>(prompts: &[P], device: &Device) -> (Tensor<2, Int>, Vec<usize>) {
     let longest = prompts.iter().map(|prompt| prompt.as_ref().len()).max().unwrap_or(0);
     let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.as_ref().len()).collect();
@@ -201,17 +206,17 @@ pub(crate) fn left_padded<P: AsRef<[u32]>>(prompts: &[P], device: &Device) -> (T
     (Tensor::from_data(tokens, device), pad)
 }
 
-/// The rows still running and what they share.
+/// The rows of a batch that are still running. A row is known by its position among the caller's prompts.
 struct Batch<'a> {
-    /// Rows of the caller, in the order of the cache.
+    /// The rows still running, in the order in which the cache holds them.
     live: Vec<usize>,
-    /// Last token of each row of the caller.
+    /// The last token of every row of the caller, running or not.
     next: Vec<u32>,
     rngs: Vec<ChaCha8Rng>,
     cache: KvCache,
-    /// What the rows run under, as the caller said it.
+    /// What the caller's rows run under.
     active: Active<'a>,
-    /// The scales of the rows still running, once some have left.
+    /// The scales of the rows still running, where rows have scales and some have left.
     remaining: Option<RowScales>,
     /// The prompts, until the first pass has read them, `[batch, seq]`.
     prompts: Option<Tensor<2, Int>>,
@@ -236,7 +241,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The logits of the next token of every row still running, with the row of the caller, each `[vocab]`.
+    /// For every row still running: its position among the caller's, and the logits of its next token, `[vocab]`.
     fn logits(&mut self, model: &impl CausalLm, step: usize) -> Result<Vec<(usize, Vec<f32>)>, GenerateError> {
         let tokens = self.prompts.take().unwrap_or_else(|| {
             let ids: Vec<i64> = self.live.iter().map(|&row| i64::from(self.next[row])).collect();

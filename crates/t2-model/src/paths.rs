@@ -12,7 +12,7 @@ impl Path {
         self.0.push(name.to_owned());
     }
 
-    /// Back to the parent.
+    /// Go back to the parent of the module entered last.
     pub(crate) fn exit(&mut self) {
         self.0.pop();
     }

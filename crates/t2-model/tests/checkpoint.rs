@@ -10,10 +10,10 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
-use t2_model::checkpoint::{self, Checkpoint, GenerationDefaults, LoadError};
-use t2_model::decoder::CausalLm;
 use t2_model::adapter::Active;
 use t2_model::architecture::Llama;
+use t2_model::checkpoint::{self, Checkpoint, GenerationDefaults, LoadError};
+use t2_model::decoder::CausalLm;
 use t2_model::text::Tokenizer;
 use tempfile::TempDir;
 
@@ -306,7 +306,8 @@ fn a_model_in_memory_has_the_hash_of_its_checkpoint() {
 
 #[test]
 fn a_family_may_go_by_its_type_and_a_base_model_by_bare_names() {
-    let set = |key: &'static str, value: Value| move |dir: &Path| edit_json(dir, "config.json", |json| json[key] = value);
+    let set =
+        |key: &'static str, value: Value| move |dir: &Path| edit_json(dir, "config.json", |json| json[key] = value);
     let hash = load(&golden("tied")).unwrap().hash;
     for architectures in [Value::Null, json!(["LlamaModel"])] {
         let dir = copy("tied");
@@ -319,8 +320,8 @@ fn a_family_may_go_by_its_type_and_a_base_model_by_bare_names() {
     }
 }
 
-/// What a copy of a golden checkpoint, whose config.json names the end 2 and the start 1, suggests with `advice` as its
-/// generation_config.json.
+/// What a copy of a golden checkpoint, whose `config.json` names the end 2 and the start 1, suggests with `advice` as its
+/// `generation_config.json`.
 fn suggested(advice: &str) -> Result<GenerationDefaults, LoadError> {
     let dir = copy("tied");
     std::fs::write(dir.path().join("generation_config.json"), advice).unwrap();
@@ -330,7 +331,8 @@ fn suggested(advice: &str) -> Result<GenerationDefaults, LoadError> {
 #[test]
 fn advice_on_generation_is_taken_as_people_publish_it() {
     let plain = || GenerationDefaults { eos: vec![2], bos: Some(1), ..Default::default() };
-    let check = |advice: &str, expected: GenerationDefaults| assert_eq!(suggested(advice).unwrap(), expected, "{advice}");
+    let check =
+        |advice: &str, expected: GenerationDefaults| assert_eq!(suggested(advice).unwrap(), expected, "{advice}");
     for nothing in ["", "{}", "{\"eos_token_id\": 7,\n}", "[]", "null", "version https://git-lfs.github.com/spec/v1"] {
         check(nothing, plain());
     }
@@ -377,7 +379,7 @@ fn what_is_no_plain_model_is_named_for_what_it_is() {
     };
     check("tied", adapter, &["adapter of org/base", "merge_and_unload"]);
     let quantized = |dir: &Path| {
-        edit_json(dir, "config.json", |json| json["quantization_config"] = json!({ "quant_method": "gptq" }))
+        edit_json(dir, "config.json", |json| json["quantization_config"] = json!({ "quant_method": "gptq" }));
     };
     check("tied", quantized, &["quantized", "gptq", "F16"]);
     let rename = |tensors: &mut Tensors| {

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use burn::prelude::*;
 use peak_alloc::PeakAlloc;
 use t2_linalg::HostSvd;
-use t2_model::checkpoint::{self, Files, GenerationDefaults};
 use t2_model::architecture::Llama;
+use t2_model::checkpoint::{self, Files, GenerationDefaults};
 use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
 use t2_model::decomposition::{DecomposeConfig, DecomposeError, Targets, decompose};
 

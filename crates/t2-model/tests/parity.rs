@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use burn::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde_json::Value;
-use t2_model::decoder::KvCache;
-use t2_model::checkpoint;
-use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::adapter::Active;
+use t2_model::checkpoint;
+use t2_model::decoder::{CausalLm, Decoder, KvCache};
 use t2_model::text::Tokenizer;
 
 /// Largest difference of a logit, relative to the largest logit: f32 sums in another order, through two layers.

@@ -160,8 +160,10 @@ fn render(template: &str, special: &Value, messages: &[Message]) -> Result<Strin
     let mut config = special.clone();
     config["chat_template"] = template.into();
     let mut tokenizer = byte_level();
-    // So that decoding shows what the template wrote.
-    tokenizer["added_tokens"][0]["special"] = false.into();
+    // Bytes alone, so that decoding shows what the template wrote: special tokens are left out of texts.
+    tokenizer["added_tokens"] = json!([]);
+    tokenizer["post_processor"] = Value::Null;
+    tokenizer["model"]["vocab"].as_object_mut().unwrap().remove("<s>");
     let dir = folder(&[("tokenizer.json", tokenizer.to_string()), ("tokenizer_config.json", config.to_string())]);
     let tokenizer = load(dir.path());
     tokenizer.decode(&tokenizer.encode_chat(messages)?)

@@ -296,8 +296,8 @@ pub(crate) struct Parts {
 }
 
 impl Active<'_> {
-    /// Refuse experts that `model` cannot run `batch` rows under. A forward pass would run the base model without a word:
-    /// to it, a weight without scales is one that no expert adapts.
+    /// Refuse experts that `model` cannot run `batch` rows under. A forward pass would run the base model without a
+    /// word: it takes a weight without scales for one that no expert adapts.
     ///
     /// # Errors
     ///

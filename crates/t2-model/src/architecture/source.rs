@@ -35,9 +35,9 @@ impl Source {
     }
 }
 
-/// Where every parameter of `config` comes from when each is a whole stored tensor. `names` are pairs of a stored name and
-/// a path in the decoder, where `{}` stands for the number of the layer. They are made one at a time, since a damaged
-/// config may ask for any number of layers.
+/// Where every parameter of `config` comes from if each is a whole stored tensor. `names` are pairs of a stored name
+/// and a path in the decoder, with `{}` in place of the number of the layer. An iterator, not a list: a damaged config
+/// may ask for any number of layers.
 pub(crate) fn plain_sources<'a>(
     config: &'a DecoderConfig,
     names: &'a [(&str, &str)],
@@ -102,9 +102,8 @@ mod tests {
 
     #[test]
     fn a_tied_embedding_may_go_by_the_name_of_the_head() {
-        let sources = |tied_head| {
-            plain_sources(&DecoderConfig { tied_head, ..DecoderConfig::tiny() }, NAMES).collect::<Vec<_>>()
-        };
+        let sources =
+            |tied_head| plain_sources(&DecoderConfig { tied_head, ..DecoderConfig::tiny() }, NAMES).collect::<Vec<_>>();
         assert_eq!(sources(true)[0].names, ["model.embed_tokens.weight", "embed_tokens.weight", "lm_head.weight"]);
         assert_eq!(sources(false)[0].names, ["model.embed_tokens.weight", "embed_tokens.weight"]);
         assert_eq!(sources(false).last().unwrap().names, ["lm_head.weight"]);

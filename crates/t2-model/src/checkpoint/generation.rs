@@ -1,7 +1,7 @@
 //! `generation_config.json`: special tokens, and the sampling that the authors of the model suggest.
 //!
-//! The file is advice, written by many tools: numbers come as integers or floats, what does not apply is left out, `null`
-//! or negative, and unknown keys abound. A value of another type is refused by its key.
+//! The file is advice, written by many tools: numbers come as integers or floats, what does not apply is left out,
+//! `null` or negative, and unknown keys abound. A value of another type is refused by its key.
 
 use std::path::Path;
 

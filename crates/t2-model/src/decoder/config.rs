@@ -130,6 +130,18 @@ pub enum RopeScaling {
     },
 }
 
+/// There is no decoder of this shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value}; it must be {expected}")]
+pub struct BadShape {
+    /// The field.
+    name: &'static str,
+    /// Its value.
+    value: usize,
+    /// What it may be.
+    expected: String,
+}
+
 impl DecoderConfig {
     /// Two small blocks with grouped heads and no biases: for tests and examples, which change what they are about.
     pub const fn tiny() -> Self {
@@ -144,6 +156,36 @@ impl DecoderConfig {
             rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
             tied_head: false,
         }
+    }
+
+    /// Refuse a shape that no decoder can have.
+    ///
+    /// # Errors
+    ///
+    /// [`BadShape`].
+    pub fn check(&self) -> Result<(), BadShape> {
+        let AttentionConfig { heads, kv_heads, head_dim, .. } = self.attention;
+        let counts = [
+            ("vocab", self.vocab),
+            ("d_model", self.d_model),
+            ("max_seq_len", self.max_seq_len),
+            ("attention.heads", heads),
+            ("attention.kv_heads", kv_heads),
+            ("attention.head_dim", head_dim),
+            ("mlp.d_hidden", self.mlp.d_hidden),
+        ];
+        if let Some(&(name, value)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(BadShape { name, value, expected: "at least 1".to_owned() });
+        }
+        if !heads.is_multiple_of(kv_heads) {
+            let expected = format!("a divisor of the {heads} heads");
+            return Err(BadShape { name: "attention.kv_heads", value: kv_heads, expected });
+        }
+        if !head_dim.is_multiple_of(2) {
+            let expected = "even, since positions turn pairs of numbers".to_owned();
+            return Err(BadShape { name: "attention.head_dim", value: head_dim, expected });
+        }
+        Ok(())
     }
 
     /// Path and shape of every parameter of the decoder, in the order of its fields.
@@ -224,6 +266,26 @@ mod tests {
     use burn::module::{ModuleVisitor, Param};
 
     use super::*;
+
+    #[test]
+    fn a_shape_that_no_decoder_can_have_is_refused() {
+        #[track_caller]
+        fn check_refused(change: impl Fn(&mut DecoderConfig), said: &str) {
+            let mut config = DecoderConfig::tiny();
+            assert_eq!(config.check(), Ok(()));
+            change(&mut config);
+            assert_eq!(config.check().unwrap_err().to_string(), said);
+        }
+        check_refused(|config| config.vocab = 0, "vocab is 0; it must be at least 1");
+        check_refused(
+            |config| config.attention.kv_heads = 3,
+            "attention.kv_heads is 3; it must be a divisor of the 4 heads",
+        );
+        check_refused(
+            |config| config.attention.head_dim = 7,
+            "attention.head_dim is 7; it must be even, since positions turn pairs of numbers",
+        );
+    }
     use crate::paths::Path;
 
     /// Path and shape of every parameter a module has.

@@ -1,4 +1,5 @@
-//! What a folder of factors holds, for people and scripts: the file of each weight, and how well it stands for it.
+//! A list of what a folder of factors holds, for people and scripts: which file has the factors of which weight, and
+//! how well they reproduce it.
 
 use std::path::Path;
 
@@ -6,15 +7,15 @@ use serde::Serialize;
 
 use super::Loss;
 use super::store::Key;
-use crate::hash::Hash;
 use crate::files::{WriteError, write_atomically};
+use crate::hash::Hash;
 
 /// One weight of a decomposed model.
 #[derive(Serialize)]
 pub(super) struct Entry {
     /// The parameter.
     path: String,
-    /// Its file, in the same folder.
+    /// Name of the file that holds the factors, in the folder of the manifest.
     file: String,
     /// `[d_in, d_out]`.
     shape: [usize; 2],
@@ -39,7 +40,7 @@ pub(super) fn write(dir: &Path, mut entries: Vec<Entry>) -> Result<(), WriteErro
     let hash = Hash::from(hasher.finalize());
     let path = dir.join(format!("manifest-{}.json", hash.short()));
     let document = format!("{:#}\n", serde_json::json!({ "weights": entries }));
-    // Whoever finds all factors on disk writes nothing.
+    // A run that found every factor on disk leaves the manifest alone.
     let is_there = std::fs::read(&path).is_ok_and(|found| found == document.as_bytes());
     if is_there { Ok(()) } else { write_atomically(&path, document.as_bytes()) }
 }

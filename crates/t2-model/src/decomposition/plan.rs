@@ -53,10 +53,11 @@ pub(super) fn plan<'a>(
 
 /// Memory for batches of one shape, in bytes.
 struct Need {
-    /// For each matrix of a batch: what the solver takes, and the one of the next batch that is read meanwhile.
+    /// For each matrix of a batch: what the solver takes for it, and the matrix of the next batch that is read
+    /// meanwhile.
     each: usize,
-    /// However large the batch: a weight on its way from the disk, which is turned round, and factors on their way to
-    /// the disk, the one that is written, the one that waits and a file that is checked.
+    /// Whatever the size of the batch: one weight that is read and transposed, and three sets of factors, of which one
+    /// is written, one waits to be written and one is a file that is being checked.
     once: usize,
     /// Matrices that keep the device busy.
     batch: usize,

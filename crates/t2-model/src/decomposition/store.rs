@@ -11,10 +11,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Loss;
+use crate::files::{WriteError, write_atomically_with};
 use crate::format::layout::{Layout, Rows};
 use crate::format::safetensors::{float_dtype, values};
 use crate::hash::Hash;
-use crate::files::{WriteError, write_atomically_with};
 
 /// Name of the one metadata entry: a checksum, a space, and a JSON document.
 const METADATA: &str = "t2_svd";
@@ -31,7 +31,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Of `values`, row-major of the shape `dims`.
+    /// The key of the weight with these `values`, row-major `dims`, for singular vectors of type `dtype`.
     pub(super) fn of(values: &[f32], dims: [usize; 2], dtype: DType) -> Self {
         let mut hasher = blake3::Hasher::new();
         for dim in dims {
@@ -70,18 +70,18 @@ struct Header {
     loss: Loss,
 }
 
-/// What the disk had to offer.
+/// What the disk has for a weight.
 pub(super) enum Stored {
     Found(Box<Found>),
     Damaged,
     Missing,
 }
 
-/// A file whose checksum is right.
+/// The content of a file whose checksum is right.
 pub(super) struct Found {
     pub(super) key: Key,
     pub(super) loss: Loss,
-    /// `None` unless they were asked for.
+    /// `None` unless the caller asked to load them.
     pub(super) factors: Option<HostFactors>,
 }
 
@@ -135,7 +135,7 @@ fn write_as(version: u32, dir: &Path, key: &Key, (factors, loss): (&HostFactors,
         let views = [view(u)?, view(s)?, view(vt)?];
         let sum = checksum(&header, views.each_ref());
         let metadata = HashMap::from([(METADATA.to_owned(), format!("{sum} {header}"))]);
-        // Straight to the disk: a copy in memory would be as large as the factors.
+        // Not by way of `serialize`: its copy in memory would be as large as the factors.
         let written = safetensors::serialize_to_file(NAMES.into_iter().zip(views), Some(metadata), path);
         written.map_err(|error| match error {
             SafeTensorError::IoError(error) => error,

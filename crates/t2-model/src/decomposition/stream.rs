@@ -1,7 +1,9 @@
-//! The way of the weights: read, decomposed, written, each on a thread of its own.
+//! The pipeline that weights go through. One thread reads them (or finds their factors on disk), the caller's thread
+//! decomposes them, and a third writes the factors.
 //!
-//! Nothing waits in between: a thread hands over when the next one is free. So at any moment there is one batch that is
-//! read, one that is decomposed, and two sets of factors on their way to the disk.
+//! The threads hand over directly, without a queue: whoever is done waits until the next one is free. So memory holds
+//! at most one batch that is read, one that is decomposed, and two sets of factors, of which one is written and one
+//! waits.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -21,13 +23,13 @@ use super::weights::{Weight, Weights};
 use super::{DecomposeConfig, DecomposeError, FactorType, Factors, Loss, Progress, Report};
 use crate::files::WriteError;
 
-/// Who decomposes the weights, and where the factors go.
+/// How a pipeline is set up: who decomposes the weights, where the factors go, who is told.
 pub(super) struct Stream<'a> {
     pub(super) config: DecomposeConfig,
     pub(super) solver: &'a dyn SvdSolver,
-    /// The folder of the files.
+    /// The folder to keep factors in and to find them again; nothing is kept when `None`.
     pub(super) cache: Option<&'a Path>,
-    /// The factors in memory.
+    /// Where factors are kept in memory too, if the caller wants them there.
     pub(super) keep: Option<&'a mut BTreeMap<String, Factors>>,
     pub(super) progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
 }
@@ -55,7 +57,8 @@ impl Stream<'_> {
             scope.spawn(move || Reader { cache, dtype, load }.read(groups, &send_read));
             let writer = scope.spawn(move || write(cache, &computed));
             let outcome = work.on(&read, &send_computed);
-            // Both threads end when there is nobody to talk to. What the writer has to say comes first.
+            // With these ends of the channels gone, the reader's next send fails and the writer's loop is over: both
+            // end. The writer is asked first, because its error is why decomposing stopped.
             drop((read, send_computed));
             writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             outcome
@@ -67,19 +70,19 @@ impl Stream<'_> {
     }
 }
 
-/// What the reader hands over.
+/// What the reading thread hands over.
 enum Read {
     /// A weight whose factors are on disk.
     Found { path: String, dims: [usize; 2], found: Box<Found> },
-    /// Weights of one shape that are not.
+    /// A batch of weights of one shape, without factors on disk.
     Missing { dims: [usize; 2], batch: Vec<Missing> },
 }
 
-/// A weight without factors.
+/// A weight that has no factors yet.
 struct Missing {
     path: String,
     key: Key,
-    /// There was a file, and it was of no use.
+    /// There is a file for it, and it cannot be used.
     damaged: bool,
     /// Row-major `[d_in, d_out]`.
     values: Vec<f32>,
@@ -87,17 +90,17 @@ struct Missing {
 
 type Reading = Result<Read, DecomposeError>;
 
-/// Reads weights, and factors that are there already.
+/// The reading thread: reads weights, or their factors where these are on disk already.
 struct Reader<'a> {
     cache: Option<&'a Path>,
     /// Type of the factors.
     dtype: DType,
-    /// Whether factors are wanted in memory, and not just intact on disk.
+    /// Whether factors found on disk are to be loaded, and not only checked.
     load: bool,
 }
 
 impl Reader<'_> {
-    /// Hand over every weight, until nobody listens.
+    /// Hand over every weight to the thread that decomposes. Ends early, with an error, when that thread has stopped.
     fn read(&self, groups: Vec<Group<'_>>, to: &SyncSender<Reading>) -> Result<(), SendError<Reading>> {
         for Group { dims, weights, batch: full, .. } in groups {
             let mut batch = Vec::with_capacity(full);
@@ -118,7 +121,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The factors of a weight, or else its values.
+    /// The factors of a weight from the disk, or else its values, to be decomposed.
     fn one(&self, weight: Weight<'_>) -> Result<Result<(String, Box<Found>), Missing>, DecomposeError> {
         let Weight { path, dims, read } = weight;
         let values = match read() {
@@ -141,13 +144,13 @@ struct Computed {
     loss: Loss,
 }
 
-/// Write factors until there are no more.
+/// The writing thread: writes factors to the folder `cache`, if there is one, until no more come.
 fn write(cache: Option<&Path>, computed: &Receiver<Computed>) -> Result<(), WriteError> {
     let Some(dir) = cache else { return Ok(()) };
     computed.iter().try_for_each(|Computed { key, factors, loss }| store::write(dir, &key, &factors, loss))
 }
 
-/// Decomposes what is read.
+/// The state of the thread that decomposes what the reading thread hands over.
 struct Work<'a> {
     stream: Stream<'a>,
     device: Device,
@@ -187,7 +190,7 @@ impl Work<'_> {
         DecomposeError::Interrupted { done: self.done, total: self.report.matrices }
     }
 
-    /// Factors from the disk.
+    /// Count a weight whose factors were found on disk, and keep them in memory if wanted.
     fn take(&mut self, path: String, dims: [usize; 2], Found { key, loss, factors }: Found) {
         self.count(&path, &key, dims, loss);
         if let (Some(keep), Some(HostFactors { u, s, vt })) = (&mut self.stream.keep, factors) {
@@ -201,7 +204,7 @@ impl Work<'_> {
         }
     }
 
-    /// Decompose weights of one shape. One that has no decomposition does not cost the others theirs.
+    /// Decompose weights of one shape. If some of them cannot be, the factors of the others are kept all the same.
     fn decompose(
         &mut self,
         dims: [usize; 2],
@@ -225,12 +228,15 @@ impl Work<'_> {
             if without.iter().any(|error| error.index() == Some(index)) {
                 continue;
             }
+            if !(loss.relative_error.is_finite() && loss.skew.is_finite()) {
+                return Err(failed(SvdError::Other("the solver gave factors that are not finite".into())));
+            }
             let loss = Loss { residual: loss.relative_error as f32, orthogonality: loss.skew as f32 };
             let factors = Factors::new(&svd, index, self.dtype);
             if self.stream.cache.is_some() {
                 let on_host = factors.on_host().map_err(|error| failed(error.into()))?;
                 if to.send(Computed { key: key.clone(), factors: on_host, loss }).is_err() {
-                    // The writer stopped, and says why.
+                    // The writing thread stopped on an error of its own, which `run` reports.
                     return Err(self.interrupted());
                 }
             }
@@ -252,7 +258,7 @@ impl Work<'_> {
 }
 
 impl Factors {
-    /// Those of the matrix `index` of a batch, with vectors of type `dtype`.
+    /// The factors of matrix `index` of a batch, with singular vectors of type `dtype`.
     fn new(svd: &Svd, index: usize, dtype: DType) -> Self {
         let pick = |factor: &Tensor<3>| factor.clone().narrow(0, index, 1).squeeze_dim(0).cast(dtype);
         Self { u: pick(&svd.u), s: svd.s.clone().narrow(0, index, 1).squeeze_dim(0), vt: pick(&svd.vt) }
@@ -267,7 +273,7 @@ impl Factors {
     }
 }
 
-/// How fast it goes. Work is counted in `d_in d_out k`, which the operations of a decomposition grow with.
+/// Estimates the time left. Work is counted in `d_in d_out k` for a matrix, as its operations grow with that.
 struct Pace {
     ahead: f64,
     behind: f64,
@@ -280,12 +286,12 @@ impl Pace {
         Self { ahead, behind: 0.0, spent: Duration::ZERO }
     }
 
-    /// A matrix need not be decomposed.
+    /// A matrix was found on disk.
     fn skip(&mut self, dims: [usize; 2]) {
         self.ahead -= operations(dims);
     }
 
-    /// Matrices were decomposed in a time.
+    /// Matrices of one shape were decomposed, which `took` this long.
     fn work(&mut self, dims: [usize; 2], matrices: usize, took: Duration) {
         let operations = operations(dims) * matrices as f64;
         self.ahead -= operations;

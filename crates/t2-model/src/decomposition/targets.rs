@@ -28,7 +28,7 @@ impl Targets {
     pub const NONE: Self = Self { mlp: false, attn: false };
 
     /// The targets that the parameter at `path` belongs to.
-    pub(crate) fn of(path: &str) -> Self {
+    pub fn of(path: &str) -> Self {
         Self { mlp: Self::MLP.matches(path), attn: Self::ATTN.matches(path) }
     }
 

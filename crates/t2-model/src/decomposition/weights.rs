@@ -1,4 +1,4 @@
-//! Weights that are read when their turn comes.
+//! Weights that wait to be decomposed, each read when its turn comes.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ type Read<'a> = Box<dyn FnOnce() -> Result<Vec<f32>, TensorReadError> + Send + '
 
 /// The weights of a model that are to be decomposed, and the device to do it on.
 ///
-/// [`Files::weights`](crate::checkpoint::Files::weights) makes them of a checkpoint on disk, [`Weights::of_model`] of a
-/// model in memory.
+/// [`Files::weights`](crate::checkpoint::Files::weights) lists those of a checkpoint on disk, [`Weights::of_model`]
+/// those of a model in memory.
 pub struct Weights<'a> {
     pub(super) targets: Targets,
-    /// `None` until there is a weight of a model in memory.
+    /// Where to decompose. For a model in memory it is the device of its weights, `None` until one is added.
     pub(super) device: Option<Device>,
     /// Type of the weights in memory.
     pub(super) dtype: DType,
     pub(super) list: Vec<Weight<'a>>,
 }
 
-/// One weight that waits.
+/// One weight that has not been read.
 pub(super) struct Weight<'a> {
     pub(super) path: String,
     /// `[d_in, d_out]`.
@@ -68,7 +68,7 @@ impl<'a> Weights<'a> {
         self.list.len()
     }
 
-    /// Whether there is none.
+    /// True when there are no weights.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -42,8 +42,8 @@ pub enum Rows {
         /// How many rows the stored tensor has.
         of: usize,
     },
-    /// All of them, the two halves of every head interleaved: rotary pairs lie side by side, `(0, h), (1, h + 1), …` for
-    /// `h = head_dim / 2`, where the decoder wants them half a head apart.
+    /// All of them, with the two halves of every head interleaved: for `h = head_dim / 2`, the rows are stored in the
+    /// order `0, h, 1, h + 1, …`, rotary pairs side by side, where the decoder has pairs half a head apart.
     Interleaved {
         /// Rows of a head.
         head_dim: usize,

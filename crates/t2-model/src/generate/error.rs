@@ -62,12 +62,12 @@ pub enum GenerateError {
     Sampling {
         /// The setting.
         name: &'static str,
-        /// Its value.
+        /// The value of the setting.
         value: f32,
         /// What it may be.
         expected: &'static str,
     },
-    /// The model cannot run under what was asked for.
+    /// The model cannot run under the experts asked for.
     #[error(transparent)]
     Mixture(#[from] MixtureError),
     /// The model computed something that is no number.
@@ -84,7 +84,7 @@ pub enum GenerateError {
     /// The caller broke off.
     #[error("interrupted after {} new tokens", completions.iter().map(|completion| completion.ids.len()).sum::<usize>())]
     Interrupted {
-        /// The rows as far as they got.
+        /// Every row, as far as it got.
         completions: Vec<Completion>,
     },
     /// The device did not hand over its numbers.

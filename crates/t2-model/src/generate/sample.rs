@@ -24,7 +24,7 @@ impl Sampling {
     /// The model's own distribution.
     pub const PLAIN: Self = Self { temperature: 1.0, top_k: 0, top_p: 1.0 };
 
-    /// Refuse settings that would be taken for something else.
+    /// Refuse numbers out of range: a negative temperature, say, would be taken for 0.
     pub(super) fn check(&self) -> Result<(), GenerateError> {
         let bad = |name, value, expected| Err(GenerateError::Sampling { name, value, expected });
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {

@@ -10,7 +10,7 @@ use super::tokenizer::{TokenizerError, read};
 /// Keys of `tokenizer_config.json` and `special_tokens_map.json` that hold one token.
 const ONE: [&str; 8] =
     ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token", "eot_token"];
-/// Keys that hold several, by their position or by a name.
+/// Keys of the same files that hold several tokens: a list, or an object of named ones.
 const SEVERAL: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 /// Keys whose token ends a text or a turn.
 const ENDS: [&str; 2] = ["eos_token", "eot_token"];
@@ -27,7 +27,7 @@ impl Named {
     /// What `tokenizer_config.json`, `special_tokens_map.json` and the chat template in `dir` name.
     pub(super) fn read(dir: &Path) -> Result<Self, TokenizerError> {
         let text = |file: &str| Ok::<_, TokenizerError>(read(&dir.join(file))?.unwrap_or_default());
-        // What is broken is reported by who needs it: the chat template.
+        // A broken file is reported where the chat template is read; there it is needed.
         let json = |text: &[u8]| serde_json::from_slice(text).unwrap_or(Value::Null);
         let [config, map] = [json(&text("tokenizer_config.json")?), json(&text("special_tokens_map.json")?)];
         let mut named = Self { special: vec![], ends: vec![] };
@@ -51,7 +51,7 @@ impl Named {
         Ok(named)
     }
 
-    /// Let `tokenizer` know the special tokens among its own as such: they are read whole, and are no part of a text.
+    /// Mark the tokens of `tokenizer` that are named here as special: they are then read whole and left out of texts.
     pub(super) fn mark(&self, tokenizer: &mut tokenizers::Tokenizer) {
         let known = tokenizer.get_added_tokens_decoder();
         let as_special = |token: &String| {
@@ -69,7 +69,7 @@ impl Named {
     }
 }
 
-/// Let `tokenizer` leave those of `ids` out of a text that were added to its vocabulary.
+/// Mark those of `ids` as special that were added to the vocabulary of `tokenizer`: they are then left out of texts.
 pub(super) fn hide(tokenizer: &mut tokenizers::Tokenizer, ids: &[u32]) {
     let known = tokenizer.get_added_tokens_decoder();
     let added = ids.iter().filter_map(|id| known.get(id).cloned());
@@ -77,7 +77,7 @@ pub(super) fn hide(tokenizer: &mut tokenizers::Tokenizer, ids: &[u32]) {
     tokenizer.add_special_tokens(&special);
 }
 
-/// A token is its text, or an object with its text.
+/// The text of a token, which a file gives as it is or in an object.
 fn spelling(token: &Value) -> Option<&str> {
     token.as_str().or_else(|| token["content"].as_str()).filter(|text| !text.is_empty())
 }

@@ -65,13 +65,13 @@ fn reason(error: &Error) -> String {
     }
 }
 
-/// `chat_template` is one template or a list of named ones.
+/// The template to use: `chat_template` is one, or a list of named ones with a `default`.
 fn default_template(value: &Value) -> Option<String> {
     let named = || value.as_array()?.iter().find(|one| one["name"] == "default")?["template"].as_str();
     value.as_str().or_else(named).map(str::to_owned)
 }
 
-/// A token is its text, or an object with its text.
+/// The text of a token, which a file gives as it is or in an object.
 fn spelling(token: &Value) -> Option<&str> {
     token.as_str().or_else(|| token["content"].as_str())
 }

@@ -150,8 +150,8 @@ impl Tokenizer {
         self.end_tokens.iter().copied()
     }
 
-    /// Leave those of `ids` out of every text that were added to the vocabulary, such as the end of an answer,
-    /// whether or not a file calls them special.
+    /// Leave `ids` out of every text, such as the end of an answer, whether or not a file calls them special. Ids of
+    /// ordinary words, which were not added to the vocabulary, stay.
     pub fn hide(&mut self, ids: &[u32]) {
         special::hide(&mut self.inner, ids);
     }
@@ -173,9 +173,9 @@ impl Tokenizer {
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     ids: Vec<u32>,
-    /// Ids whose text is out.
+    /// How many of `ids` have been turned into text that the caller has.
     printed: usize,
-    /// Where to start decoding, so that the first new token has its neighbour on the left.
+    /// Where decoding starts: one step before the new tokens, since a tokenizer may join a token to the one before it.
     context: usize,
 }
 
@@ -196,7 +196,7 @@ impl TextStream<'_> {
         Ok(text)
     }
 
-    /// Whatever was held back.
+    /// The text of the tokens that were held back, after the last of them has come.
     ///
     /// # Errors
     ///

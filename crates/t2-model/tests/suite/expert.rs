@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
-use t2_model::decomposition::{Decomposition, Targets};
 use t2_model::Hash;
 use t2_model::adapter::expert::Parametrization;
 use t2_model::adapter::{Expert, ExpertError, ExpertInfo};
 use t2_model::decoder::CausalLm;
+use t2_model::decomposition::{Decomposition, Targets};
 
 use crate::tiny;
 
@@ -110,7 +110,10 @@ fn what_is_no_expert_is_refused() {
     check_malformed(&safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None).unwrap(), "t2_expert");
     check_malformed(&file(Dtype::F32, &[4], "{\"name\": 3}"), "t2_expert");
     let info = serde_json::to_string(&expert().info).unwrap();
-    check_malformed(&file(Dtype::F32, &[4], &info.replace("scale", "lora")), "unknown variant `lora`, expected `scale`");
+    check_malformed(
+        &file(Dtype::F32, &[4], &info.replace("scale", "lora")),
+        "unknown variant `lora`, expected `scale`",
+    );
     check_malformed(&file(Dtype::F32, &[4], &info.replace("mlp,attn", "head")), "`head` is no target");
     check_malformed(&file(Dtype::F16, &[4], &info), "F16 [4]");
     check_malformed(&file(Dtype::F32, &[2, 2], &info), "F32 [2, 2]");

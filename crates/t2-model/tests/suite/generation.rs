@@ -3,11 +3,13 @@
 use std::ops::ControlFlow;
 
 use burn::prelude::*;
-use t2_model::decoder::Decoder;
-use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, generate, generate_with};
 use t2_model::adapter::Active;
-use t2_model::generate::Sampling;
+use t2_model::adapter::mixture::MixtureError;
+use t2_model::decoder::{CausalLm, Decoder, LmShape};
 use t2_model::generate::score::{Sequences, log_likelihoods, option_log_likelihoods};
+use t2_model::generate::{
+    Completion, FinishReason, GenerateConfig, GenerateError, Prompts, Sampling, generate, generate_with,
+};
 
 use crate::tiny;
 
@@ -134,6 +136,8 @@ fn logits_that_are_no_numbers_are_an_error() {
         let model = broken(value);
         let error = generate(&model, Prompts::new(&prompts()), &GREEDY).unwrap_err();
         assert!(matches!(error, GenerateError::NotFinite { row: 0, step: 0 }), "{error}");
+        let error = option_log_likelihoods(&model, &[&[1, 2], &[3]], &[&[4], &[5], &[6]], Active::Base).unwrap_err();
+        assert!(matches!(error, GenerateError::NotFinite { row: 0, .. }), "{error}");
         let error = log_likelihoods(&model, &[(&[1, 2], &[5])], Active::Base).unwrap_err();
         assert!(matches!(error, GenerateError::NotFinite { row: 0, .. }), "{error}");
     }
@@ -152,6 +156,24 @@ fn rows_that_cannot_be_scored_are_refused() {
     assert!(matches!(options(&[&[1]], &[]), GenerateError::NoRows));
     assert!(matches!(options(&[&[1]], &[&[1], &[]]), GenerateError::EmptyCompletion { row: 1 }));
     assert!(matches!(options(&[&[]], &[&[1]]), GenerateError::EmptyPrompt { row: 0 }));
+}
+
+#[test]
+fn rows_that_the_model_cannot_read_are_not_scored() {
+    let score = |rows: &[(&[u32], &[u32])]| log_likelihoods(&model(), rows, Active::Base).unwrap_err();
+    let options = |prompts: &[&[u32]], options: &[&[u32]]| {
+        option_log_likelihoods(&model(), prompts, options, Active::Base).unwrap_err()
+    };
+    let LmShape { vocab, max_seq_len, .. } = model().shape();
+    let (foreign, long) = ([vocab as u32], vec![1; max_seq_len]);
+    assert!(matches!(score(&[(&[1], &[2]), (&foreign, &[2])]), GenerateError::UnknownToken { row: 1, .. }));
+    assert!(matches!(score(&[(&[1], &[2]), (&[1], &foreign)]), GenerateError::UnknownToken { row: 1, .. }));
+    assert!(matches!(score(&[(&long, &[2])]), GenerateError::TooLong { row: 0, .. }));
+    assert!(matches!(options(&[&[1]], &[&[1], &foreign]), GenerateError::UnknownToken { row: 1, .. }));
+    assert!(matches!(options(&[&[1], &long], &[&[1]]), GenerateError::TooLong { row: 1, .. }));
+    let error =
+        Sequences::new(&[(&[1], &[2])], &Device::flex()).unwrap().log_softmax(&model(), Active::Own).unwrap_err();
+    assert!(matches!(error, GenerateError::Mixture(MixtureError::NoAdapter)), "{error}");
 }
 
 #[test]
@@ -179,6 +201,19 @@ fn breaking_off_keeps_what_there_is() {
 }
 
 #[test]
+fn breaking_off_after_the_last_token_loses_nothing() {
+    let (prompts, mut left) = (prompts(), 7 * GREEDY.max_new_tokens);
+    let whole = complete(&prompts, &[0; 7], &GREEDY);
+    let seeds = [0; 7];
+    let broken = generate_with(&model(), Prompts::new(&prompts).seeded(&seeds), &GREEDY, |_, _| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    let ids = |rows: &[Completion]| rows.iter().map(|row| (row.ids.clone(), row.finish)).collect::<Vec<_>>();
+    assert_eq!(ids(&broken.unwrap()), ids(&whole));
+}
+
+#[test]
 fn sampled_log_probabilities_are_those_of_scoring() {
     let plain = GenerateConfig { sampling: Sampling::PLAIN, stop: vec![0, 1, 2], ..GREEDY };
     let (prompts, seeds) = (prompts(), [3; 7]);
@@ -186,7 +221,7 @@ fn sampled_log_probabilities_are_those_of_scoring() {
     let pairs: Vec<(&[u32], &[u32])> =
         prompts.iter().zip(&rows).map(|(prompt, row)| (prompt.as_slice(), row.ids.as_slice())).collect();
     let sequences = Sequences::new(&pairs, &Device::flex()).unwrap();
-    let chosen = sequences.chosen(sequences.log_softmax(&model(), Active::Base));
+    let chosen = sequences.chosen(sequences.log_softmax(&model(), Active::Base).unwrap());
     let [_, seq] = chosen.dims();
     let (chosen, mask) = (tiny::values(chosen), tiny::values(sequences.mask.clone()));
     let totals = log_likelihoods(&model(), &pairs, Active::Base).unwrap();

@@ -1,12 +1,10 @@
 //! Rows of one batch under different mixtures: each is what it would be alone.
 
-use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::adapter::{Expert, ExpertError, ExpertInfo};
-use t2_model::generate::score::{log_likelihoods, option_log_likelihoods};
-use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, generate};
-use t2_model::adapter::{Active, Bank, Mixture, RowScales};
-use t2_model::generate::Sampling;
 use t2_model::adapter::mixture::MixtureError;
+use t2_model::adapter::{Active, Bank, Expert, ExpertError, ExpertInfo, Mixture, RowScales};
+use t2_model::decoder::{CausalLm, Decoder};
+use t2_model::generate::score::{log_likelihoods, option_log_likelihoods};
+use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, Sampling, generate};
 
 use crate::tiny;
 
@@ -187,7 +185,10 @@ fn what_a_model_cannot_run_under_is_refused() {
     assert_eq!(refuse(&prompts, &plain, Active::Own), MixtureError::NoAdapter);
     let three = bench.bank.rows(&bench.mixtures[..3]).unwrap();
     assert_eq!(refuse(&prompts, &plain, Active::Rows(&three)), MixtureError::OtherModel { found: 14 });
-    assert_eq!(refuse(&prompts, &tiny::adapted(&tiny::decoder(9)), Active::Rows(&three)), MixtureError::OtherModel { found: 14 });
+    assert_eq!(
+        refuse(&prompts, &tiny::adapted(&tiny::decoder(9)), Active::Rows(&three)),
+        MixtureError::OtherModel { found: 14 }
+    );
     for rows in [1, 2, 8] {
         let scales = bench.bank.rows(&bench.mixtures[..rows]).unwrap();
         let error = refuse(&prompts, &bench.model, Active::Rows(&scales));

@@ -2,11 +2,9 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
+use t2_model::adapter::{Active, Expert, ExpertInfo, Svf};
 use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::adapter::{Expert, ExpertInfo};
-use t2_model::adapter::Active;
 use t2_model::generate::score::Sequences;
-use t2_model::adapter::Svf;
 
 use crate::tiny;
 
@@ -70,7 +68,7 @@ fn nothing_but_the_scales_is_trained() {
     assert_eq!(trainable.0.len(), tiny::matrices(&model).count());
     assert_eq!(trainable.0.iter().sum::<usize>(), scales_of(&model).num_params());
     // A gradient reaches the scales through the whole model, and stays away from the base in it.
-    let gradients = loss(&model, &Device::flex().autodiff()).backward();
+    let gradients = loss(&model, Active::Own, &Device::flex().autodiff()).backward();
     for layer in tiny::matrices(&model) {
         let svf = layer.weight.reparameterization::<Svf>().unwrap();
         assert!(svf.z.val().grad(&gradients).is_some());
@@ -80,23 +78,23 @@ fn nothing_but_the_scales_is_trained() {
 }
 
 /// A policy gradient in small: log-probabilities of completions, each row with its own weight.
-fn weighted_logprobs(model: &Decoder, device: &Device) -> Tensor<2> {
+fn weighted_logprobs(model: &Decoder, active: Active<'_>, device: &Device) -> Tensor<2> {
     let [a, b, c] = [1, 2, 3].map(|seed| tiny::ids(8, 40, seed));
     let rows = [(&a[..3], &a[3..]), (&b[..2], &b[2..6]), (&c[..5], &c[5..])];
     let sequences = Sequences::new(&rows, device).unwrap();
     let weights = Tensor::<2>::from_floats([[1.0], [-0.7], [0.4]], device);
-    sequences.chosen(sequences.log_softmax(model, Active::Own)) * sequences.mask.clone() * weights
+    sequences.chosen(sequences.log_softmax(model, active).unwrap()) * sequences.mask.clone() * weights
 }
 
-fn loss(model: &Decoder, device: &Device) -> Tensor<1> {
-    weighted_logprobs(model, device).sum()
+fn loss(model: &Decoder, active: Active<'_>, device: &Device) -> Tensor<1> {
+    weighted_logprobs(model, active, device).sum()
 }
 
 /// A model away from `z = 1`, and the gradient of every scale, matrix by matrix.
 fn model_and_gradient() -> (Decoder, Vec<Vec<f32>>) {
     let model = tiny::trainable(&tiny::decoder(1));
     let model = tiny::expert(&model, 5).apply_to(model).unwrap();
-    let gradients = loss(&model, &Device::flex().autodiff()).backward();
+    let gradients = loss(&model, Active::Own, &Device::flex().autodiff()).backward();
     let gradient = |svf: &Svf| tiny::values(svf.z.val().grad(&gradients).unwrap());
     let found = tiny::matrices(&model).map(|layer| gradient(layer.weight.reparameterization().unwrap())).collect();
     (model, found)
@@ -113,7 +111,7 @@ fn the_gradient_is_that_of_finite_differences() {
             expert.iter().map(|(path, z)| (path.to_owned(), z.to_vec())).collect();
         z.get_mut(path).unwrap()[index] += step;
         let moved = Expert::new(z, expert.info.clone()).unwrap().apply_to(model.clone()).unwrap();
-        let logprobs = tiny::values(weighted_logprobs(&moved, &Device::flex()));
+        let logprobs = tiny::values(weighted_logprobs(&moved, Active::Own, &Device::flex()));
         logprobs.into_iter().map(f64::from).sum::<f64>()
     };
     // Two central differences, combined so that the third derivative cancels.
@@ -138,7 +136,7 @@ fn the_gradient_is_that_of_finite_differences() {
 fn the_gradient_is_that_of_the_dense_chain_rule() {
     let (model, found) = model_and_gradient();
     let dense = model.clone().materialize().set_require_grad(true);
-    let gradients = loss(&dense, &Device::flex().autodiff()).backward();
+    let gradients = loss(&dense, Active::Base, &Device::flex().autodiff()).backward();
     let mut worst = 0.0_f64;
     for ((adapted, dense), found) in tiny::matrices(&model).zip(tiny::matrices(&dense)).zip(&found) {
         let gradient = dense.weight.val().grad(&gradients).unwrap();

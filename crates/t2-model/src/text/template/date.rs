@@ -4,8 +4,9 @@ use std::fmt::Display;
 
 use chrono::{DateTime, TimeZone, Timelike};
 
-/// Python's `strftime` on Linux: the directives of the C library in its plain locale, with their flags and widths.
-/// As Python's `datetime.now()` does not know its zone, `%Z` and `%z` are empty; what is no directive stays.
+/// `datetime.now().strftime(format)` as Python computes it on Linux: the directives of the C library in its plain
+/// locale, with flags and widths. `%Z` and `%z` are empty, since `datetime.now()` has no time zone. A `%` that begins
+/// no directive stays.
 pub(super) fn strftime<Tz: TimeZone<Offset: Display>>(format: &str, now: &DateTime<Tz>) -> String {
     let mut out = String::new();
     let mut rest = format;
@@ -19,10 +20,11 @@ pub(super) fn strftime<Tz: TimeZone<Offset: Display>>(format: &str, now: &DateTi
     out + rest
 }
 
-/// What is wider is made this wide.
+/// A directive that asks for more characters than this gets this many.
 const MAX_WIDTH: usize = 1000;
 
-/// The text for the directive that `text` starts with, and its length: `%`, flags, a width, `E` or `O`, a letter.
+/// What the directive that `text` starts with stands for, and how long the directive is. It consists of `%`, flags, a
+/// width, `E` or `O`, and a letter.
 fn expand<Tz: TimeZone<Offset: Display>>(text: &str, now: &DateTime<Tz>) -> Option<(String, usize)> {
     let flags = leading(&text[1..], |c| "_-0^#+".contains(c));
     let width = leading(&text[1 + flags.len()..], |c| c.is_ascii_digit());

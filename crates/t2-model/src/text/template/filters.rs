@@ -1,4 +1,6 @@
-//! Jinja's filters and tests where minijinja's do something else, or are missing.
+//! Jinja's filters and tests, as far as minijinja lacks them or has others of the same name.
+
+use std::borrow::Cow;
 
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
@@ -7,10 +9,10 @@ use super::json;
 use super::methods::{justify, optional, question, shown, strip};
 use super::python::{bind, is_space, lines, padding, refuse, repr, text};
 
-/// Puts them all in.
+/// Add the filters and tests of this file to `env`, in place of minijinja's.
 pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("tojson", json::tojson);
-    env.add_filter("string", |value: &Value| text(value).map(|text| text.into_owned()));
+    env.add_filter("string", |value: &Value| text(value).map(Cow::into_owned));
     env.add_filter("pprint", repr);
     for name in ["e", "escape", "forceescape"] {
         env.add_filter(name, escape);
@@ -56,7 +58,8 @@ fn escape(value: &Value) -> Result<String, Error> {
     Ok(out)
 }
 
-/// Unlike `str.title()`, words end at space, `-` and opening brackets only.
+/// `value | title`: a capital at the start of each word. Unlike for `str.title()`, words end only at white space, `-`
+/// and opening brackets.
 fn title(value: &Value) -> Result<String, Error> {
     let mut inside = false;
     let value = text(value)?;
@@ -99,7 +102,8 @@ fn indent(value: &Value, args: Rest<Value>) -> Result<String, Error> {
     Ok(out)
 }
 
-/// A text that is more than `leeway` too long ends in `end`, after a whole word unless `killwords`.
+/// `value | truncate(length, killwords, end, leeway)`: a text longer than `length + leeway` is cut to `length`, `end`
+/// included, after a whole word unless `killwords` is set.
 fn truncate(value: &Value, args: Rest<Value>) -> Result<String, Error> {
     let [length, kill_words, end, leeway] = bind(&args, ["length", "killwords", "end", "leeway"])?;
     let (source, end) = (text(value)?, optional(&end)?.unwrap_or("..."));
@@ -200,7 +204,7 @@ fn float(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     Ok(as_float(value).map_or(default.unwrap_or(Value::from(0.0)), Value::from))
 }
 
-/// Ties go to the even neighbour, as in Python.
+/// `value | round(precision, method)`. A number halfway between two goes to the even one, as in Python.
 fn round(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
     let [precision, method] = bind(&args, ["precision", "method"])?;
     let precision = integer(precision, 0)?.clamp(-400, 400);

@@ -8,7 +8,8 @@ use minijinja_contrib::globals::{cycler, joiner};
 use super::python::text;
 use super::{date, filters, methods};
 
-/// Steps that a template may take: some seconds. The longest conversation that a model can read takes a hundredth.
+/// Steps after which a template is stopped, some seconds. The longest conversation that a model can read takes a
+/// hundredth of them.
 pub(super) const MAX_STEPS: u64 = 20_000_000;
 
 /// The environment that chat templates are rendered in.

@@ -14,7 +14,7 @@ pub(super) fn tojson(value: &Value, args: Rest<Value>) -> Result<String, Error> 
 
 struct Style {
     ascii: bool,
-    /// What a level is indented by; on one line when `None`.
+    /// What each level is indented by; everything is on one line when `None`.
     indent: Option<String>,
     between_items: String,
     after_key: String,
@@ -133,7 +133,7 @@ impl Json {
     }
 }
 
-/// What has no parts, as a value or (between quotes) as a key.
+/// The JSON of a number, a truth value or null. As a key it goes between quotes, which the caller adds.
 fn scalar(value: &Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::None => Ok("null".to_owned()),

@@ -1,4 +1,4 @@
-//! Methods of Python's values. What minijinja-contrib has and does as Python does is left to it.
+//! Methods of Python's texts, lists and dicts. Those that minijinja-contrib computes as Python does are left to it.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -6,7 +6,7 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::python::{Shown, bind, is_printable, is_space, lines, padding, refuse};
 
-/// `value.method(args)`.
+/// The value of `value.method(args)` in a template.
 pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let ours = match value.kind() {
         ValueKind::String => text_method(value.as_str().unwrap_or_default(), method, args)?,
@@ -24,7 +24,8 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
     }
 }
 
-/// A list or dict that formats as Python's; arguments by name stay what they are.
+/// An argument of a call, wrapped so that a list or dict in it is written as in Python. Arguments by name stay as they
+/// are.
 pub(super) fn shown(argument: Value) -> Value {
     if argument.is_kwargs() { argument } else { Shown::wrap(argument) }
 }
@@ -96,7 +97,7 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
     }))
 }
 
-/// `text.isdigit()` and its like; `None` for methods that ask something else.
+/// The answer of `text.isdigit()` and similar questions; `None` when `method` is none of them.
 pub(super) fn question(text: &str, method: &str) -> Option<bool> {
     let all = |is_one: fn(char) -> bool| !text.is_empty() && text.chars().all(is_one);
     Some(match method {
@@ -121,7 +122,7 @@ pub(super) fn strip<'a>(text: &'a str, chars: Option<&str>, start: bool, end: bo
     if end { text.trim_end_matches(goes) } else { text }
 }
 
-/// The parts between separators, at most `most` of which are looked at.
+/// `text.split(separator, most)`, or `rsplit` where `from_end`: at most `most` separators count.
 fn split<'a>(
     text: &'a str,
     separator: Option<&str>,
@@ -141,7 +142,8 @@ fn split<'a>(
     Ok(split)
 }
 
-/// Words, from the end where `from_end`; the last of `parts` is whatever is left, with the space on its far side.
+/// At most `parts` words of `text`, from its end where `from_end`. The last is all that is left, other words and the
+/// white space between them included.
 fn split_at_space(text: &str, parts: usize, from_end: bool) -> Vec<&str> {
     let mut words = vec![];
     let mut rest = strip(text, None, !from_end, from_end);
@@ -162,7 +164,8 @@ fn last_len(text: &str, at: usize) -> usize {
     text[at..].chars().next().map_or(0, char::len_utf8)
 }
 
-/// What is before the separator, the separator, and what is after it.
+/// `text.partition(separator)`, or `rpartition` where not `first`: what is before the separator, the separator, and
+/// what is after it.
 fn partition<'a>(text: &'a str, separator: &'a str, first: bool) -> Result<[&'a str; 3], Error> {
     if separator.is_empty() {
         return Err(refuse("the separator of a partition is empty"));
@@ -175,14 +178,14 @@ fn partition<'a>(text: &'a str, separator: &'a str, first: bool) -> Result<[&'a 
     })
 }
 
-/// `text`, made `width` characters wide.
+/// `text.ljust(width, fill)` and its relatives `rjust`, `center` and `zfill`: `text` made `width` characters wide.
 pub(super) fn justify(text: &str, method: &str, width: i64, fill: &str) -> Result<String, Error> {
     let width = usize::try_from(width).unwrap_or(0);
     let missing = width.saturating_sub(text.chars().count());
     let left = match method {
         "ljust" => 0,
         "rjust" | "zfill" => missing,
-        // The odd one goes to the left in an odd width.
+        // Of an odd number of characters to add, the one left over goes to the left if `width` is odd.
         _ => missing / 2 + (missing & width & 1),
     };
     let (sign, digits) = match text.strip_prefix(['-', '+']) {
@@ -193,7 +196,7 @@ pub(super) fn justify(text: &str, method: &str, width: i64, fill: &str) -> Resul
     Ok([sign, &padding(fill, left)?, digits, &padding(fill, missing - left)?].concat())
 }
 
-/// Capitals where a word starts: after whatever has no case.
+/// `text.title()`: a capital wherever a letter follows something that is neither upper nor lower case.
 fn title(text: &str) -> String {
     let mut inside = false;
     let letters = text.chars().map(|c| {
@@ -212,7 +215,7 @@ fn upper(c: char) -> String {
     c.to_uppercase().collect()
 }
 
-/// A text that may be left out, or be `none`.
+/// An argument that is a text, left out, or `none`.
 pub(super) fn optional(argument: &Option<Value>) -> Result<Option<&str>, Error> {
     match argument {
         Some(value) if !value.is_none() => match value.as_str() {

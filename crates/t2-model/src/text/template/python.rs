@@ -7,12 +7,12 @@ use std::sync::Arc;
 use minijinja::value::{DynObject, Enumerator, Kwargs, Object, ObjectRepr, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind};
 
-/// Lists in lists beyond this depth are not written: a template can nest them without end.
+/// Values nested deeper than this are refused: a template can nest lists without end.
 pub(super) const MAX_DEPTH: usize = 200;
-/// No template needs more bytes of padding than this: a mistaken width would eat the memory.
+/// Padding of more bytes than this is refused: no template needs it, and a mistaken width would eat the memory.
 const MAX_PADDING: usize = 1_000_000;
 
-/// `str(value)`. What is undefined has no text.
+/// `str(value)`. An undefined value gives an empty text.
 pub(super) fn text(value: &Value) -> Result<Cow<'_, str>, Error> {
     match value.as_str() {
         Some(text) => Ok(text.into()),
@@ -57,7 +57,7 @@ fn write_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error
     Ok(())
 }
 
-/// An error for a list that is nested without end.
+/// Refuses a `depth` of nesting beyond [`MAX_DEPTH`].
 pub(super) fn check_depth(depth: usize) -> Result<(), Error> {
     if depth <= MAX_DEPTH {
         return Ok(());
@@ -70,7 +70,7 @@ pub(super) fn pairs(value: &Value) -> impl Iterator<Item = (Value, Value)> {
     value.as_object().and_then(DynObject::try_iter_pairs).into_iter().flatten()
 }
 
-/// Text between the quotes that Python would choose, with its escapes.
+/// `repr(text)`: between the quotes and with the escapes that Python would choose.
 fn write_quoted(out: &mut String, text: &str) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
@@ -92,17 +92,18 @@ fn write_quoted(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-/// Python and Rust share the rule. Rust also escapes what combines with the character before, unless there is one.
+/// Whether `repr` leaves a character as it is. Rust's `escape_debug` goes by the same rule, but for combining
+/// characters, which it escapes at the start of a text: hence the `a`.
 pub(super) fn is_printable(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || !format!("a{c}").escape_debug().any(|c| c == '\\')
 }
 
-/// The text of a number.
+/// `repr` of a number.
 pub(super) fn number(value: &Value) -> Result<String, Error> {
     Ok(if value.is_integer() { value.to_string() } else { float(f64::try_from(value.clone())?) })
 }
 
-/// The shortest digits that are read back as `x`, with an exponent outside of 10⁻⁴ to 10¹⁶.
+/// `repr(x)`: the fewest digits that are read back as `x`, with an exponent where `x` is below 10⁻⁴ or from 10¹⁶ on.
 fn float(x: f64) -> String {
     if !x.is_finite() {
         return if x.is_nan() { "nan".to_owned() } else { x.to_string() };
@@ -120,7 +121,7 @@ pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// `str.splitlines()`, each line with its ending where `keep` says so.
+/// `text.splitlines(keep)`: with `keep`, each line has its ending.
 pub(super) fn lines(text: &str, keep: bool) -> Vec<&str> {
     let mut lines = vec![];
     let mut rest = text;
@@ -137,7 +138,7 @@ pub(super) fn lines(text: &str, keep: bool) -> Vec<&str> {
     lines
 }
 
-/// `fill` as often as `count` says.
+/// `fill`, repeated `count` times.
 pub(super) fn padding(fill: &str, count: usize) -> Result<String, Error> {
     match fill.len().checked_mul(count) {
         Some(bytes) if bytes <= MAX_PADDING => Ok(fill.repeat(count)),
@@ -163,12 +164,12 @@ pub(super) fn bind<const N: usize>(args: &[Value], names: [&str; N]) -> Result<[
     Ok(bound)
 }
 
-/// The error of a call that Python would not answer either.
+/// The error for a call that Python would refuse too.
 pub(super) fn refuse(reason: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason)
 }
 
-/// A list or dict that is written as Python writes it, also where minijinja turns it into text itself.
+/// A list or dict that minijinja, too, turns into text as Python does, where it writes the value itself.
 #[derive(Debug)]
 pub(super) struct Shown(Value);
 

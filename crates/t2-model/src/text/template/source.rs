@@ -1,10 +1,10 @@
-//! The source of a chat template, in words that minijinja reads.
+//! The source of a chat template, translated to what minijinja reads.
 //!
-//! transformers' parser knows three things more: every ending of a line is one, `{% generation %}` marks what the
-//! assistant said (and shows it like any other text), and `'%s' % x` formats.
+//! Three things are known to the parser of transformers and not to minijinja's: lines may end in `\r\n` or `\r`, the tag
+//! `{% generation %}` marks what the assistant said (and shows it like any other text), and `'%s' % x` formats.
 
-/// `source` with those three written as minijinja has them: `\n`, `{% with %}`, which scopes names just as the tag
-/// does, and the filter `format`.
+/// `source` with these three written for minijinja: line ends as `\n`, the tag as `{% with %}`, which scopes names in
+/// the same way, and formatting by the filter `format`.
 pub(super) fn translate(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
@@ -22,7 +22,7 @@ fn tag_start(text: &str) -> Option<usize> {
     text.match_indices('{').map(|(at, _)| at).find(opens)
 }
 
-/// Writes the tag that `text` starts with, and gives what follows it.
+/// Write the tag that `text` starts with to `out`, translated, and return what follows it.
 fn tag<'a>(text: &'a str, out: &mut String) -> &'a str {
     let (name_start, name) = tag_name(text);
     let verbatim = match (&text[..2], name) {
@@ -39,7 +39,7 @@ fn tag<'a>(text: &'a str, out: &mut String) -> &'a str {
     &text[verbatim..]
 }
 
-/// The first word of a tag, as in `{%- if`, and where it starts.
+/// The first word of the tag that `text` starts with, such as `if` in `{%- if`, and where the word starts.
 fn tag_name(text: &str) -> (usize, &str) {
     let after_sign = 2 + usize::from(text[2..].starts_with(['-', '+']));
     let inner = text[after_sign..].trim_start();
@@ -47,13 +47,14 @@ fn tag_name(text: &str) -> (usize, &str) {
     (text.len() - inner.len(), &inner[..length])
 }
 
-/// Where the `{% endraw %}` of a `{% raw %}` starts: nothing before it is a tag.
+/// Where the `{% endraw %}` starts that belongs to the `{% raw %}` at the start of `text`: nothing in between is a tag.
 fn raw_end(text: &str) -> usize {
     let tags = text.match_indices("{%").map(|(at, _)| at);
     tags.skip(1).find(|&at| tag_name(&text[at..]).1 == "endraw").unwrap_or(text.len())
 }
 
-/// Writes an expression with its `end`, and gives what follows.
+/// Write the expression that `text` starts with, up to and including its `end`, to `out`, translated; return what
+/// follows.
 fn code<'a>(text: &'a str, end: &str, out: &mut String) -> &'a str {
     let (mut rest, mut depth, mut after_string) = (text, 0_usize, false);
     while let Some(c) = rest.chars().next() {
@@ -83,7 +84,8 @@ fn code<'a>(text: &'a str, end: &str, out: &mut String) -> &'a str {
     rest
 }
 
-/// Bytes of the operand that `text` starts with: a name, number, string or bracket, with what is looked up in it.
+/// Length in bytes of the operand that `text` starts with: a name, a number, a string or something in brackets, with
+/// attributes, subscripts and calls.
 fn operand_len(text: &str) -> usize {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(c) = text[at..].chars().next() {
@@ -99,7 +101,7 @@ fn operand_len(text: &str) -> usize {
     at
 }
 
-/// Bytes of the string literal that `text` starts with, quotes included.
+/// Length in bytes of the string literal that `text` starts with, quotes included.
 fn string_len(text: &str) -> usize {
     let quote = text.chars().next();
     let mut escaped = false;
