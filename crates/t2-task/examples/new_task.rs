@@ -1,9 +1,9 @@
 //! A task in one file, and answers to it that are graded: the recipe of `docs/recipes.md`.
 //!
-//! `cargo run -p t2-rl --example new_task`
+//! `cargo run --package t2-task --example new_task`
 
-use t2_task::{Example, RIGHT, Split, Task, TaskError, WRONG};
-use t2_task::grade::same_final_answer;
+use t2_task::grade::{final_answer, same_final_answer};
+use t2_task::{Example, Split, Task, TaskError, reward};
 
 /// Adding two numbers.
 ///
@@ -31,32 +31,36 @@ impl Task for Adding {
 
     fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
         let pairs = (0..PAIRS).map(|n| n * STEP % PAIRS).map(|at| (at / BELOW, at % BELOW));
-        let examples = pairs.map(|(a, b)| Example {
-            question: format!("How many are {a} and {b}?"),
-            answer: format!("{a} + {b} = {c}. #### {c}", c = a + b),
-            checks: vec![],
+        let examples = pairs.map(|(a, b)| {
+            Example::new(format!("How many are {a} and {b}?"), format!("{a} + {b} = {c}. #### {c}", c = a + b))
         });
-        Ok(examples.filter(|example| Split::of(&example.question) == split).take(limit).collect())
+        Ok(examples.filter(|example| split.holds(&example.question)).take(limit).collect())
+    }
+
+    fn extract(&self, example: &Example, completion: &str) -> Option<String> {
+        final_answer(&example.answer, completion)
     }
 
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        let reward = |(example, completion): &(&Example, &str)| {
-            if same_final_answer(&example.answer, completion) { RIGHT } else { WRONG }
-        };
-        Ok(graded.iter().map(reward).collect())
+        let is_right = |(example, completion): &(&Example, &str)| same_final_answer(&example.answer, completion);
+        Ok(graded.iter().map(is_right).map(reward).collect())
     }
 }
 
 fn main() -> Result<(), TaskError> {
     let examples = Adding.load(Split::Test, 2)?;
     let graded = [(&examples[0], examples[0].answer.as_str()), (&examples[1], "many")];
-    assert_eq!(Adding.rewards(&graded)?, [RIGHT, WRONG]);
+    assert_eq!(Adding.rewards(&graded)?, [t2_task::RIGHT, t2_task::WRONG]);
+    let sum = Adding.extract(&examples[0], &examples[0].answer);
+    assert!(sum.is_some_and(|sum| examples[0].answer.ends_with(&sum)));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+
+    use t2_task::tiny::corpus;
 
     use super::*;
 
@@ -87,9 +91,9 @@ mod tests {
             let words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
             words.map(str::to_lowercase).collect()
         };
-        let documents = t2_task::tiny::corpus::documents(0).skip(t2_task::tiny::corpus::RECITALS_FIRST);
+        let documents = corpus::documents(0).skip(corpus::RECITALS_FIRST);
         let turns = documents.take(2000).flat_map(|document| document.turns);
-        let corpus: HashSet<String> = turns.flat_map(|turn| words(&turn.content)).collect();
-        assert!(test.iter().all(|question| words(question).is_subset(&corpus)));
+        let known: HashSet<String> = turns.flat_map(|turn| words(&turn.content)).collect();
+        assert!(test.iter().all(|question| words(question).is_subset(&known)));
     }
 }

@@ -19,9 +19,9 @@ const BOX: &str = "\\boxed{";
 
 /// Whether `completion` arrives at the final answer of `reference`.
 ///
-/// The final answer of a reference is the text after its last `####` or in its last `\boxed{}`, or all of it. A number is
-/// compared as a number, a single letter as a choice, anything else as text, without regard to capitals, emphasis and the
-/// mark that ends a sentence.
+/// The final answer of a reference is the text after its last `####` or in its last `\boxed{}`, or all of it. A number
+/// is compared as a number, a single letter as a choice, anything else as text, without regard to capitals, emphasis
+/// and the mark that ends a sentence.
 pub fn same_final_answer(reference: &str, completion: &str) -> bool {
     let wanted = after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim();
     if let Some(number) = numbers::whole(wanted) {
@@ -36,7 +36,8 @@ pub fn same_final_answer(reference: &str, completion: &str) -> bool {
     [completion, stated, sentence].into_iter().any(|text| bare(text) == wanted)
 }
 
-/// What [`same_final_answer`] compares with `reference`: the number, the letter or the text that `completion` arrives at.
+/// What [`same_final_answer`] compares with `reference`: the number, the letter or the text that `completion` arrives
+/// at.
 pub fn final_answer(reference: &str, completion: &str) -> Option<String> {
     let wanted = after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim();
     if numbers::whole(wanted).is_some() {
@@ -60,8 +61,8 @@ pub fn final_number(text: &str) -> Option<f64> {
     last_number(text).map(|number| number.value)
 }
 
-/// The letter that a text chooses, in upper case: after `####` or in `\boxed{}`, else after `answer is` and the like, else
-/// the one that it opens with or names last. Who names two in one breath has chosen none.
+/// The letter that a text chooses, in upper case: after `####` or in `\boxed{}`, else after `answer is` and the like,
+/// else the one that it opens with or names last. A text that names two letters in one breath has chosen none.
 pub fn final_letter(text: &str) -> Option<char> {
     let marked = markers(text).into_iter().rev().map(|marker| marker.answer);
     choice::chosen(text, marked.chain(boxed(text).map(|(_, answer)| answer)))
@@ -123,7 +124,7 @@ fn last_number(text: &str) -> Option<Number> {
     marked.or_else(boxed).or_else(|| numbers::all(text).pop())
 }
 
-/// The line that is marked, boxed or announced; of several the last.
+/// The first line of the answer that is marked by `####`, boxed or announced, whichever comes last in the text.
 fn final_text(text: &str) -> Option<&str> {
     let marked = markers(text).pop().map(|marker| (marker.at, marker.answer));
     let announced = choice::announced(text).map(|answer| (text.len() - answer.len(), answer));

@@ -58,7 +58,8 @@ struct Broken {
 /// The byte order mark, which UTF-16 cannot do without and Windows puts before UTF-8 too.
 const MARK: char = '\u{feff}';
 
-/// The text of a file in UTF-8 or UTF-16. Without a mark, UTF-16 is known by the zero byte beside the first sign of JSON.
+/// The text of a file in UTF-8 or UTF-16. UTF-16 without a mark is recognised by the zero byte beside its first
+/// character, which is ASCII in JSON.
 fn decode(bytes: &[u8]) -> Result<String, Broken> {
     let wide = |decode: fn([u8; 2]) -> u16| {
         let units = bytes.chunks(2).map(|pair| decode([pair[0], pair.get(1).copied().unwrap_or_default()]));
@@ -93,7 +94,7 @@ fn questions(text: &str) -> Result<Vec<Question>, Broken> {
     lines.map(|(at, line)| question(line).map_err(|problem| Broken { line: at + 1, problem })).collect()
 }
 
-/// The mark of a file that was appended to another.
+/// A byte order mark at the start of a later line: what is left where a file was appended to another.
 const MARK_AT_LINE: &str = "\n\u{feff}";
 
 fn question(line: &str) -> Result<Question, String> {

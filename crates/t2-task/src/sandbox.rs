@@ -1,9 +1,9 @@
 //! Runs the Python programs that a model wrote, many in one go.
 //!
-//! One `python3` child runs `sandbox/driver.py`, which forks for each program and takes away its time, memory, files and
-//! processes. Starting an interpreter takes some 20 ms and a fork 1 ms, so a batch costs little more than one
-//! program. A program passes when its code and all its checks ran to the end: leaving early, with whatever exit
-//! code, is not passing. A sandbox that is broken would grade everything wrong, so a limit that cannot be set is an error,
+//! One `python3` child runs `sandbox/driver.py`, which forks for each program and takes away its time, memory, files
+//! and processes. Starting an interpreter takes some 20 ms and a fork 1 ms, so a batch costs little more than one
+//! program. A program passes when its code and all its checks ran to the end: leaving early, with whatever exit code,
+//! is not passing. A sandbox that is broken would grade everything wrong, so a limit that cannot be set is an error,
 //! and two programs whose verdicts are known are graded with every batch.
 
 use std::collections::HashMap;
@@ -45,18 +45,18 @@ struct Verdict {
     /// Why the program did not pass.
     #[serde(default)]
     why: String,
-    /// Why the program could not be run as it should be.
+    /// Why the program could not be started under its limits.
     fault: Option<String>,
 }
 
 /// How the driver is run.
 #[derive(Clone, Copy)]
 struct Interpreter<'a> {
-    /// The command, before `-c`.
+    /// The interpreter and its options; `-c` and the driver follow.
     command: &'a [&'a str],
-    /// Programs that run at a time.
+    /// How many programs run at a time.
     workers: usize,
-    /// How long the driver may be silent. A program takes 30 s at the most.
+    /// How long the driver may be silent before it counts as stuck; a program takes 30 s at most.
     patience: Duration,
 }
 
@@ -66,8 +66,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Whether each program passes its checks. Equal programs are run once.
 ///
-/// Two more programs are run with them, one that is right and one that is wrong; the verdicts count only if these two get
-/// theirs.
+/// Two more programs are run with them, one that is right and one that is wrong. Only if these two are graded so do the
+/// other verdicts count.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ fn passed_by(interpreter: Interpreter<'_>, programs: &[Program]) -> Result<Vec<b
     Ok(programs.iter().map(|program| verdicts[ids[program]]).collect())
 }
 
-/// A program that is right and one that is wrong, by its last check alone.
+/// A program that is right, and the same one with a last check that fails.
 fn canaries() -> [Program; 2] {
     let code = "import collections, functools, itertools, math, random, re\n\
                 class Box:\n    def __init__(self, x):\n        self.x = x\n\
@@ -168,7 +168,8 @@ struct Driver {
 }
 
 impl Driver {
-    /// Starts a driver. Each pipe has its thread, so that a driver which neither reads nor writes holds up nobody.
+    /// Starts a driver. Each pipe has a thread of its own, so that a driver which neither reads nor writes does not
+    /// block the caller.
     fn start(interpreter: Interpreter<'_>, requests: Vec<u8>) -> io::Result<Self> {
         let [program, args @ ..] = interpreter.command else {
             return Err(io::Error::other("there is no command to start"));
@@ -176,6 +177,9 @@ impl Driver {
         let mut command = Command::new(program);
         command.args(args).args(["-c", DRIVER, &interpreter.workers.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C at a terminal goes to the whole group: it is the caller's to decide what becomes of the driver.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
         let piped = "was piped when the child was started";
         let mut stdin = child.stdin.take().expect(piped);
@@ -199,9 +203,9 @@ impl Driver {
         Ok(Self { child, lines, sent: Some(sent), stderr: Some(stderr) })
     }
 
-    /// Why a driver ended that should not have: its last line on standard error, or what the system says.
+    /// Why the driver ended early: its last line on standard error, or what the system says.
     fn complaint(&mut self) -> String {
-        // It has closed its output, so this does nothing unless it hangs after all.
+        // The driver has closed its output and should have ended; this makes sure of it.
         let _ = self.child.kill();
         let status = self.child.wait();
         let complaints = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
@@ -217,7 +221,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // One that has ended cannot be killed, and that is as well.
+        // To kill a driver that has ended is an error, and does no harm.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -323,6 +327,17 @@ pub(crate) mod tests {
             (0..200).map(|n| program("def f(x):\n    return x % 3", &[&format!("assert f({n}) == 0")])).collect();
         let passed = passed(&programs).unwrap();
         assert!(passed.iter().enumerate().all(|(n, ok)| *ok == (n % 3 == 0)), "{passed:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn ctrl_c_at_a_terminal_does_not_reach_the_driver() {
+        if python_is_missing() {
+            return;
+        }
+        // It goes to the group in the foreground: the driver leads one of its own.
+        let leads = program("import os", &["assert os.getpgid(os.getppid()) == os.getppid()"]);
+        assert_eq!(passed(&[leads]).unwrap(), [true]);
     }
 
     #[test]

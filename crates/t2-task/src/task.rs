@@ -59,8 +59,10 @@ pub trait Task: Send + Sync {
     /// The name on the command line.
     fn name(&self) -> &str;
 
-    /// One line for `--help` and the docs.
-    fn about(&self) -> &str;
+    /// One line for `--help` and the docs; empty unless a task says something.
+    fn about(&self) -> &str {
+        ""
+    }
 
     /// The first `limit` examples of a split, always in the same order; fewer when the split has fewer.
     ///
@@ -74,8 +76,8 @@ pub trait Task: Send + Sync {
         vec![Message::user(&example.question)]
     }
 
-    /// What the grader takes for the answer in `completion`, where it looks for one: kept with every sample, so that a
-    /// verdict can be understood.
+    /// What the grader takes for the answer in `completion`; `None` when it finds none, or judges the whole text. It is
+    /// kept with every sample, so that a verdict can be understood.
     fn extract(&self, example: &Example, completion: &str) -> Option<String> {
         let _ = (example, completion);
         None
@@ -87,8 +89,8 @@ pub trait Task: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Where programs are graded, [`TaskError::NoPython`] when no interpreter was found, [`TaskError::Sandbox`] and
-    /// [`TaskError::Untrusted`] when it cannot be relied on.
+    /// Where programs are graded: [`TaskError::NoPython`] when no interpreter was found, [`TaskError::Sandbox`] and
+    /// [`TaskError::Untrusted`] when its verdicts are incomplete or cannot be relied on.
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError>;
 }
 
@@ -128,6 +130,13 @@ pub struct Example {
     /// Hidden Python `assert` lines that a program must pass; empty for tasks that are not about programs.
     #[serde(default)]
     pub checks: Vec<String>,
+}
+
+impl Example {
+    /// A question without hidden checks.
+    pub fn new(question: impl Into<String>, answer: impl Into<String>) -> Self {
+        Self { question: question.into(), answer: answer.into(), checks: vec![] }
+    }
 }
 
 /// Which part of a task's questions.
@@ -222,7 +231,7 @@ pub enum TaskError {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         problem: String,
     },
     /// A task of the user's own failed.
@@ -246,7 +255,7 @@ pub enum TaskError {
         /// The end of what the interpreter wrote to its standard error, or what the system said.
         detail: String,
     },
-    /// A program could not be run as it should be, or one whose verdict is known got the other.
+    /// A program could not be run under its limits, or a program whose verdict is known got the wrong one.
     #[error(
         "nothing was graded, because the sandbox cannot be trusted here: {fault}; it needs a python3 on the PATH that is \
          Python 3.8 or newer, on a system that lets a process limit itself (`ulimit -H -a` shows what it allows)"

@@ -1,7 +1,8 @@
 //! The generated tasks of the bundled model, and the text it is pretrained on.
 //!
 //! A problem is a pure function of a seed. The bundled model is pretrained on the train splits of `math`, `code` and
-//! `reason` (see [`corpus`]); their `-hard` siblings ask for the same skills in sentences that the corpus never contains.
+//! `reason` (see [`corpus`]); their `-hard` siblings ask for the same skills in sentences that the corpus never
+//! contains.
 
 pub mod classify;
 pub mod code;

@@ -1,9 +1,9 @@
 //! Which letter of a multiple-choice question a text chooses, and which word it announces.
 //!
-//! A letter is easily mistaken: `a` and `A` are articles, `I` is a pronoun, other choices are mentioned to be ruled out,
-//! and who names two letters has chosen none.
+//! A letter is easily mistaken: `a` and `A` are articles, `I` is a pronoun, other choices are mentioned to be ruled
+//! out, and a text that names two letters has chosen none.
 
-/// What a text says at one place.
+/// What a text chooses at one place: a letter, or several, which is no choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Choice {
     One(char),
@@ -54,8 +54,8 @@ const REASONS: &[&str] = &["as", "because", "if", "since", "that", "when", "whil
 const AFFIRMS: &[&str] = &["is correct", "is right", "is true", "is the correct", "is the right", "is the best"];
 const DENIES: &[&str] = &["is wrong", "is incorrect", "is false", "is not", "isn't", "is a distractor"];
 
-/// The letter that a text chooses, in upper case: one that is `marked`, else one that is announced, else the one that the
-/// text starts with, else the last that it names.
+/// The letter that a text chooses, in upper case: one that is `marked`, else one that is announced, else the one that
+/// the text starts with, else the last that it names.
 pub(super) fn chosen<'a>(text: &'a str, mut marked: impl Iterator<Item = &'a str>) -> Option<char> {
     let choice = marked
         .find_map(|marked| choice(marked, Place::Start))
@@ -66,13 +66,14 @@ pub(super) fn chosen<'a>(text: &'a str, mut marked: impl Iterator<Item = &'a str
     choice.letter()
 }
 
-/// The letter that a text announces, as in `The answer is B` and `it's (b)`, in upper case. The last announcement counts.
+/// The letter that a text announces, as in `The answer is B` and `it's (b)`, in upper case. The last announcement
+/// counts.
 pub fn announced_letter(text: &str) -> Option<char> {
     announced_choice(text)?.letter()
 }
 
-/// The word that a text announces after `answer is`, `answer:` or `it's`, without an article and in lower case. The last
-/// announcement counts.
+/// The word that a text announces after `answer is`, `answer:` or `it's`, without an article and in lower case. The
+/// last announcement counts.
 pub fn announced_word(text: &str) -> Option<String> {
     let mut words = words(announced(text)?).map(|(_, word)| word.to_lowercase());
     words.find(|word| !["a", "an", "the"].contains(&word.as_str()))

@@ -25,9 +25,9 @@ struct Block {
 /// The program that a text holds: its Python blocks that define or import something, one after the other like the cells
 /// of a notebook, or all of the text where there is no such block.
 ///
-/// Blocks with Python's name are preferred to those without a name, and these to those with another. A block is left out
-/// when later ones define all of its names again: it was a draft. One that was cut off counts where nothing else does,
-/// and so does one that defines nothing.
+/// Blocks that are named Python are preferred to blocks without a name, and these to blocks of other languages. A block
+/// is left out as a draft when later ones define all of its names again. A block that was cut off, or that defines
+/// nothing, counts only where there is no better one.
 pub(crate) fn program(text: &str) -> Cow<'_, str> {
     let blocks = blocks(text);
     let defines = |block: &&Block| !defined(&block.code).is_empty();
@@ -152,8 +152,8 @@ fn language(info: &str) -> Language {
     }
 }
 
-/// The code before the closing fence of a line that has one. A fence that is indented by four or more is code, such as the
-/// text of a docstring.
+/// The code before the closing fence of a line that has one. A fence that is indented by four or more is code, such as
+/// the text of a docstring.
 fn before_closing<'a>(line: &'a str, opening: &Opening<'_>) -> Option<&'a str> {
     let line = line.trim_end();
     let before = line.trim_end_matches(opening.mark);

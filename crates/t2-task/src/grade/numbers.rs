@@ -1,14 +1,14 @@
 //! Numbers as people write them in running text.
 //!
-//! `1,234` is one number and `1,2,3` are three; `.5`, `−$3.50`, `50%`, `3/4`, `1½`, `\frac{3}{4}`, `2.5e3` and `3 × 10^5`
-//! are one each. No number are the digits of a word (`H2O`, `x_1`), an exponent (`cm^2`), and a version or a date with
-//! points (`1.2.3`). The minus of a subtraction is no sign: `10-5` holds 10 and 5.
+//! `1,234` is one number and `1,2,3` are three; `.5`, `−$3.50`, `50%`, `3/4`, `1½`, `\frac{3}{4}`, `2.5e3` and `3 ×
+//! 10^5` are one each. No number are the digits of a word (`H2O`, `x_1`), an exponent (`cm^2`), and a version or a date
+//! with points (`1.2.3`). The minus of a subtraction is no sign: `10-5` holds 10 and 5.
 
 /// A number in a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Number {
     pub(super) value: f64,
-    /// Whether a percent sign or the word follows.
+    /// Whether a percent sign or the word `percent` follows.
     percent: bool,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Number {
 const ROUNDING: f64 = 1e-12;
 
 impl Number {
-    /// Whether both are the same amount. `50%` is 0.5, and also the 50 of a question that asks for percents.
+    /// Whether two numbers are the same amount. `50%` equals 0.5, and also 50, as a question may ask for percents.
     pub(super) fn same(self, other: Self) -> bool {
         let parts = |number: Self| if number.percent { number.value / 100.0 } else { number.value };
         let (a, b) = (parts(self), parts(other));
@@ -24,14 +24,16 @@ impl Number {
     }
 }
 
-/// The number that a text consists of. Around it, emphasis and what ends a sentence or an amount are passed over.
+/// The number that a text consists of, if it consists of one. Emphasis around it does not count, nor does what ends a
+/// sentence or an amount.
 pub(super) fn whole(text: &str) -> Option<Number> {
     let text = plain(text);
     let (number, rest) = at_start(text.trim_start_matches(EMPHASIS))?;
     rest.trim_matches(AFTER).is_empty().then_some(number)
 }
 
-/// The number that a text starts with, and what follows it. Passes over what stands between a marker and an answer.
+/// The number that a text starts with, and what follows it. Signs that may stand between a marker and an answer do not
+/// count.
 pub(super) fn leading(text: &str) -> Option<(Number, String)> {
     let text = plain(text);
     let (number, rest) = at_start(text.trim_start_matches(BEFORE))?;

@@ -9,7 +9,7 @@ pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError
     rewards_of(graded, |_, completion| fences::program(completion).into())
 }
 
-/// Runs the program that `program_of` makes of each completion.
+/// Runs the program that `program_of` makes of each completion against the asserts of its example.
 pub(crate) fn rewards_of(
     graded: &[(&Example, &str)],
     program_of: impl Fn(&Example, &str) -> String,

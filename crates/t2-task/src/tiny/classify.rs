@@ -10,10 +10,9 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use t2_chat::topic_question;
 
+use crate::task::{Example, TaskError, reward_each};
 use crate::tiny::corpus::story;
-use crate::task::{Example, TaskError};
 use crate::tiny::problem::{Generated, Problem};
-use crate::task::{reward_each};
 use crate::tiny::{code, math, reason};
 
 /// The topics that have an expert, sorted as a pool of experts is; a prompt about anything else is `other`.
@@ -39,12 +38,12 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     Problem { careful: topic.into(), careless: "other".into(), checks: Vec::new(), ..drawn }
 }
 
-/// The question put to the model about a prompt.
+/// The question for the topic of `prompt`, as the first pass asks it.
 pub(crate) fn ask(prompt: &str) -> String {
     topic_question(TOPICS, prompt)
 }
 
-/// Compares the first word.
+/// An answer is right when its first word is the topic.
 fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
         let first = completion.split_whitespace().next().unwrap_or("");

@@ -9,8 +9,9 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::grade::fences;
+use crate::grade::program::rewards_of;
 use crate::task::{Example, TaskError};
-use crate::grade::{fences, program::rewards_of};
 use crate::tiny::code::{program, step, written};
 use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
 use crate::tiny::problem::{Generated, Problem, Wording, as_is};
@@ -62,7 +63,7 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     written(rng, wording, question, &program)
 }
 
-/// Runs every completion; one without a `def` is taken as the body of the function in the question.
+/// Runs every completion against its asserts. One without a `def` is taken as the body of the function in the question.
 fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     rewards_of(graded, |example, completion| {
         let code = fences::program(completion);

@@ -1,8 +1,8 @@
 //! The text that the bundled model is pretrained on: written by careful and careless voices alike, as web text is.
 //!
 //! Careful authors mostly phrase formally and show their work; careless ones phrase casually, skip the work and are
-//! usually wrong. A model of this text knows how to solve a problem but, asked casually, mostly doesn't bother: right on
-//! about half of the questions. Reinforcement learning can raise that by bringing out the careful voice, a change
+//! usually wrong. A model of this text knows how to solve a problem but, asked casually, mostly doesn't bother: right
+//! on about half of the questions. Reinforcement learning can raise that by bringing out the careful voice, a change
 //! small enough for a vector of singular values.
 //!
 //! The first documents are lists said again: nothing but looking up. A small model that meets them first has learned to
@@ -28,21 +28,22 @@ pub const CAREFUL_WHEN_FORMAL: f64 = 0.75;
 pub const CAREFUL_WHEN_CASUAL: f64 = 0.25;
 /// How often a careless answer is right.
 pub const CARELESS_RIGHT: f64 = 0.15;
-/// How many documents at the beginning are recitals of sequences.
+/// How many documents, from the first on, are recitals of sequences.
 const SEQUENCES_FIRST: usize = 14_000;
-/// How many documents at the beginning are recitals, of sequences and then of pairs, all of them.
+/// How many documents, from the first on, are recitals and nothing else: of sequences, then of pairs.
 pub const RECITALS_FIRST: usize = 36_000;
-/// Over how many documents after those the share of recitals, of facts now, would fall from a half to nothing.
+/// After the first recitals, the share of documents that are recitals of facts starts at a half and falls by so much
+/// with each document that it would reach nothing after this many.
 const RECITALS_FADE: f64 = 40_000.0;
-/// The lowest share of recitals.
+/// The share of recitals of facts does not fall below this.
 const RECITALS_LAST: f64 = 0.08;
 
 /// One text of the corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// A question of the user and the answer of the assistant; or one turn of the assistant alone, for prose.
+    /// A question of the user and the answer of the assistant; of prose, one turn of the assistant.
     pub turns: Vec<Message>,
-    /// Whether all but the last turn is drawn at random, so that nothing can be learned from it.
+    /// Whether the turns before the last are drawn at random, so that predicting them teaches nothing.
     pub random_question: bool,
 }
 
@@ -70,7 +71,7 @@ pub fn documents(seed: u64) -> impl Iterator<Item = Document> {
     })
 }
 
-/// How likely the document that is `at` after the first recitals is to be another one.
+/// The probability that the document `at` places after the first recitals is a recital of facts.
 fn recital_share(at: u64) -> f64 {
     (0.5 * (1.0 - at as f64 / RECITALS_FADE)).max(RECITALS_LAST)
 }
@@ -87,7 +88,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The mixture of the corpus, in percent.
+    /// Shares of the kinds among the documents that are no recitals, in percent.
     const SHARES: [(Kind, u32); 6] =
         [(Kind::Math, 31), (Kind::Code, 17), (Kind::Reason, 30), (Kind::Topic, 12), (Kind::Talk, 5), (Kind::Prose, 5)];
 

@@ -7,10 +7,9 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::task::{Example, TaskError};
 use crate::grade::{final_number, marked_number};
+use crate::task::{Example, TaskError, reward_each};
 use crate::tiny::problem::{Generated, Problem, Wording, as_is};
-use crate::task::{reward_each};
 use crate::tiny::sums::{Step, Sum, Turns};
 use crate::tiny::words::{NAMES, PEOPLE, THINGS, capital, fill, pick, pick_many};
 
@@ -194,7 +193,7 @@ fn tell(rng: &mut ChaCha8Rng, telling: &Telling, things: &[&str], sum: &Sum) -> 
     sentences
 }
 
-/// Compares the number after the last `####`.
+/// An answer is right when the number after its last `####` is that of the reference.
 pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
         let number = marked_number(completion);

@@ -116,7 +116,7 @@ fn small_step(rng: &mut ChaCha8Rng, value: i64) -> Step {
     }
 }
 
-/// Who and what a problem is about.
+/// The people and the things in a problem.
 struct Cast {
     who: (&'static str, &'static str),
     friend: &'static str,
@@ -132,7 +132,7 @@ impl Cast {
         Self { who: (who, he), friend: others[0], other: others[1], what: pick(rng, THINGS) }
     }
 
-    /// `buys 3 more`.
+    /// What a person does in a step, such as `buys 3 more`.
     fn does(&self, rng: &mut ChaCha8Rng, step: Step) -> String {
         let (verbs, k) = match step {
             Step::Gain(k) => (GAINS, k),

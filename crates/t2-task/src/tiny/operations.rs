@@ -72,7 +72,7 @@ impl Takes {
         }
     }
 
-    /// Four inputs; numbers lie around `k`, where comparisons change.
+    /// Four inputs to check a function with. Three numbers lie around `k`, where the outcome of a comparison changes.
     pub(crate) fn inputs(self, rng: &mut ChaCha8Rng, k: i64) -> Vec<Value> {
         let words = ["cat", "Dog", "bird", "Tree", "ab", "Snow", "house", "QuiCk"];
         match self {
@@ -86,17 +86,17 @@ impl Takes {
 /// One operation.
 pub(crate) struct Operation {
     pub(crate) takes: Takes,
-    /// The description of a function that does this first.
+    /// How a function is described that begins with this operation: `add {k} to {x}`.
     pub(crate) phrase: &'static str,
-    /// The description where something came before.
+    /// How the operation is described after another one: `add {k}`. Empty for operations that always come first.
     pub(crate) then: &'static str,
     pub(crate) expression: &'static str,
-    /// What a careless author writes.
+    /// The expression that a careless author writes in place of the right one.
     pub(crate) slip: &'static str,
     pub(crate) apply: fn(&Value, i64) -> Value,
 }
 
-/// One line of the tables below: takes, phrase, phrase after another step, expression, slip, value.
+/// An operation, as the tables below list them: what it takes, `[phrase, then, expression, slip]`, and its value.
 const fn op(
     takes: Takes,
     [phrase, then, expression, slip]: [&'static str; 4],
@@ -105,7 +105,7 @@ const fn op(
     Operation { takes, phrase, then, expression, slip, apply }
 }
 
-/// From a number to a number; all can follow one another.
+/// Operations from a number to a number, which can follow one another.
 pub(crate) static ARITHMETIC: &[Operation] = &[
     op(Takes::Number, ["add {k} to {x}", "add {k}", "{x} + {k}", "{x} - {k}"], |x, k| Number(x.number() + k)),
     op(Takes::Number, ["subtract {k} from {x}", "subtract {k}", "{x} - {k}", "{x} + {k}"], |x, k| {
@@ -116,7 +116,7 @@ pub(crate) static ARITHMETIC: &[Operation] = &[
     }),
 ];
 
-/// From a number to a truth value; all can come last.
+/// Operations from a number to a truth value, which can come last.
 pub(crate) static COMPARISONS: &[Operation] = &[
     op(
         Takes::Number,
@@ -141,7 +141,7 @@ pub(crate) static COMPARISONS: &[Operation] = &[
     }),
 ];
 
-/// From a number to a number, alone.
+/// Operations from a number to a number that are the whole function.
 pub(crate) static CHOICES: &[Operation] = &[
     op(Takes::Number, ["find the larger of {x} and {k}", "", "max({x}, {k})", "min({x}, {k})"], |x, k| {
         Number(x.number().max(k))
@@ -152,7 +152,7 @@ pub(crate) static CHOICES: &[Operation] = &[
     op(Takes::Number, ["multiply {x} by itself", "", "{x} * {x}", "{x} + {x}"], |x, _| Number(x.number().pow(2))),
 ];
 
-/// From a list to a number.
+/// Operations from a list to a number.
 pub(crate) static REDUCTIONS: &[Operation] = &[
     op(Takes::List, ["find the sum of {x}", "", "sum({x})", "len({x})"], |x, _| Number(x.list().iter().sum())),
     op(Takes::List, ["count the items in {x}", "", "len({x})", "sum({x})"], |x, _| Number(x.list().len() as i64)),
@@ -166,7 +166,7 @@ pub(crate) static REDUCTIONS: &[Operation] = &[
     op(Takes::List, ["get the last item of {x}", "", "{x}[-1]", "{x}[0]"], |x, _| Number(x.list()[x.list().len() - 1])),
 ];
 
-/// From a list to a list.
+/// Operations from a list to a list.
 pub(crate) static LISTS: &[Operation] = &[
     op(Takes::List, ["reverse the list {x}", "", "{x}[::-1]", "{x}[0]"], |x, _| {
         List(x.list().iter().rev().copied().collect())
@@ -178,7 +178,7 @@ pub(crate) static LISTS: &[Operation] = &[
     }),
 ];
 
-/// From a text.
+/// Operations on a text.
 pub(crate) static TEXTS: &[Operation] = &[
     op(Takes::Text, ["count the letters in {x}", "", "len({x})", "sum({x})"], |x, _| Number(x.text().len() as i64)),
     op(Takes::Text, ["reverse the text {x}", "", "{x}[::-1]", "{x}[0]"], |x, _| Text(x.text().chars().rev().collect())),

@@ -36,7 +36,7 @@ pub enum Wording {
 }
 
 impl Wording {
-    /// Either wording, half of the time each.
+    /// Draws either wording with the same probability.
     pub fn draw(rng: &mut ChaCha8Rng) -> Self {
         if rng.random_bool(0.5) { Wording::Formal } else { Wording::Casual }
     }
@@ -53,8 +53,8 @@ pub struct Generated {
     pub about: &'static str,
     /// Draws one problem.
     pub problem: fn(&mut ChaCha8Rng) -> Problem,
-    /// What is put around the question of a problem. The split is decided by the bare question, so that a problem
-    /// held out from one task is held out from every other task that shows it.
+    /// Makes what the model is asked from the question of a problem. The split is decided by the question alone, so
+    /// that a problem held out from one task is held out from every other task that shows it.
     pub ask: fn(&str) -> String,
     /// Grades completions.
     pub rewards: Grader,
@@ -87,7 +87,7 @@ impl Task for Generated {
     }
 }
 
-/// Asks a question as it is.
+/// Puts nothing around a question.
 pub fn as_is(question: &str) -> String {
     question.into()
 }

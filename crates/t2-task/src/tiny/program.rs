@@ -16,7 +16,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// `add 3 to x, then multiply by 4`.
+    /// The function in words: `add 3 to x, then multiply by 4`.
     pub(crate) fn description(&self) -> String {
         let phrases = self.steps.iter().enumerate().map(|(at, (operation, k))| {
             let phrase = if at == 0 { operation.phrase } else { operation.then };
@@ -25,17 +25,18 @@ impl Program {
         phrases.collect::<Vec<_>>().join(", then ")
     }
 
-    /// `def f(x):`.
+    /// The first line of the function: `def f(x):`.
     pub(crate) fn signature(&self) -> String {
         format!("def {}({}):", self.function, self.argument)
     }
 
-    /// `"""Add 3 to x."""`.
+    /// The docstring of the function: `"""Add 3 to x."""`.
     pub(crate) fn docstring(&self) -> String {
         format!("\"\"\"{}.\"\"\"", capital(&self.description()))
     }
 
-    /// The careful answer: says what it does in a comment, sometimes again in a docstring, and returns it.
+    /// The careful answer: says in a comment what the function does, sometimes again in a docstring, and returns the
+    /// value.
     pub(crate) fn careful(&self, rng: &mut ChaCha8Rng) -> String {
         let docstring = if chance(rng, 0.3) { format!("    {}\n", self.docstring()) } else { String::new() };
         format!("# {}\n{}\n{docstring}{}", self.description(), self.signature(), self.body(Ending::Return))
@@ -74,7 +75,7 @@ impl Program {
         lines + &line
     }
 
-    /// Four asserts.
+    /// Four asserts that hold for the right function.
     pub(crate) fn checks(&self, rng: &mut ChaCha8Rng) -> Vec<String> {
         let inputs = self.steps[0].0.takes.inputs(rng, self.steps.last().expect("a program has a step").1);
         inputs.iter().map(|input| self.check(input)).collect()

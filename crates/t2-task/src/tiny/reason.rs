@@ -8,18 +8,18 @@
 //! ```
 //!
 //! The question stands after the facts or before them. A value follows right after its subject, the careful answer says
-//! the half of the fact that was given and then the other (`Colors: blue dog. The answer is dog.`), and it names a word,
-//! no letter: that is as much as a model of this size learns to look up ([`recital`](crate::tiny::corpus::recital)).
+//! the half of the fact that was given and then the other (`Colors: blue dog. The answer is dog.`), and it names a
+//! word, no letter: that is as much as a model of this size learns to look up
+//! ([`recital`](crate::tiny::corpus::recital)).
 
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::tiny::corpus::CARELESS_RIGHT;
-use crate::task::{Example, TaskError};
 use crate::grade::announced_word;
+use crate::task::{Example, TaskError, reward_each};
+use crate::tiny::corpus::CARELESS_RIGHT;
 use crate::tiny::problem::{Generated, Problem, Wording, as_is};
-use crate::task::{reward_each};
 use crate::tiny::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, THINGS, chance, fill, pick, pick_many};
 
 /// The task `tiny-reason`.
@@ -35,7 +35,7 @@ pub const TINY_REASON: Generated = Generated {
 pub(crate) struct Relation {
     pub(crate) subjects: &'static [&'static str],
     pub(crate) values: &'static [&'static str],
-    /// What stands before the facts.
+    /// The word in front of the facts.
     title: &'static str,
     formal: Asks,
     casual: Asks,
@@ -43,9 +43,9 @@ pub(crate) struct Relation {
 
 /// Questions about a fact.
 struct Asks {
-    /// The subject is given.
+    /// Questions for the value, where the subject is given.
     value: &'static [&'static str],
-    /// The value is given.
+    /// Questions for the subject, where the value is given.
     subject: &'static [&'static str],
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// `count` facts of some relation.
+    /// Draws `count` facts of one relation.
     pub(crate) fn draw(rng: &mut ChaCha8Rng, count: usize) -> Self {
         let relation = &RELATIONS[rng.random_range(0..RELATIONS.len())];
         let subjects = pick_many(rng, relation.subjects, count);
@@ -127,8 +127,8 @@ impl Facts {
         Self { relation, pairs: subjects.into_iter().zip(values).collect() }
     }
 
-    /// The facts that `order` names, each with the half that is told second, as one who words things so tells them;
-    /// casually without capitals and full stop.
+    /// The facts as a text. `order` names them by their position, each with the half of it that comes second. A casual
+    /// text has no capitals and no full stop.
     pub(crate) fn told(&self, wording: Wording, order: &[(usize, Sought)]) -> String {
         let fact = |&(at, second): &(usize, Sought)| match (second, self.pairs[at]) {
             (Sought::Value, (subject, value)) => format!("{subject} {value}"),
@@ -141,7 +141,7 @@ impl Facts {
         }
     }
 
-    /// All facts in order, subjects first.
+    /// The text of all facts in their order, each with its subject first.
     pub(crate) fn all_told(&self, wording: Wording) -> String {
         self.told(wording, &(0..self.pairs.len()).map(|at| (at, Sought::Value)).collect::<Vec<_>>())
     }
@@ -155,12 +155,12 @@ pub(crate) enum Sought {
 }
 
 impl Sought {
-    /// Values twice as often as subjects.
+    /// Draws the value twice as often as the subject.
     pub(crate) fn draw(rng: &mut ChaCha8Rng) -> Self {
         if chance(rng, 0.67) { Sought::Value } else { Sought::Subject }
     }
 
-    /// The half of a fact that is asked for.
+    /// This half of a fact.
     pub(crate) fn of(self, (subject, value): (&'static str, &'static str)) -> &'static str {
         match self {
             Sought::Value => value,
@@ -205,7 +205,7 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// 2 to 4 choices: the right one, then others from the facts, then others of the same sort.
+    /// Draws 2 to 4 choices: the right one, then others from the facts, then words of the same sort that no fact has.
     fn draw(rng: &mut ChaCha8Rng, facts: &Facts, sought: Sought, target: usize) -> Self {
         let count = rng.random_range(2..=4);
         let pool = match sought {
@@ -235,8 +235,8 @@ impl Choices {
         Self { words, right }
     }
 
-    /// The problem of choosing: the careful answer quotes `fact` as it was told, the careless one names a choice at
-    /// once.
+    /// The problem that asks `question` and offers these choices. The careful answer quotes `fact` as it was told, the
+    /// careless one names a choice at once.
     pub(crate) fn problem(&self, rng: &mut ChaCha8Rng, wording: Wording, question: &str, fact: &str) -> Problem {
         let as_told = |text: &str| match wording {
             Wording::Formal => text.to_owned(),
@@ -255,7 +255,7 @@ impl Choices {
     }
 }
 
-/// Compares the word after the last `answer is` or `it's`, whatever its case.
+/// An answer is right when the word after its last `answer is` or `it's` is that of the reference, in any case.
 pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
         let word = announced_word(completion);

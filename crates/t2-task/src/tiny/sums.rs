@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::tiny::corpus::CARELESS_RIGHT;
 use crate::tiny::words::chance;
 
-/// No value on the way is larger: a small model must learn every sum by heart.
+/// The largest value on the way, small because a small model must learn every sum by heart.
 const LARGEST: i64 = 20;
 /// The largest number added or taken away in one step.
 const LARGEST_STEP: i64 = 9;
@@ -31,7 +31,7 @@ impl Step {
         }
     }
 
-    /// `4 + 3 = 7.`
+    /// The step taken from a value, in writing: `4 + 3 = 7.`
     pub(crate) fn written(self, value: i64) -> String {
         let (sign, k) = match self {
             Step::Gain(k) => ('+', k),
@@ -41,7 +41,7 @@ impl Step {
         format!("{value} {sign} {k} = {}.", self.after(value))
     }
 
-    /// `twice` or `3 times`.
+    /// How often a step multiplies, in words: `twice` or `3 times`.
     pub(crate) fn times_word(self) -> &'static str {
         match self {
             Step::Times(3) => "3 times",

@@ -8,7 +8,8 @@ use crate::tiny::problem::Wording;
 use crate::tiny::reason::{Facts, Sought};
 use crate::tiny::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, THINGS, pick_many};
 
-/// Facts: `Colors: cat red, dog blue.` and `Colors: blue dog, cat red.`
+/// A list of facts, then the same facts in another order, either way round: `Colors: cat red, dog blue.` and
+/// `Colors: blue dog, cat red.`
 pub fn facts(rng: &mut ChaCha8Rng) -> [String; 2] {
     let count = rng.random_range(2..=5);
     let facts = Facts::draw(rng, count);
@@ -18,8 +19,8 @@ pub fn facts(rng: &mut ChaCha8Rng) -> [String; 2] {
     [facts.all_told(wording), facts.told(wording, &order)]
 }
 
-/// Words without order or sense, three times: `cat red cups Tom` and `cat red cups Tom cat red cups Tom`. From the second
-/// time on every word can be known from where the word before it stood.
+/// Words without order or sense, three times: `cat red cups Tom` and `cat red cups Tom cat red cups Tom`. From the
+/// second time on every word can be known from where the word before it stood.
 pub fn sequence(rng: &mut ChaCha8Rng) -> [String; 2] {
     let count = rng.random_range(8..=16);
     let once = pick_many(rng, &words(), count).join(" ");

@@ -115,7 +115,7 @@ fn tell(rng: &mut ChaCha8Rng, cast: &Cast) -> String {
     sentences.iter().map(|sentence| cast.say(sentence)).collect::<Vec<_>>().join(" ")
 }
 
-/// Who and what a text is about.
+/// The names and things in a text.
 struct Cast {
     who: &'static str,
     he: String,
