@@ -34,7 +34,7 @@ pub(crate) struct Global {
     /// Type of the weights in memory [default: f32]
     #[arg(long, global = true, value_enum)]
     pub(crate) dtype: Option<FloatType>,
-    /// Seed of everything random [default: 0, or the run file's]
+    /// Seed of everything random [default: 0, or that of the run file or recipe]
     #[arg(long, global = true)]
     pub(crate) seed: Option<u64>,
     /// Print one JSON document on stdout
@@ -86,11 +86,6 @@ pub(crate) fn strategy(with_examples: bool) -> PossibleValuesParser {
     PossibleValuesParser::new(known.map(|strategy| PossibleValue::new(strategy.name).help(strategy.about)))
 }
 
-/// The strategy that always takes the base model: what no other choice was made for.
-pub(crate) fn base_strategy() -> &'static str {
-    STRATEGIES.iter().find(|strategy| strategy.is_base).map_or("", |strategy| strategy.name)
-}
-
 /// An expert and how much of it: `math.safetensors=0.5`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WeightedExpert {
@@ -99,10 +94,7 @@ pub(crate) struct WeightedExpert {
 }
 
 /// Read experts; a name that is no file is looked for among the model's own experts in `dir`.
-pub(crate) fn load_experts(
-    experts: &[WeightedExpert],
-    dir: Option<&Path>,
-) -> Result<Vec<(Expert, f32)>, SessionError> {
+pub(crate) fn load_experts(experts: &[WeightedExpert], dir: Option<&Path>) -> Result<Vec<(Expert, f32)>, SessionError> {
     experts.iter().map(|one| Ok((t2_session::experts::load(&one.path, dir)?, one.weight))).collect()
 }
 
@@ -135,7 +127,8 @@ pub(crate) struct SamplingArgs {
     /// Most tokens of a completion [default: 256, or what the context leaves]
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,
-    /// Divides the logits; 0 takes the most likely token [default: what the checkpoint suggests, else 0]
+    /// Divides the logits; 0 takes the most likely token [default: what the checkpoint suggests, else 1 with
+    /// `--top-p` or `--top-k` and 0 without]
     #[arg(long, value_name = "T", value_parser = temperature)]
     pub(crate) temperature: Option<f32>,
     /// Draw among the fewest tokens whose probabilities reach P [default: what the checkpoint suggests, else 1]

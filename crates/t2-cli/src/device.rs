@@ -38,7 +38,7 @@ pub(crate) enum Backend {
 pub(crate) struct Found {
     /// What `--device` calls it.
     pub(crate) name: String,
-    /// The product.
+    /// What the maker calls it, for people.
     pub(crate) about: String,
     /// A GPU made of software; only used when asked for by name.
     pub(crate) software: bool,
@@ -75,7 +75,7 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    /// Whether this build has it.
+    /// Whether this build of t2 includes the backend.
     fn is_compiled(self) -> bool {
         match self {
             Self::Wgpu => cfg!(feature = "wgpu"),
@@ -83,7 +83,7 @@ impl Backend {
         }
     }
 
-    /// Its devices on this machine.
+    /// The devices of this backend on this machine.
     fn devices(self) -> Vec<Found> {
         let devices: Vec<Device> = match self {
             #[cfg(feature = "wgpu")]
@@ -173,7 +173,7 @@ fn names(found: &[Found]) -> String {
     found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The product behind `device`.
+/// What the maker calls `device`.
 fn product(device: &Device) -> String {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     if let Some(identity) = device.identity() {

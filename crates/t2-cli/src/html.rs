@@ -1,6 +1,7 @@
 //! Self-contained HTML pages: text, tables and plots in one file, without scripts or downloads.
 //!
-//! A [`Page`] reads well on a phone, on a wide screen and on paper, and follows the light or dark preference of the reader.
+//! A [`Page`] reads well on a phone, on a wide screen and on paper, and follows the light or dark preference of the
+//! reader.
 
 use std::fmt::Write;
 
@@ -18,7 +19,7 @@ pub(crate) struct Page {
 pub(crate) struct Figure {
     /// What is seen, in a few words.
     pub(crate) title: String,
-    /// What has to be known to read it, or nothing.
+    /// What the reader has to know to understand the picture, or nothing.
     pub(crate) note: String,
     /// The picture, from a function of `plot`.
     pub(crate) svg: String,
@@ -42,7 +43,7 @@ pub(crate) struct Fact {
     pub(crate) label: String,
     /// The number, with its unit.
     pub(crate) value: String,
-    /// What it is compared with or taken over, or nothing.
+    /// What the number is compared with or averaged over, or nothing.
     pub(crate) note: String,
 }
 

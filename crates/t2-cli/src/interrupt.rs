@@ -1,7 +1,8 @@
 //! Ctrl-C: the first asks long loops to stop cleanly, the second ends the process.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 use anyhow::Context;
 
@@ -26,7 +27,7 @@ pub(crate) fn requested() -> bool {
     REQUESTED.load(SeqCst)
 }
 
-/// `Break` after the first Ctrl-C; what loops with a callback return.
+/// `Break` after the first Ctrl-C: what the callbacks of long loops return.
 pub(crate) fn poll() -> ControlFlow<()> {
     if requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
@@ -36,7 +37,8 @@ pub(crate) fn reset() {
     REQUESTED.store(false, SeqCst);
 }
 
-/// Run `wait`, which waits for the user; Ctrl-C ends the process meanwhile, also one that came just before.
+/// Run `wait`, which waits for input. Ctrl-C ends the process meanwhile; so does one that came just before and was not
+/// heeded.
 pub(crate) fn while_waiting<T>(wait: impl FnOnce() -> T) -> T {
     WAITING.store(true, SeqCst);
     if requested() {

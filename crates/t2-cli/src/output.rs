@@ -76,7 +76,8 @@ impl Output {
         self.bar(total, message, STEPS)
     }
 
-    /// The same for steps of unequal length; whoever moves it says in its prefix how long it will take.
+    /// A bar for `total` steps of unequal length, which cannot tell how long the rest will take: whoever moves it
+    /// writes that into its prefix.
     pub(crate) fn progress_without_estimate(&self, total: u64, message: impl Into<Cow<'static, str>>) -> ProgressBar {
         self.bar(total, message, UNEQUAL)
     }
@@ -99,7 +100,9 @@ pub(crate) fn init_tracing(global: &Global) {
         (true, _) => "error",
         (_, 0) => "warn",
         (_, 1) => "warn,t2=info,t2_linalg=info,t2_model=info,t2_task=info,t2_rl=info,t2_dispatch=info,t2_session=info",
-        _ => "info,t2=debug,t2_linalg=debug,t2_model=debug,t2_task=debug,t2_rl=debug,t2_dispatch=debug,t2_session=debug",
+        _ => {
+            "info,t2=debug,t2_linalg=debug,t2_model=debug,t2_task=debug,t2_rl=debug,t2_dispatch=debug,t2_session=debug"
+        }
     };
     let filter = environment::log_filter().unwrap_or_else(|| level.to_owned());
     let colors = io::stderr().is_terminal() && !environment::no_color();
@@ -139,7 +142,15 @@ fn format_table(header: &[&str], rows: &[Vec<String>], bold: bool) -> String {
 
 /// True for the likes of `1,234`, `41.5 [40.1, 43.0]`, `3 %` and an empty cell, which takes no side.
 fn is_number(cell: &str) -> bool {
-    cell.is_empty() || cell.trim_end_matches(['%', 's']).split('[').next().unwrap_or_default().replace([',', ' '], "").parse::<f64>().is_ok()
+    cell.is_empty()
+        || cell
+            .trim_end_matches(['%', 's'])
+            .split('[')
+            .next()
+            .unwrap_or_default()
+            .replace([',', ' '], "")
+            .parse::<f64>()
+            .is_ok()
 }
 
 #[cfg(test)]

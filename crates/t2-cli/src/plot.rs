@@ -1,7 +1,7 @@
 //! Plots as SVG elements that take their colours from the style of the page around them.
 //!
-//! Every plot is as wide as the next, so that letters have one size on a page. What explains a plot is text of the page,
-//! in the caption of its [`Figure`](crate::html::Figure); the picture holds marks, gridlines and their labels.
+//! Every plot is as wide as the next, so that letters have one size on a page. What explains a plot is text of the
+//! page, in the caption of its [`Figure`](crate::html::Figure); the picture holds marks, gridlines and their labels.
 
 mod axis;
 mod bars;
@@ -48,7 +48,7 @@ impl Frame {
     }
 }
 
-/// Which part of a text lies at its position.
+/// Which part of a text stands at the position it is drawn at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Anchor {
     Start,
@@ -91,12 +91,12 @@ impl Svg {
         let _ = write!(self.body, "<rect class=\"frame\" {at}/>");
     }
 
-    /// Anything else.
+    /// Add an element that is already written out.
     fn push(&mut self, element: &str) {
         self.body.push_str(element);
     }
 
-    /// The element; `label` says what is seen to those who do not see it.
+    /// The finished element. `label` describes the picture to readers who cannot see it.
     fn finish(self, height: f64, label: &str) -> String {
         let label = escape(label);
         let body = self.body;
@@ -107,7 +107,7 @@ impl Svg {
     }
 }
 
-/// About how wide `text` is, rather too much than too little: fonts differ.
+/// An estimate of the width of `text`, on the large side since fonts differ.
 fn text_width(text: &str) -> f64 {
     let width = |c: char| match c {
         'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '|' | '\'' | '!' | ' ' => 0.36,

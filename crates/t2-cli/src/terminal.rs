@@ -17,13 +17,13 @@ const PLOT_WIDTH: usize = 32;
 /// Steps in a row that teach nothing before it is said beside the bar.
 const IDLE_STEPS: usize = 3;
 
-/// Shows one thing at a time.
+/// Watches a session for the user: shows what goes on, one progress bar at a time, and breaks off after Ctrl-C.
 pub(crate) struct Terminal<'a> {
     out: &'a Output,
     shown: RefCell<Option<Shown>>,
 }
 
-/// A bar and what it is about.
+/// The bar on the screen.
 struct Shown {
     about: String,
     bar: ProgressBar,
@@ -45,7 +45,7 @@ impl<'a> Terminal<'a> {
         Ok(Session { device, dtype, sources, seed, watch: self })
     }
 
-    /// Move the bar that is `about` something, made by `make` if another or none is shown.
+    /// Let `update` move the bar for `about`. If another bar is shown, or none, `make` makes this one first.
     fn show(&self, about: &str, make: impl FnOnce() -> ProgressBar, update: impl FnOnce(&mut Shown)) {
         let mut shown = self.shown.borrow_mut();
         if shown.as_ref().is_none_or(|shown| shown.about != about) {
@@ -107,29 +107,33 @@ impl Terminal<'_> {
         }
     }
 
-    /// The reward of late and its course.
+    /// Show the reward of the latest step and a small plot of all so far.
     fn training(&self, name: &str, step: Step<'_>, steps: usize) {
         let about = format!("training {name}");
-        self.show(&about, || self.out.progress(steps as u64, about.clone()), |shown| {
-            let metrics = step.metrics;
-            shown.rewards.push(metrics.reward_mean);
-            shown.idle = if metrics.grad_norm == 0.0 { shown.idle + 1 } else { 0 };
-            let idle = if shown.idle >= IDLE_STEPS { ", learning nothing" } else { "" };
-            shown.bar.set_position(metrics.step as u64);
-            shown.bar.set_message(format!(
-                "reward {:+.2} {} entropy {:.2}{idle}",
-                metrics.reward_mean,
-                sparkline(&shown.rewards),
-                metrics.entropy
-            ));
-        });
+        self.show(
+            &about,
+            || self.out.progress(steps as u64, about.clone()),
+            |shown| {
+                let metrics = step.metrics;
+                shown.rewards.push(metrics.reward_mean);
+                shown.idle = if metrics.grad_norm == 0.0 { shown.idle + 1 } else { 0 };
+                let idle = if shown.idle >= IDLE_STEPS { ", learning nothing" } else { "" };
+                shown.bar.set_position(metrics.step as u64);
+                shown.bar.set_message(format!(
+                    "reward {:+.2} {} entropy {:.2}{idle}",
+                    metrics.reward_mean,
+                    sparkline(&shown.rewards),
+                    metrics.entropy
+                ));
+            },
+        );
         if step.metrics.step == steps {
             self.done();
         }
     }
 }
 
-/// `values` as bars of eighths, the latest at the right, from their smallest to their largest.
+/// `values` as a row of block characters, the latest at the right; heights span the smallest to the largest value.
 pub(crate) fn sparkline(values: &[f32]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let chunk = values.len().div_ceil(PLOT_WIDTH).max(1);

@@ -2,7 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints what it found")]
 
-use t2_linalg::burn::{prelude::*, tensor::Distribution};
+use t2_linalg::burn::prelude::*;
+use t2_linalg::burn::tensor::Distribution;
 use t2_linalg::{AutoSvd, Svd, SvdError, SvdSolver, quality};
 
 fn main() -> Result<(), SvdError> {

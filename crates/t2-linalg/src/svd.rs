@@ -175,6 +175,9 @@ pub enum SvdError {
         /// The device of the matrices, as Burn prints it.
         device: String,
     },
+    /// A solver of the user's own failed.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// The factors do not belong to the matrices, or not to each other.
     #[error(
         "u {u:?}, s {s:?} and vt {vt:?} are not the factors of matrices {matrices:?}; those of [batch, m, n] are \
@@ -227,9 +230,12 @@ impl SvdError {
             | Self::HostGaveUp { index, .. }
             | Self::Overflow { index, .. }
             | Self::NoFactors { index } => Some(index),
-            Self::NoKernels { .. } | Self::Shapes { .. } | Self::Rank { .. } | Self::Share { .. } | Self::Read(_) => {
-                None
-            }
+            Self::NoKernels { .. }
+            | Self::Other(_)
+            | Self::Shapes { .. }
+            | Self::Rank { .. }
+            | Self::Share { .. }
+            | Self::Read(_) => None,
         }
     }
 }

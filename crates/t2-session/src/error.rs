@@ -10,6 +10,7 @@ use t2_model::files::WriteError;
 use t2_model::generate::GenerateError;
 use t2_model::text::TokenizerError;
 use t2_rl::evaluate::EvaluateError;
+use t2_rl::policy::BadKlWeight;
 use t2_rl::train::TrainError;
 use t2_task::TaskError;
 
@@ -63,7 +64,10 @@ pub enum SessionError {
     #[error("a limit of 0 grades nothing; give at least 1")]
     NoLimit,
     /// The split has no examples.
-    #[error("task {task} has {total} questions and none of them in its {split} split; a small file needs the split `all`")]
+    #[error(
+        "task {task} has {total} questions and none of them in its {split} split; a small file needs the split `all`, and a \
+         run on one `eval_limit = 0`"
+    )]
     EmptySplit {
         /// The task.
         task: String,
@@ -90,6 +94,9 @@ pub enum SessionError {
     /// The evaluation failed.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    /// The policy gradient is told something that makes no sense.
+    #[error(transparent)]
+    Policy(#[from] BadKlWeight),
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
@@ -99,4 +106,22 @@ pub enum SessionError {
     /// What was found cannot be put in words.
     #[error("cannot write the result as JSON")]
     Json(#[from] serde_json::Error),
+}
+
+impl SessionError {
+    /// True when the watcher broke off. What was done by then is on disk where the work can be taken up again.
+    pub fn is_interrupted(&self) -> bool {
+        match self {
+            Self::Source(SourceError::Interrupted { .. })
+            | Self::Train(TrainError::Interrupted { .. })
+            | Self::Decompose(DecomposeError::Interrupted { .. })
+            | Self::Generate(GenerateError::Interrupted { .. })
+            | Self::Dispatch(DispatchError::Generate(GenerateError::Interrupted { .. }))
+            | Self::Evaluate(EvaluateError::Interrupted { .. }) => true,
+            Self::Train(TrainError::Rollout(error)) | Self::Evaluate(EvaluateError::Rollout(error)) => {
+                error.is_interrupted()
+            }
+            _ => false,
+        }
+    }
 }

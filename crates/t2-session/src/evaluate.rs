@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 use t2_chat::Message;
-use t2_dispatch::{Answer, ExpertPool, Labelled, ModelOracle, Query, Shot, Strategy, two_pass_with};
+use t2_dispatch::{Answer, ExpertPool, Labelled, ModelOracle, Query, Shot, Strategy, strategy, two_pass_with};
 use t2_model::Hash;
 use t2_model::adapter::Active;
 use t2_model::decoder::Decoder;
 use t2_model::generate::{FinishReason, GenerateConfig};
 use t2_model::text::Tokenizer;
-use t2_rl::evaluate::{Accuracy, EvaluateConfig, evaluate};
+use t2_rl::evaluate::{Accuracy, EvaluateConfig, EvaluateError, evaluate_with, grade};
 use t2_rl::fitting;
 use t2_task::{Example, Split, Task};
 
@@ -116,28 +116,33 @@ impl Examples {
     }
 }
 
-/// A decoder and its tokenizer.
-pub type Subject<'a> = (&'a Decoder, &'a Tokenizer);
+/// Who answers, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The model.
+    pub model: &'a Decoder,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// The weights it runs under.
+    pub active: Active<'a>,
+    /// How answers are completed.
+    pub generate: &'a GenerateConfig,
+}
 
 impl Session<'_> {
-    /// Accuracy of `subject` under one expert or none.
+    /// Accuracy of `subject` under one expert or none; `what` names it for whoever watches.
     ///
     /// # Errors
     ///
     /// [`SessionError::Evaluate`] when a prompt is refused, the grader fails, or the watcher broke off.
-    pub fn plain(
-        &self,
-        (model, tokenizer): Subject<'_>,
-        examples: &Examples,
-        (active, generate): (Active<'_>, &GenerateConfig),
-        what: &str,
-    ) -> Result<Graded, SessionError> {
+    pub fn plain(&self, subject: Subject<'_>, examples: &Examples, what: &str) -> Result<Graded, SessionError> {
+        let Subject { model, tokenizer, active, generate } = subject;
         let Examples { task, split, examples } = examples;
         let total = examples.len();
         let config = EvaluateConfig { generate, active, batch: BATCH };
         let start = Instant::now();
         let progress = |done| self.watch.see(Event::Answering { what, done, total });
-        let done = evaluate(model, tokenizer, &**task, examples, config, progress);
+        let done = evaluate_with(model, tokenizer, &**task, examples, config, progress);
         // The bar goes, also where the work broke off; there is nothing left to break off.
         let _ = self.watch.see(Event::Answering { what, done: total, total });
         let done = done?;
@@ -159,7 +164,7 @@ impl Session<'_> {
             accuracy: done.accuracy(),
             cut: done.cut(),
             skipped: done.skipped.len(),
-            strategy: "none".to_owned(),
+            strategy: strategy::base().name.to_owned(),
             expert: None,
             expert_hash: None,
             expert_hashes: BTreeMap::new(),
@@ -176,36 +181,35 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`SessionError::Dispatch`] when the strategy lacks something or a prompt is refused, and when the watcher broke
-    /// off.
+    /// off; [`SessionError::Evaluate`] when no example fits the model and when the grader fails.
     pub fn dispatched(
         &self,
-        pool: &Pool,
-        tokenizer: &Tokenizer,
+        pool: &Pool<'_>,
         examples: &Examples,
         generate: &GenerateConfig,
         strategy: &mut dyn Strategy,
     ) -> Result<Graded, SessionError> {
         let Examples { task, split, examples } = examples;
         let what = format!("{}: {}", strategy.name(), task.name());
-        let fitting = fitting(&pool.model, tokenizer, &**task, examples, generate.max_new_tokens)
-            .map_err(t2_rl::evaluate::EvaluateError::from)?;
+        let fitting = fitting(&pool.model, pool.tokenizer, &**task, examples, generate.max_new_tokens)
+            .map_err(EvaluateError::from)?
+            .not_empty(&**task)?;
         let shots = task.load(Split::Train, SHOTS)?;
         let labelled: Vec<Shot> =
             shots.iter().map(|shot| Shot { prompt: task.prompt(shot), answer: shot.answer.clone() }).collect();
-        let grade = |graded: &[(usize, &str)]| {
+        let grade_shots = |graded: &[(usize, &str)]| {
             let graded: Vec<(&Example, &str)> = graded.iter().map(|&(i, text)| (&shots[i], text)).collect();
             Ok(task.rewards(&graded)?)
         };
         let keep_going = || self.keep_going();
         let mut oracle = ModelOracle {
-            generate: generate.clone(),
             max_rows: BATCH,
-            labelled: Some(Labelled { shots: &labelled, grade: &grade }),
+            labelled: Some(Labelled { shots: &labelled, grade: &grade_shots }),
             keep_going: &keep_going,
-            ..ModelOracle::new(&pool.model, tokenizer, &pool.experts)
+            ..pool.oracle(generate.clone())
         };
-        let queries: Vec<Query> =
-            fitting.examples.iter().map(|example| Query { prompt: task.prompt(example), seed: 0 }).collect();
+        let query = |(row, example): (usize, &&Example)| Query { prompt: task.prompt(example), seed: row as u64 };
+        let queries: Vec<Query> = fitting.examples.iter().enumerate().map(query).collect();
         let total = queries.len();
         let mut last = 0;
         let passes = two_pass_with(strategy, &queries, &pool.experts, &mut oracle, |query, _| {
@@ -215,8 +219,7 @@ impl Session<'_> {
         let _ = self.watch.see(Event::Answering { what: &what, done: total, total });
         let passes = passes?;
         let texts = passes.answers.iter().map(|answer| answer.text.as_str());
-        let graded: Vec<(&Example, &str)> = fitting.examples.iter().copied().zip(texts).collect();
-        let rewards = task.rewards(&graded)?;
+        let rewards = grade(&**task, &fitting.examples, texts)?;
         let hashes = pool.experts.hashes();
         let sample = |((example, answer), &reward): ((&&Example, &Answer), &f32)| SampleRecord {
             task: task.name().to_owned(),

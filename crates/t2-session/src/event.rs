@@ -44,8 +44,8 @@ pub enum Event<'a> {
     Tick,
 }
 
-/// Sees what goes on, and may break off long work: what had been done by then is on disk, and the work returns an error
-/// that says so.
+/// Sees what goes on, and may break off long work, which then returns an error. What was decomposed, learned or downloaded
+/// by then is on disk; answers that were to be graded are lost.
 pub trait Watch {
     /// Something happened.
     fn see(&self, event: Event<'_>) -> ControlFlow<()>;

@@ -18,7 +18,7 @@ const EXTENSION: &str = "safetensors";
 /// [`SessionError::Expert`] when there is no such file, or it is no expert.
 pub fn load(path: &Path, model_dir: Option<&Path>) -> Result<Expert, SessionError> {
     let own = model_dir.map(|dir| dir.join(FOLDER).join(path).with_added_extension(EXTENSION));
-    let path = own.filter(|own| !path.exists() && own.exists()).unwrap_or_else(|| path.to_owned());
+    let path = own.filter(|own| !path.is_file() && own.exists()).unwrap_or_else(|| path.to_owned());
     Ok(Expert::load(&path)?)
 }
 

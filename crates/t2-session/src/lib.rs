@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub use burn;
 mod error;
 pub mod evaluate;
 mod event;
@@ -11,7 +12,7 @@ pub mod source;
 pub mod train;
 
 pub use error::SessionError;
-pub use evaluate::{Examples, Graded, SampleRecord};
+pub use evaluate::{Examples, Graded, SampleRecord, Subject};
 pub use event::{Event, Watch};
 pub use model::{Input, Model, SamplingWishes};
 pub use session::{Pool, Session};

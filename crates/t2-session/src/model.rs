@@ -9,6 +9,7 @@ use t2_model::generate::{GenerateConfig, Sampling};
 use t2_model::text::Tokenizer;
 
 use crate::error::SessionError;
+use crate::evaluate::Subject;
 
 /// Most tokens of a completion unless somebody says otherwise.
 const MAX_NEW_TOKENS: usize = 256;
@@ -68,6 +69,16 @@ impl Model {
         if self.expert.is_some() { Active::Own } else { Active::Base }
     }
 
+    /// The model as it answers: under its expert, if one is applied, and completing as `generate` says.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NoTokenizer`].
+    pub fn subject<'a>(&'a self, generate: &'a GenerateConfig) -> Result<Subject<'a>, SessionError> {
+        let (model, active) = (&self.checkpoint.model, self.active());
+        Ok(Subject { model, tokenizer: self.tokenizer()?, active, generate })
+    }
+
     /// The hash of the expert, for results.
     pub fn expert_hash(&self) -> Option<t2_model::Hash> {
         self.expert.as_ref().map(Expert::hash)
@@ -76,7 +87,9 @@ impl Model {
     /// How to complete a prompt of `prompt_len` tokens: as wished, else as the checkpoint suggests.
     pub fn generate_config(&self, wishes: SamplingWishes, prompt_len: usize) -> GenerateConfig {
         let theirs = &self.checkpoint.generation;
-        let suggested = if theirs.do_sample == Some(true) {
+        // Who says among which tokens to draw wants them drawn.
+        let is_drawn = wishes.top_k.is_some() || wishes.top_p.is_some();
+        let suggested = if theirs.do_sample == Some(true) || is_drawn {
             let plain = Sampling::PLAIN;
             Sampling {
                 temperature: theirs.temperature.unwrap_or(plain.temperature),

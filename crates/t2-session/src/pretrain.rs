@@ -7,6 +7,7 @@
 //! corpus, and a run resumed from it makes the same model as one that was never interrupted.
 
 mod optimizer;
+mod state;
 
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
@@ -16,20 +17,20 @@ use std::thread::ScopedJoinHandle;
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::prelude::*;
-use burn::store::ModuleRecord;
 use burn::tensor::activation::log_softmax;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
-use t2_model::decoder::{CausalLm, Decoder, DecoderConfig};
-use t2_model::files::{WriteError, write_atomically};
 use t2_model::adapter::Active;
+use t2_model::decoder::{BadShape, CausalLm, Decoder, DecoderConfig};
+use t2_model::files::{WriteError, write_atomically};
 use t2_model::text::{Tokenizer, TokenizerError};
-
-use optimizer::{MATRICES, Optimizer, REST};
 use t2_task::tiny::corpus::{Document, RECITALS_FIRST, documents};
+
+use optimizer::Optimizer;
+use state::{Progress, read_progress, restore, save, state_file};
 
 /// Ends every document and every answer.
 pub const END: &str = "<|end|>";
@@ -97,6 +98,9 @@ pub enum PretrainError {
     /// A checkpoint could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// There is no decoder of this shape.
+    #[error(transparent)]
+    Shape(#[from] BadShape),
     /// The folder holds a run of another configuration.
     #[error("{path} belongs to a run with other settings; go on with those, or choose another folder")]
     OtherRun {
@@ -109,6 +113,14 @@ pub enum PretrainError {
         /// The step.
         step: usize,
     },
+    /// The caller broke off; the state is on disk.
+    #[error("interrupted after {step} of {steps} steps")]
+    Interrupted {
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+    },
     /// A checkpoint could not be read.
     #[error("the checkpoint {path} is unusable ({reason}); delete it to start over")]
     Checkpoint {
@@ -119,33 +131,32 @@ pub enum PretrainError {
     },
 }
 
-/// Position of a run: all that a resumed one needs besides weights and optimizer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Progress {
-    config: PretrainConfig,
-    shape: DecoderConfig,
-    step: usize,
-    tokens: usize,
-    /// Pools of documents read.
-    pools: u64,
-    /// Batches of the last pool still to come.
-    waiting: usize,
+/// What the bundled model is pretrained with.
+#[derive(Clone, Copy, Debug)]
+pub struct PretrainInputs<'a> {
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// The folder of the checkpoints.
+    pub dir: &'a Path,
+    /// Where to compute.
+    pub device: &'a Device,
 }
 
 /// Train a fresh decoder, or go on where `dir` says an earlier run stopped.
 ///
-/// `report` sees every step and may break off; the state is then on disk and the model so far is returned.
+/// `report` sees every step and may break off.
 ///
 /// # Errors
 ///
-/// [`PretrainError`] when the tokenizer or the disk fails.
+/// [`PretrainError`] when the tokenizer or the disk fails, when the loss is not finite, for a folder that holds another
+/// run, and when `report` broke off before the last step: the state is then on disk.
 pub fn pretrain(
     config: &PretrainConfig,
     shape: &DecoderConfig,
-    tokenizer: &Tokenizer,
-    (dir, device): (&Path, &Device),
+    PretrainInputs { tokenizer, dir, device }: PretrainInputs<'_>,
     mut report: impl FnMut(PretrainStep) -> ControlFlow<()>,
 ) -> Result<Decoder, PretrainError> {
+    shape.check()?;
     let device = device.clone().autodiff();
     device.seed(config.seed);
     let mut model = shape.init(&device);
@@ -154,11 +165,11 @@ pub fn pretrain(
         Progress { config: config.clone(), shape: shape.clone(), step: 0, tokens: 0, pools: 0, waiting: 0 };
     if state_file(dir).exists() {
         let before = read_progress(dir)?;
-        if (&before.config, &before.shape) != (config, shape) {
+        if !before.is_run_of(&progress) {
             return Err(PretrainError::OtherRun { path: state_file(dir) });
         }
         (model, optimizer) = restore(dir, before.step, model, config)?;
-        progress = before;
+        progress = Progress { config: progress.config, shape: progress.shape, ..before };
     }
     let mut batches = Batches::new(config, tokenizer, shape.max_seq_len);
     batches.skip_to(&progress)?;
@@ -184,8 +195,8 @@ pub fn pretrain(
         if last || flow.is_break() || progress.step.is_multiple_of(config.save_every) {
             save(dir, &model, &optimizer, &progress)?;
         }
-        if flow.is_break() {
-            break;
+        if flow.is_break() && !last {
+            return Err(PretrainError::Interrupted { step: progress.step, steps: config.steps });
         }
     }
     Ok(model.valid())
@@ -363,62 +374,4 @@ pub fn write_tokenizer(dir: &Path, vocab: usize, seed: u64) -> Result<(), Pretra
     let config = serde_json::json!({ "eos_token": END, "pad_token": PAD, "chat_template": CHAT_TEMPLATE });
     write_atomically(&dir.join("tokenizer_config.json"), format!("{config:#}\n").as_bytes())?;
     Ok(())
-}
-
-fn state_file(dir: &Path) -> PathBuf {
-    dir.join("pretrain.json")
-}
-
-fn record_file(dir: &Path, kind: &str, step: usize) -> PathBuf {
-    dir.join(format!("pretrain-{kind}-{step}"))
-}
-
-/// Weights and optimizer first, under names with their step; then the state that names them; then the old ones go.
-fn save(dir: &Path, model: &Decoder, optimizer: &Optimizer, progress: &Progress) -> Result<(), PretrainError> {
-    let step = progress.step;
-    let path = record_file(dir, "model", step);
-    let weights = model.clone().into_record().into_bytes().map_err(|error| unusable(&path, &error))?;
-    write_atomically(&path, &weights)?;
-    for (kind, moments) in optimizer.to_bytes() {
-        let path = record_file(dir, kind, step);
-        write_atomically(&path, &moments.map_err(|error| unusable(&path, &error))?)?;
-    }
-    let before = read_progress(dir).ok();
-    let state = serde_json::to_vec(progress).map_err(|error| unusable(&state_file(dir), &error))?;
-    write_atomically(&state_file(dir), &state)?;
-    if let Some(before) = before.filter(|before| before.step != step) {
-        for kind in ["model", MATRICES, REST] {
-            // A file that cannot be removed only costs space.
-            let _ = std::fs::remove_file(record_file(dir, kind, before.step));
-        }
-    }
-    Ok(())
-}
-
-fn read_progress(dir: &Path) -> Result<Progress, PretrainError> {
-    let path = state_file(dir);
-    let text = std::fs::read(&path).map_err(|error| unusable(&path, &error))?;
-    serde_json::from_slice(&text).map_err(|error| unusable(&path, &error))
-}
-
-fn restore(
-    dir: &Path,
-    step: usize,
-    model: Decoder,
-    config: &PretrainConfig,
-) -> Result<(Decoder, Optimizer), PretrainError> {
-    let read = |kind: &str| {
-        let path = record_file(dir, kind, step);
-        std::fs::read(&path).map_err(|error| unusable(&path, &error))
-    };
-    let refused = |kind: &str, error: &dyn std::fmt::Display| unusable(&record_file(dir, kind, step), error);
-    let weights = ModuleRecord::from_bytes(burn::tensor::Bytes::from_bytes_vec(read("model")?))
-        .map_err(|error| refused("model", &error))?;
-    let model = model.try_load_record(weights).map_err(|error| refused("model", &error))?;
-    let optimizer = Optimizer::from_bytes(config, &model, read)?.map_err(|(kind, error)| refused(kind, &error))?;
-    Ok((model, optimizer))
-}
-
-fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> PretrainError {
-    PretrainError::Checkpoint { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use t2_dispatch::ExpertPool;
+use t2_dispatch::{ExpertPool, ModelOracle};
 use t2_linalg::AutoSvd;
 use t2_model::adapter::Expert;
 use t2_model::checkpoint::{self, Files};
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::decomposition::{self, DecomposeConfig, DecomposeOptions, Decomposition, Progress, Report, Targets};
+use t2_model::generate::GenerateConfig;
 use t2_model::text::Tokenizer;
 
 use crate::error::SessionError;
@@ -27,7 +28,7 @@ pub struct Session<'a> {
     pub dtype: Option<DType>,
     /// Where models come from, and what is kept of them.
     pub sources: Sources,
-    /// Seed of everything random.
+    /// Seed of single answers and of the search for a mixture. A training run brings its own.
     pub seed: u64,
     /// Sees what goes on.
     pub watch: &'a dyn Watch,
@@ -35,11 +36,20 @@ pub struct Session<'a> {
 
 /// An adapted model and the experts to choose among.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct Pool<'a> {
     /// The model with factors wherever an expert scales a weight.
     pub model: Decoder,
+    /// The tokenizer of the model.
+    pub tokenizer: &'a Tokenizer,
     /// The experts.
     pub experts: ExpertPool,
+}
+
+impl Pool<'_> {
+    /// An oracle over the model that completes as `generate` says, without labelled examples.
+    pub fn oracle(&self, generate: GenerateConfig) -> ModelOracle<'_, Decoder> {
+        ModelOracle { generate, ..ModelOracle::new(&self.model, self.tokenizer, &self.experts) }
+    }
 }
 
 impl Session<'static> {
@@ -149,14 +159,15 @@ impl Session<'_> {
     ///
     /// [`SessionError`] for experts of another model, names that leave nothing to choose, and when the model cannot be
     /// decomposed.
-    pub fn pool(&self, model: &Model, experts: Vec<Expert>) -> Result<Pool, SessionError> {
+    pub fn pool<'m>(&self, model: &'m Model, experts: Vec<Expert>) -> Result<Pool<'m>, SessionError> {
+        let tokenizer = model.tokenizer()?;
         for expert in &experts {
             expert.check_base(&model.checkpoint.hash)?;
         }
         let targets = experts.iter().fold(Targets::NONE, |targets, expert| targets | expert.info.targets);
         let adapted = self.attached(model, targets)?;
         let experts = ExpertPool::new(&adapted, experts)?;
-        Ok(Pool { model: adapted, experts })
+        Ok(Pool { model: adapted, tokenizer, experts })
     }
 
     /// The decoder of `model` with factors beside the weights of `targets`, all scales at one.

@@ -9,16 +9,16 @@ use t2_model::decomposition::Targets;
 use t2_model::files::write_atomically;
 use t2_rl::metrics::{JsonLines, Step, StepMetrics};
 use t2_rl::policy::Reinforce;
-use t2_rl::train::{TrainConfig, TrainError, TrainInputs, train};
-use t2_task::{Split, TaskError};
+use t2_rl::train::{TrainConfig, TrainInputs, train};
+use t2_task::Split;
 
 use crate::error::SessionError;
-use crate::evaluate::{Examples, Graded};
+use crate::evaluate::{Examples, Graded, Subject};
 use crate::event::Event;
 use crate::model::Model;
 use crate::session::Session;
 
-/// Training examples drawn from a task without end.
+/// Training examples taken of a generated task, which has as many as one wants. Of a file all are taken.
 const EXAMPLES: usize = 20_000;
 /// Name of the finished expert in its run's folder.
 const EXPERT: &str = "expert.safetensors";
@@ -38,7 +38,7 @@ pub struct Run {
     /// The matrices it scales.
     #[serde(default = "all_targets")]
     pub targets: Targets,
-    /// Held-out examples to grade base and expert on afterwards; 0 for none.
+    /// Examples of the test split to grade base and expert on afterwards; 0 for none.
     #[serde(default)]
     pub eval_limit: usize,
     /// The training itself.
@@ -77,8 +77,8 @@ impl Run {
     ///
     /// [`SessionError::Read`] and [`SessionError::RunFile`].
     pub fn read(path: &Path) -> Result<Self, SessionError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SessionError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| SessionError::Read { path: path.to_owned(), source })?;
         let mut run: Self = toml::from_str(&text)
             .map_err(|source| SessionError::RunFile { path: path.to_owned(), source: Box::new(source) })?;
         let beside = |name: &str| path.parent().unwrap_or(Path::new("")).join(name);
@@ -111,8 +111,13 @@ impl Session<'_> {
     ///
     /// [`SessionError`] for a task, a configuration or a folder that does not fit, and when the watcher broke off.
     pub fn train(&self, model: &Model, run: &Run, dir: &Path) -> Result<Trained, SessionError> {
-        let Examples { task, examples, .. } = Examples::load(&run.task, Split::Train, EXAMPLES)?;
-        run.reinforce.check().map_err(|error| TaskError::Other(error.into()))?;
+        let limit = if run.task.ends_with(".jsonl") { usize::MAX } else { EXAMPLES };
+        let Examples { task, examples, .. } = Examples::load(&run.task, Split::Train, limit)?;
+        if run.eval_limit > 0 {
+            // Better refused now than when everything is learned.
+            Examples::load(&run.task, Split::Test, 1)?;
+        }
+        run.reinforce.check()?;
         let decomposition = self.decompose(model, run.targets)?;
         let trainable = model.checkpoint.model.clone().trainable(&decomposition)?;
         let info = ExpertInfo {
@@ -128,6 +133,7 @@ impl Session<'_> {
             policy: &run.reinforce,
             info: &info,
             dir,
+            keep_going: &|| self.keep_going(),
         };
         let mut steps: Vec<StepMetrics> = Vec::new();
         let show = |step: Step<'_>| {
@@ -135,7 +141,7 @@ impl Session<'_> {
             self.watch.see(Event::Training { name: &run.name, step, steps: run.train.steps })
         };
         let mut monitor = (JsonLines::new(dir.join("metrics.jsonl")), show);
-        let expert = train(trainable, &run.train, inputs, &mut monitor, &|| self.keep_going())?;
+        let expert = train(trainable, &run.train, inputs, &mut monitor)?;
         let path = dir.join(EXPERT);
         expert.save(&path)?;
         Ok(Trained { expert, path, steps })
@@ -158,33 +164,12 @@ impl Session<'_> {
         let generate = model.greedy(run.train.max_new_tokens);
         let mut rows = Vec::new();
         for (name, active, hash) in [("base", Active::Base, None), (&run.name, Active::Own, Some(expert.hash()))] {
-            let subject = (&adapted, model.tokenizer()?);
-            let graded = self.plain(subject, &examples, (active, &generate), name)?;
+            let subject = Subject { model: &adapted, tokenizer: model.tokenizer()?, active, generate: &generate };
+            let graded = self.plain(subject, &examples, name)?;
             rows.push(graded.by(name, hash));
         }
         let text = serde_json::to_string_pretty(&rows)?;
         write_atomically(&dir.join(EVAL), text.as_bytes())?;
         Ok(rows)
-    }
-}
-
-impl SessionError {
-    /// True when the watcher broke off, and the work can be taken up again.
-    pub fn is_interrupted(&self) -> bool {
-        use t2_dispatch::DispatchError;
-        use t2_model::decomposition::DecomposeError;
-        use t2_model::generate::GenerateError;
-        use t2_rl::evaluate::EvaluateError;
-        match self {
-            Self::Train(TrainError::Interrupted { .. })
-            | Self::Decompose(DecomposeError::Interrupted { .. })
-            | Self::Generate(GenerateError::Interrupted { .. })
-            | Self::Dispatch(DispatchError::Generate(GenerateError::Interrupted { .. }))
-            | Self::Evaluate(EvaluateError::Interrupted { .. }) => true,
-            Self::Train(TrainError::Rollout(error)) | Self::Evaluate(EvaluateError::Rollout(error)) => {
-                error.is_interrupted()
-            }
-            _ => false,
-        }
     }
 }

@@ -8,14 +8,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::*;
-use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::architecture::Llama;
+use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
 use t2_model::text::Tokenizer;
+use t2_session::pretrain::{END, PAD, PretrainConfig, PretrainError, PretrainInputs, PretrainStep, pretrain};
 use t2_task::tiny::corpus::documents;
-use t2_session::pretrain::{END, PAD, PretrainConfig, PretrainError, PretrainStep, pretrain};
 
 const SEED: u64 = 5;
+
+fn inputs<'a>(tokenizer: &'a Tokenizer, dir: &'a Path, device: &'a Device) -> PretrainInputs<'a> {
+    PretrainInputs { tokenizer, dir, device }
+}
 
 fn tokenizer() -> Tokenizer {
     let texts: Vec<String> = documents(SEED).take(50).flat_map(|d| d.turns).map(|turn| turn.content).collect();
@@ -49,43 +53,52 @@ fn config() -> PretrainConfig {
     }
 }
 
-/// Pretrain in `dir` until step `until`: the model's file and the steps of this run.
-fn run(dir: &Path, until: usize) -> Result<(Vec<u8>, Vec<PretrainStep>), PretrainError> {
+/// Pretrain in `dir` until step `until`: the model's file, if it came to that, and the steps of this run.
+fn run(dir: &Path, until: usize) -> (Result<Vec<u8>, PretrainError>, Vec<PretrainStep>) {
     let mut steps = vec![];
-    let model = pretrain(&config(), &shape(), &tokenizer(), (dir, &Device::flex()), |step| {
+    let pretrained = pretrain(&config(), &shape(), inputs(&tokenizer(), dir, &Device::flex()), |step| {
         steps.push(step);
         if step.step < until { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
-    let out = tempfile::tempdir().unwrap();
-    checkpoint::save(&model, &Llama, &GenerationDefaults::default(), out.path()).unwrap();
-    Ok((std::fs::read(out.path().join("model.safetensors")).unwrap(), steps))
+    });
+    let file = pretrained.map(|model| {
+        let out = tempfile::tempdir().unwrap();
+        checkpoint::save(&model, &Llama, &GenerationDefaults::default(), out.path()).unwrap();
+        std::fs::read(out.path().join("model.safetensors")).unwrap()
+    });
+    (file, steps)
 }
 
 #[test]
 fn an_interrupted_run_makes_the_same_model() {
     let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().unwrap());
-    let (expected, steps) = run(whole.path(), usize::MAX).unwrap();
+    // Whoever breaks off after the last step gets the model.
+    let (expected, steps) = run(whole.path(), 30);
+    let expected = expected.unwrap();
     let (first, last) = (steps[0].loss, steps[steps.len() - 1].loss);
     assert_eq!(steps.len(), 30);
     assert!(first > 5.0 && last < first - 0.5, "{first} -> {last}");
 
     let mut resumed_steps = vec![];
     for until in [7, 12] {
-        resumed_steps.extend(run(parts.path(), until).unwrap().1);
+        let (broken_off, steps) = run(parts.path(), until);
+        let error = broken_off.unwrap_err();
+        assert!(matches!(error, PretrainError::Interrupted { step, steps: 30 } if step == until), "{error}");
+        resumed_steps.extend(steps);
     }
-    let (resumed, rest) = run(parts.path(), usize::MAX).unwrap();
+    let (resumed, rest) = run(parts.path(), usize::MAX);
     resumed_steps.extend(rest);
     let losses = |steps: &[PretrainStep]| steps.iter().map(|step| (step.step, step.loss)).collect::<Vec<_>>();
     assert_eq!(losses(&resumed_steps), losses(&steps));
-    assert!(resumed == expected, "the models differ");
+    assert!(resumed.unwrap() == expected, "the models differ");
 
     let other = PretrainConfig { question_weight: 1.0, ..config() };
-    let error = pretrain(&other, &shape(), &tokenizer(), (parts.path(), &Device::flex()), |_| ControlFlow::Break(()));
+    let error =
+        pretrain(&other, &shape(), inputs(&tokenizer(), parts.path(), &Device::flex()), |_| ControlFlow::Break(()));
     assert!(matches!(error, Err(PretrainError::OtherRun { .. })), "{error:?}");
 
     let state = parts.path().join("pretrain.json");
     std::fs::write(&state, "{").unwrap();
-    let error = run(parts.path(), usize::MAX).unwrap_err();
+    let error = run(parts.path(), usize::MAX).0.unwrap_err();
     assert!(matches!(error, PretrainError::Checkpoint { .. }), "{error}");
     assert!(error.to_string().contains("pretrain.json"), "{error}");
 }

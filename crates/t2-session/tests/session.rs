@@ -7,10 +7,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::Device;
-use t2_model::adapter::{Active, Expert};
+use t2_model::adapter::Expert;
+use t2_rl::evaluate::EvaluateError;
 use t2_session::source::BUNDLED;
-use t2_session::{Event, Examples, Input, Model, Run, Session, SessionError, Sources, Watch, experts};
-use t2_task::Split;
+use t2_session::{Event, Examples, Input, Model, Run, SamplingWishes, Session, SessionError, Sources, Watch, experts};
+use t2_task::{Example, Split, Task, TaskError};
 use tempfile::TempDir;
 
 /// Breaks off after so many events of the kind it counts.
@@ -52,8 +53,8 @@ fn a_task_is_graded_under_an_expert_and_every_answer_is_kept() {
     let examples = Examples::load("tiny-math", Split::Test, 6).unwrap();
     let expert = experts::load(Path::new("math"), Some(&model.dir)).unwrap();
     let model = session.adapt(model, &[(expert.clone(), 1.0)]).unwrap();
-    let subject = (&model.checkpoint.model, model.tokenizer().unwrap());
-    let graded = session.plain(subject, &examples, (model.active(), &model.greedy(80)), "math").unwrap();
+    let generate = model.greedy(80);
+    let graded = session.plain(model.subject(&generate).unwrap(), &examples, "math").unwrap();
     let graded = graded.by("math", model.expert_hash());
     assert_eq!((graded.accuracy.n, graded.samples.len()), (6, 6));
     assert!(graded.samples.iter().all(|sample| sample.expert_hash == Some(expert.hash()) && !sample.text.is_empty()));
@@ -66,12 +67,86 @@ fn a_task_is_graded_under_an_expert_and_every_answer_is_kept() {
 fn answers_that_are_cut_off_are_counted_and_said() {
     let (_cache, session, model) = bundled();
     let examples = Examples::load("tiny-math", Split::Test, 4).unwrap();
-    let subject = (&model.checkpoint.model, model.tokenizer().unwrap());
-    let grade = |tokens| session.plain(subject, &examples, (Active::Base, &model.greedy(tokens)), "base").unwrap();
+    let grade = |tokens| session.plain(model.subject(&model.greedy(tokens)).unwrap(), &examples, "base").unwrap();
     let cut = grade(1);
     assert_eq!(cut.cut, 4);
     assert_eq!(cut.note().unwrap(), "4 of 4 answers were cut off at the limit of tokens");
     assert_eq!((grade(100).cut, grade(100).note()), (0, None));
+}
+
+/// Rewards that are no rewards.
+struct Spoilt(fn(usize) -> Vec<f32>);
+
+impl Task for Spoilt {
+    fn name(&self) -> &str {
+        "spoilt"
+    }
+
+    fn load(&self, _: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
+        Ok(vec![Example::new("Tom has 4 apples. How many?", "4"); limit.min(2)])
+    }
+
+    fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+        Ok((self.0)(graded.len()))
+    }
+}
+
+#[test]
+fn two_passes_refuse_what_one_refuses() {
+    let (_cache, session, model) = bundled();
+    let pool = session.pool(&model, own_experts(&model)).unwrap();
+    let grade = |examples: &Examples, tokens| {
+        session.dispatched(&pool, examples, &model.greedy(tokens), &mut t2_dispatch::strategy::NoExperts).unwrap_err()
+    };
+    let examples = Examples::load("tiny-math", Split::Test, 3).unwrap();
+    let error = grade(&examples, model.checkpoint.model.config().max_seq_len);
+    assert!(matches!(error, SessionError::Evaluate(EvaluateError::NothingFits { skipped: 3, .. })), "{error:?}");
+    let spoilt: [fn(usize) -> Vec<f32>; 2] = [|n| vec![f32::NAN; n], |n| vec![1.0; n - 1]];
+    for spoilt in spoilt.map(Spoilt) {
+        let examples = spoilt.load(Split::Test, 2).unwrap();
+        let error = grade(&Examples { task: Box::new(spoilt), split: Split::Test, examples }, 4);
+        assert!(matches!(error, SessionError::Evaluate(EvaluateError::Rewards { expected: 2, .. })), "{error:?}");
+    }
+}
+
+#[test]
+fn a_folder_of_its_name_does_not_hide_an_expert() {
+    let (_cache, _, model) = bundled();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(experts::FOLDER)).unwrap();
+    // Tests run in the folder of their crate, which has a folder `src`.
+    let (math, src) = (Path::new("experts/math.safetensors"), Path::new("experts/src.safetensors"));
+    std::fs::copy(model.dir.join(math), dir.path().join(src)).unwrap();
+    assert!(Path::new("src").is_dir());
+    assert_eq!(experts::load(Path::new("src"), Some(dir.path())).unwrap().info.name, "math");
+}
+
+#[test]
+fn who_says_among_which_tokens_to_draw_gets_them_drawn() {
+    let (_cache, _, model) = bundled();
+    let temperature = |wishes| model.generate_config(wishes, 3).sampling.temperature;
+    let none = SamplingWishes::default();
+    assert_eq!(temperature(none), 0.0);
+    assert_eq!(temperature(SamplingWishes { top_k: Some(5), ..none }), 1.0);
+    assert_eq!(temperature(SamplingWishes { top_p: Some(0.5), ..none }), 1.0);
+    assert_eq!(temperature(SamplingWishes { top_p: Some(0.5), temperature: Some(0.0), ..none }), 0.0);
+}
+
+#[test]
+fn a_run_that_cannot_be_graded_is_refused_before_it_learns() {
+    let (_cache, session, model) = bundled();
+    let dir = tempfile::tempdir().unwrap();
+    let questions: Vec<String> = (0..60).map(|n| format!("What is {n} + 1?")).collect();
+    let train = questions.iter().filter(|question| Split::Train.holds(question)).take(3);
+    let lines: String = train.map(|q| serde_json::json!({ "question": q, "answer": "1" }).to_string() + "\n").collect();
+    let file = dir.path().join("train.jsonl");
+    std::fs::write(&file, lines).unwrap();
+    let mut run = Run::new(BUNDLED, file.to_str().unwrap());
+    (run.eval_limit, run.train.steps) = (10, 1);
+    let out = dir.path().join("out");
+    let error = session.train(&model, &run, &out).unwrap_err();
+    assert!(matches!(error, SessionError::EmptySplit { total: 3, .. }), "{error:?}");
+    assert!(error.to_string().contains("eval_limit = 0") && !out.exists(), "{error}");
 }
 
 #[test]
@@ -80,8 +155,7 @@ fn two_passes_say_whom_they_chose_by_hash() {
     let pool = session.pool(&model, own_experts(&model)).unwrap();
     let examples = Examples::load("tiny-code-hard", Split::Test, 3).unwrap();
     let mut strategy = t2_dispatch::strategy::Classifier;
-    let tokenizer = model.tokenizer().unwrap();
-    let graded = session.dispatched(&pool, tokenizer, &examples, &model.greedy(80), &mut strategy).unwrap();
+    let graded = session.dispatched(&pool, &examples, &model.greedy(80), &mut strategy).unwrap();
     assert_eq!(graded.choices.values().sum::<usize>(), 3);
     assert!(graded.expert_hashes.contains_key("code") && graded.expert_hashes.contains_key("classify"));
     for sample in &graded.samples {
@@ -97,8 +171,8 @@ fn a_watcher_breaks_off_evaluations_and_training_in_the_middle_of_a_batch() {
     let impatient = |left, counts| Patience { left: Cell::new(left), counts };
     let watch = impatient(2, is_answering);
     let watched = Session { watch: &watch, ..session(cache.path()) };
-    let subject = (&model.checkpoint.model, model.tokenizer().unwrap());
-    let error = watched.plain(subject, &examples, (Active::Base, &model.greedy(80)), "base").unwrap_err();
+    let generate = model.greedy(80);
+    let error = watched.plain(model.subject(&generate).unwrap(), &examples, "base").unwrap_err();
     assert!(error.is_interrupted(), "{error}");
 
     let dir = tempfile::tempdir().unwrap();

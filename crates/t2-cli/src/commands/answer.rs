@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::json;
-use t2_dispatch::{ModelOracle, Query, StrategyConfig, two_pass_with};
+use t2_dispatch::{Query, StrategyConfig, two_pass_with};
 use t2_session::{Input, experts};
 
 use crate::cli::{self, Global, ModelArg, SamplingArgs};
@@ -40,7 +40,8 @@ pub(crate) fn text_or_stdin(text: &str) -> anyhow::Result<String> {
         return Ok(text.to_owned());
     }
     let mut read = String::new();
-    std::io::stdin().read_to_string(&mut read).context("cannot read stdin; text in UTF-8 is expected")?;
+    interrupt::while_waiting(|| std::io::stdin().read_to_string(&mut read))
+        .context("cannot read stdin; text in UTF-8 is expected")?;
     Ok(read.trim_end_matches(['\n', '\r']).to_owned())
 }
 
@@ -51,18 +52,14 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let question = text_or_stdin(&args.question)?;
     anyhow::ensure!(!question.trim().is_empty(), "the question is empty; write something to answer");
     let model = session.load(&args.model.model, Input::Text)?;
-    let tokenizer = model.tokenizer()?;
     let dir = args.experts.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
     let pool = session.pool(&model, experts::load_folder(&dir)?)?;
     let mut query = Query { seed: session.seed, ..Query::user(question) };
     if let Some(system) = &args.system {
         query.prompt.insert(0, t2_chat::Message::system(system));
     }
-    let prompt_len = tokenizer.encode_chat(&query.prompt)?.len();
-    let mut oracle = ModelOracle {
-        generate: model.generate_config(args.sampling.wishes(), prompt_len),
-        ..ModelOracle::new(&pool.model, tokenizer, &pool.experts)
-    };
+    let prompt_len = pool.tokenizer.encode_chat(&query.prompt)?.len();
+    let mut oracle = pool.oracle(model.generate_config(args.sampling.wishes(), prompt_len));
     let passes = two_pass_with(&mut *strategy, &[query], &pool.experts, &mut oracle, |_, _| interrupt::poll())?;
     let answer = passes.answers.first().context("the batch of one question has no answer")?;
     out.note(&format!(

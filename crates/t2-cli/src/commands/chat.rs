@@ -5,17 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use t2_chat::Message;
-use t2_dispatch::{DispatchError, ModelOracle, Query, Strategy, StrategyConfig, two_pass_with};
+use t2_dispatch::{DispatchError, Query, Strategy, StrategyConfig, two_pass_with};
 use t2_model::decoder::CausalLm;
 use t2_model::generate::{GenerateConfig, GenerateError};
 use t2_session::{Input, Model, Pool, experts};
 
 use super::generate::{Printer, complete};
 use crate::cli::{self, ExpertArgs, Global, ModelArg, SamplingArgs, load_experts};
-use crate::error;
-use crate::interrupt;
 use crate::output::Output;
 use crate::terminal::Terminal;
+use crate::{error, interrupt};
 
 const HELP: &str = "/reset forgets the conversation, /quit ends it; Ctrl-C stops an answer";
 
@@ -40,11 +39,11 @@ pub(crate) struct Args {
 }
 
 /// Who answers.
-enum Speaker {
+enum Speaker<'a> {
     /// The model, under an expert or none.
     One,
-    /// In two passes, whoever the first one chooses.
-    Chosen { strategy: Box<dyn Strategy>, pool: Box<Pool> },
+    /// Whatever expert or mixture the first of two passes chooses, anew for every turn.
+    Chosen { strategy: Box<dyn Strategy>, pool: Box<Pool<'a>> },
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
@@ -74,13 +73,14 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
             "/reset" => history.clone_from(&opening),
             command if command.starts_with('/') => out.note(HELP),
             text => {
+                let before = history.clone();
                 history.push(Message::user(text));
                 let seed = session.seed.wrapping_add(answers);
                 match answer(&model, &mut speaker, &mut history, (&args.sampling, seed), out) {
                     Ok(text) => history.push(Message::assistant(text)),
                     Err(error) if error.is::<io::Error>() => return Err(error),
                     Err(error) => {
-                        history.pop();
+                        history = before;
                         out.note(&format!("error: {}", error::sentence(&error)));
                     }
                 }
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     Ok(())
 }
 
-/// The next line of the user; `None` at the end.
+/// The next line of the user; `None` at the end of the input.
 fn read_line(out: &Output) -> anyhow::Result<Option<String>> {
     if io::stdin().is_terminal() {
         out.text("> ")?;
@@ -104,7 +104,7 @@ fn read_line(out: &Output) -> anyhow::Result<Option<String>> {
 
 fn answer(
     model: &Model,
-    speaker: &mut Speaker,
+    speaker: &mut Speaker<'_>,
     history: &mut Vec<Message>,
     (sampling, seed): (&SamplingArgs, u64),
     out: &Output,
@@ -120,13 +120,12 @@ fn answer(
         Speaker::Chosen { strategy, pool } => {
             let query = Query { prompt: history.clone(), seed };
             let mut printer = Printer::new(Some(tokenizer), out);
-            let mut oracle = ModelOracle { generate, ..ModelOracle::new(&pool.model, tokenizer, &pool.experts) };
-            let passes =
-                two_pass_with(&mut **strategy, &[query], &pool.experts, &mut oracle, |_, id| printer.push(id));
+            let mut oracle = pool.oracle(generate);
+            let passes = two_pass_with(&mut **strategy, &[query], &pool.experts, &mut oracle, |_, id| printer.push(id));
             printer.finish()?;
             out.text("\n")?;
             let passes = match passes {
-                // What was said until then is part of the conversation.
+                // The part of an answer that came before Ctrl-C is part of the conversation.
                 Err(DispatchError::Generate(GenerateError::Interrupted { completions })) => {
                     let ids = completions.first().map_or(&[][..], |completion| completion.answer_ids());
                     return Ok(tokenizer.decode(ids)?);

@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let terminal = Terminal::new(out);
     let session = terminal.session(global)?;
     let cache = args.out.clone().or_else(|| session.factors_dir());
-    let cache = cache.context("there is no home folder to keep factors in; set T2_CACHE, or name a folder with --out")?;
+    let cache =
+        cache.context("there is no home folder to keep factors in; set T2_CACHE, or name a folder with --out")?;
     let memory = args.memory.map(|bytes| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX));
     let config = DecomposeConfig { memory, factors: args.factors.into() };
     let start = Instant::now();

@@ -8,20 +8,19 @@ use serde::Serialize;
 use serde_json::json;
 use t2_dispatch::cross_entropy::CrossEntropy;
 use t2_dispatch::strategy::FewShotConfig;
-use t2_dispatch::{ModelOracle, Query, STRATEGIES, StrategyConfig, two_pass_with};
+use t2_dispatch::{Query, STRATEGIES, StrategyConfig, two_pass_with};
 use t2_model::adapter::{Active, Expert};
 use t2_model::decoder::Decoder;
 use t2_model::decomposition::Targets;
 use t2_model::generate::GenerateConfig;
-use t2_model::text::Tokenizer;
 use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
 use t2_rl::train::TrainConfig;
 use t2_session::source::BUNDLED;
-use t2_session::{Examples, Graded, Input, Model, Pool, Run, Session, experts};
+use t2_session::{Examples, Graded, Input, Model, Pool, Run, Session, Subject, experts};
 use t2_task::{RIGHT, Split, TaskError, sandbox};
 
-use crate::cli::{Global, base_strategy};
+use crate::cli::Global;
 use crate::interrupt;
 use crate::output::{Output, percent};
 use crate::terminal::{Terminal, sparkline};
@@ -30,7 +29,7 @@ mod page;
 
 /// The families the experts were trained on, each named after its expert.
 const SEEN: [(&str, &str); 3] = [("math", "tiny-math"), ("code", "tiny-code"), ("reason", "tiny-reason")];
-/// Their siblings, which nothing was trained on.
+/// The families that no expert was trained on, harder siblings of the others.
 const UNSEEN: [&str; 3] = ["tiny-math-hard", "tiny-code-hard", "tiny-reason-hard"];
 /// Steps of the expert trained before your eyes.
 const LIVE_STEPS: usize = 20;
@@ -38,7 +37,7 @@ const LIVE_STEPS: usize = 20;
 const MAX_NEW_TOKENS: usize = 80;
 /// The family that the answer shown in full comes from: its first held-out problem that the base model gets wrong.
 const SAMPLE: &str = "tiny-math";
-/// Problems looked at for it.
+/// How many problems are searched for that answer.
 const SAMPLES: usize = 100;
 
 /// Show the whole story on the bundled model, and write it as a page
@@ -92,12 +91,11 @@ impl Sample {
     }
 }
 
-/// What everything here is graded with.
+/// What every table of the demo is made with.
 #[derive(Clone, Copy)]
 struct Grading<'a> {
     session: &'a Session<'a>,
-    pool: &'a Pool,
-    tokenizer: &'a Tokenizer,
+    pool: &'a Pool<'a>,
     generate: &'a GenerateConfig,
 }
 
@@ -119,8 +117,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let decomposed = decomposition_line(&session, &model, out)?;
     let live = train_live(&session, &model, out)?;
     let generate = model.greedy(MAX_NEW_TOKENS);
-    let grading =
-        Grading { session: &session, pool: &pool, tokenizer: model.tokenizer()?, generate: &generate };
+    let grading = Grading { session: &session, pool: &pool, generate: &generate };
     let seen: Vec<_> = SEEN.into_iter().filter(|(name, _)| !(skip_code && *name == "code")).collect();
     let cells = seen_table(grading, &experts, &seen, args.limit)?;
     show_cells(&cells, &seen, out);
@@ -198,13 +195,14 @@ fn seen_table(
     seen: &[(&str, &str)],
     limit: usize,
 ) -> anyhow::Result<Vec<Cell>> {
-    let Grading { session, pool, tokenizer, generate } = grading;
+    let Grading { session, pool, generate } = grading;
     let mut cells = Vec::new();
     for (_, task) in seen {
         let examples = Examples::load(task, Split::Test, limit)?;
         let mut grade = |name: &str, model: &Decoder, active: Active<'_>| -> anyhow::Result<()> {
             let what = format!("{name} on {task}");
-            let accuracy = session.plain((model, tokenizer), &examples, (active, generate), &what)?.accuracy;
+            let subject = Subject { model, tokenizer: pool.tokenizer, active, generate };
+            let accuracy = session.plain(subject, &examples, &what)?.accuracy;
             cells.push(Cell { expert: name.to_owned(), task: (*task).to_owned(), accuracy });
             Ok(())
         };
@@ -217,9 +215,9 @@ fn seen_table(
 }
 
 /// A search short enough to be watched: `t2 eval --strategy few-shot` looks at 4 times as many mixtures.
-fn strategy_config() -> StrategyConfig {
+fn strategy_config(seed: u64) -> StrategyConfig {
     let search = CrossEntropy { population: 16, iterations: 5, ..CrossEntropy::default() };
-    StrategyConfig { few_shot: FewShotConfig { search, ..FewShotConfig::default() } }
+    StrategyConfig { few_shot: FewShotConfig { search, seed, ..FewShotConfig::default() } }
 }
 
 fn unseen_table<'a>(
@@ -227,13 +225,13 @@ fn unseen_table<'a>(
     unseen: impl Iterator<Item = &'a str>,
     limit: usize,
 ) -> anyhow::Result<Vec<Graded>> {
-    let Grading { session, pool, tokenizer, generate } = grading;
+    let Grading { session, pool, generate } = grading;
     let mut rows = Vec::new();
     for task in unseen {
         let examples = Examples::load(task, Split::Test, limit)?;
         for strategy in STRATEGIES {
-            let mut strategy = (strategy.build)(&strategy_config());
-            rows.push(session.dispatched(pool, tokenizer, &examples, generate, &mut *strategy)?);
+            let mut strategy = (strategy.build)(&strategy_config(session.seed));
+            rows.push(session.dispatched(pool, &examples, generate, &mut *strategy)?);
         }
     }
     Ok(rows)
@@ -256,7 +254,7 @@ fn cell_rows(cells: &[Cell], tasks: &[&str]) -> Vec<Vec<String>> {
 fn dispatched_rows(dispatched: &[Graded], tasks: &[&str]) -> Vec<Vec<String>> {
     let row = |strategy: &&str| {
         let find = |task: &&str| dispatched.iter().find(|d| d.strategy == *strategy && d.task == *task);
-        let label = if *strategy == base_strategy() { "base" } else { strategy };
+        let label = if *strategy == t2_dispatch::strategy::base().name { "base" } else { strategy };
         let cells = tasks.iter().map(|task| find(task).map_or_else(String::new, |d| percent(&d.accuracy)));
         std::iter::once(label.to_owned()).chain(cells).collect()
     };
@@ -281,7 +279,7 @@ fn show_dispatched(dispatched: &[Graded], out: &Output) {
     let n = dispatched.first().map_or(0, |d| d.accuracy.n);
     out.note(&format!("\nunseen families, {n} problems each, two passes:"));
     out.table(&header("strategy", &tasks), &dispatched_rows(dispatched, &tasks));
-    for d in dispatched.iter().filter(|d| d.strategy != base_strategy()) {
+    for d in dispatched.iter().filter(|d| d.strategy != t2_dispatch::strategy::base().name) {
         let chosen: Vec<String> = d.mixture.iter().map(|(name, share)| format!("{name} {share:.2}")).collect();
         out.note(&format!("  {} on {}: {}", d.strategy, d.task, chosen.join(", ")));
     }
@@ -292,19 +290,17 @@ fn header<'a>(first: &'a str, tasks: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The first held-out problem that the base model gets wrong, by the base model and in two passes.
-fn answer(Grading { pool, tokenizer, generate, .. }: Grading<'_>) -> anyhow::Result<Sample> {
+fn answer(Grading { pool, generate, .. }: Grading<'_>) -> anyhow::Result<Sample> {
     let ask = |strategy: &str, question: &str| -> anyhow::Result<_> {
         let mut strategy = t2_dispatch::strategy::find(strategy, &StrategyConfig::default())?;
-        let oracle = ModelOracle::new(&pool.model, tokenizer, &pool.experts);
-        let mut oracle = ModelOracle { generate: generate.clone(), ..oracle };
+        let mut oracle = pool.oracle(generate.clone());
         let queries = [Query::user(question)];
-        let mut passes =
-            two_pass_with(&mut *strategy, &queries, &pool.experts, &mut oracle, |_, _| interrupt::poll())?;
+        let mut passes = two_pass_with(&mut *strategy, &queries, &pool.experts, &mut oracle, |_, _| interrupt::poll())?;
         passes.answers.pop().context("one question has one answer")
     };
     let Examples { task, examples, .. } = Examples::load(SAMPLE, Split::Test, SAMPLES)?;
     for example in &examples {
-        let base = ask(base_strategy(), &example.question)?;
+        let base = ask(t2_dispatch::strategy::base().name, &example.question)?;
         if task.rewards(&[(example, base.text.as_str())])? == [RIGHT] {
             continue;
         }

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// How the first pass chooses
     #[arg(
         long,
-        default_value = cli::base_strategy(),
+        default_value = t2_dispatch::strategy::base().name,
         value_name = "S",
         conflicts_with = "experts",
         value_parser = cli::strategy(true)
@@ -54,11 +54,10 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let session = terminal.session(global)?;
     let model = session.load(&args.model.model, Input::Text)?;
     let generate = model.greedy(args.max_new_tokens);
-    let graded = if args.strategy == cli::base_strategy() && args.pool.is_none() {
+    let graded = if args.strategy == t2_dispatch::strategy::base().name && args.pool.is_none() {
         let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
         let model = session.adapt(model, &experts)?;
-        let subject = (&model.checkpoint.model, model.tokenizer()?);
-        let graded = session.plain(subject, &examples, (model.active(), &generate), examples.task.name())?;
+        let graded = session.plain(model.subject(&generate)?, &examples, examples.task.name())?;
         match &model.expert {
             Some(expert) => graded.by(&expert.info.name, Some(expert.hash())),
             None => graded,
@@ -68,13 +67,11 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
         let mut strategy = t2_dispatch::strategy::find(&args.strategy, &StrategyConfig { few_shot })?;
         let dir = args.pool.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
         let pool = session.pool(&model, experts::load_folder(&dir)?)?;
-        session.dispatched(&pool, model.tokenizer()?, &examples, &generate, &mut *strategy)?
+        session.dispatched(&pool, &examples, &generate, &mut *strategy)?
     };
-    if let Some(path) = &args.samples {
-        keep(path, &graded.samples)?;
-    }
     say(&graded, out);
-    out.json(&graded)
+    out.json(&graded)?;
+    args.samples.as_ref().map_or(Ok(()), |path| keep(path, &graded.samples))
 }
 
 fn say(graded: &Graded, out: &Output) {

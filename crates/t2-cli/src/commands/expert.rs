@@ -97,7 +97,7 @@ fn inspect(expert: &Expert, out: &Output) -> anyhow::Result<()> {
     }))
 }
 
-/// How the scales of one weight are spread.
+/// The distribution of the scales of one weight.
 struct Spread {
     k: usize,
     min: f64,

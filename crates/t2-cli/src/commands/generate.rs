@@ -41,7 +41,7 @@ struct Prompt {
     /// What to say to the model; `-` reads it from standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
-    /// The same as token ids; works without a tokenizer
+    /// The prompt as token ids; works without a tokenizer
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     prompt_ids: Option<Vec<u32>>,
 }

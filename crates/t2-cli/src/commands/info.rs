@@ -13,8 +13,7 @@ use crate::terminal::Terminal;
 use crate::{device, environment};
 
 /// The sets of weights that experts adapt.
-const TARGET_SETS: [Targets; 3] =
-    [Targets::MLP, Targets::ATTN, Targets::ALL];
+const TARGET_SETS: [Targets; 3] = [Targets::MLP, Targets::ATTN, Targets::ALL];
 
 /// List devices; describe a model
 #[derive(clap::Args, Debug)]

@@ -1,5 +1,6 @@
 //! `t2 logits`: what the model thinks comes next, to compare a checkpoint with another implementation.
 
+use anyhow::bail;
 use burn::prelude::*;
 use burn::tensor::DType;
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
     let model = session.adapt(model, &experts)?;
     let rows = logits(&model, &args.ids, &session.device)?;
+    let broken = |row: &Vec<f32>| row.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY);
+    if let Some(position) = rows.iter().position(broken) {
+        bail!("the logits at position {position} are not finite; try --dtype f32, or another checkpoint or expert");
+    }
     let top: Vec<Vec<(usize, f32)>> = rows.iter().map(|row| top(row, args.top)).collect();
     let logsumexp: Vec<f64> = rows.iter().map(|row| logsumexp(row)).collect();
     let lines = args.ids.iter().zip(&logsumexp).zip(&top).enumerate().map(|(i, ((id, norm), top))| {

@@ -13,7 +13,9 @@ use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::decoder::DecoderConfig;
 use t2_model::files::write_atomically;
 use t2_model::text::Tokenizer;
-use t2_session::pretrain::{END, PAD, PretrainConfig, PretrainStep, pretrain, write_tokenizer};
+use t2_session::pretrain::{
+    END, PAD, PretrainConfig, PretrainError, PretrainInputs, PretrainStep, pretrain, write_tokenizer,
+};
 
 use crate::cli::Global;
 use crate::output::Output;
@@ -41,7 +43,12 @@ struct Recipe {
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("cannot read {}; run this in the project's folder", args.config.display()))?;
-    let recipe: Recipe = toml::from_str(&text).with_context(|| format!("{} is no recipe", args.config.display()))?;
+    let mut recipe: Recipe =
+        toml::from_str(&text).with_context(|| format!("{} is no recipe", args.config.display()))?;
+    if global.dtype.is_some() {
+        bail!("--dtype says how a checkpoint is held in memory, and pretraining is in f32; leave it out");
+    }
+    recipe.pretrain.seed = global.seed.unwrap_or(recipe.pretrain.seed);
     let Recipe { shape, pretrain: config } = &recipe;
     if !args.out.join("tokenizer.json").exists() {
         write_tokenizer(&args.out, shape.vocab, config.seed)?;
@@ -51,20 +58,33 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let start = Instant::now();
     let mut log = LossLog::open(&args.out)?;
     let device = device::open(global.device)?;
-    let model = pretrain(config, shape, &tokenizer, (&args.out, &device), |step| {
-        bar.set_position(step.step as u64);
-        bar.set_message(format!("loss {:.3}", step.loss));
-        match log.add(step, start.elapsed().as_secs_f64()) {
-            Ok(()) => interrupt::poll(),
-            Err(_) => ControlFlow::Break(()),
-        }
-    })?;
+    let mut unwritten = None;
+    let pretrained =
+        pretrain(config, shape, PretrainInputs { tokenizer: &tokenizer, dir: &args.out, device: &device }, |step| {
+            bar.set_position(step.step as u64);
+            bar.set_message(format!("loss {:.3}", step.loss));
+            match log.add(step, start.elapsed().as_secs_f64()) {
+                Ok(()) => interrupt::poll(),
+                Err(error) => {
+                    unwritten = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
     bar.finish_and_clear();
-    if log.steps.last().is_some_and(|last| last.step < config.steps) {
-        bail!("interrupted; run the same command again to go on from the checkpoint in {}", args.out.display());
+    if let Some(error) = unwritten {
+        return Err(error);
     }
+    log.write()?;
+    let model = match pretrained {
+        Err(error @ PretrainError::Interrupted { .. }) => {
+            bail!("{error}; run the same command again to go on from the checkpoint in {}", args.out.display())
+        }
+        pretrained => pretrained?,
+    };
     let ids = |token| tokenizer.token_id(token).into_iter();
-    let generation = GenerationDefaults { eos: ids(END).collect(), pad: ids(PAD).next(), ..GenerationDefaults::default() };
+    let generation =
+        GenerationDefaults { eos: ids(END).collect(), pad: ids(PAD).next(), ..GenerationDefaults::default() };
     checkpoint::save(&model, &Llama, &generation, &args.out)?;
     write_atomically(&args.out.join("README.md"), card(&recipe, &log.steps).as_bytes())?;
     let last = log.steps.last().map_or(f32::NAN, |step| step.loss);
@@ -96,17 +116,19 @@ impl LossLog {
         Ok(Self { path, steps })
     }
 
+    /// Add a step. Every tenth is the moment to write them down.
     fn add(&mut self, step: PretrainStep, seconds: f64) -> anyhow::Result<()> {
         self.steps.retain(|line| line.step < step.step);
         self.steps.push(Line { step: step.step, loss: step.loss, tokens: step.tokens, seconds });
-        if step.step.is_multiple_of(10) {
-            let mut text = String::new();
-            for line in &self.steps {
-                writeln!(text, "{}", serde_json::to_string(line)?)?;
-            }
-            write_atomically(&self.path, text.as_bytes())?;
+        if step.step.is_multiple_of(10) { self.write() } else { Ok(()) }
+    }
+
+    fn write(&self) -> anyhow::Result<()> {
+        let mut text = String::new();
+        for line in &self.steps {
+            writeln!(text, "{}", serde_json::to_string(line)?)?;
         }
-        Ok(())
+        Ok(write_atomically(&self.path, text.as_bytes())?)
     }
 }
 

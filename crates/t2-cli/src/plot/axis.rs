@@ -16,14 +16,14 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From the least to the greatest of `values`, of which those that are not finite are passed over. Gridlines are at
-    /// least `least_step` apart: 1 where there is nothing between whole numbers.
+    /// An axis from the least to the greatest of the finite `values`. Gridlines are at least `least_step` apart, which
+    /// is 1 for values that are whole numbers.
     pub(super) fn over(values: impl Iterator<Item = f64>, least_step: f64) -> Self {
         let finite = values.filter(|value| value.is_finite());
         let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let size = high.abs().max(low.abs());
-        // A single value gets some room.
+        // A single value gets room on both sides.
         let room = if high - low > EQUAL * size {
             0.0
         } else if size > 0.0 {
@@ -35,13 +35,13 @@ impl Axis {
         Self { low, high, step: round_step((high - low) / SPACES).max(least_step) }
     }
 
-    /// The same, widened to gridlines.
+    /// As [`over`](Self::over), with both ends moved outwards to the next gridline.
     pub(super) fn rounded(values: impl Iterator<Item = f64>) -> Self {
         let Self { low, high, step } = Self::over(values, 0.0);
         Self { low: (low / step + EQUAL).floor() * step, high: (high / step - EQUAL).ceil() * step, step }
     }
 
-    /// Where `value` lies: 0 at the low end, 1 at the high end.
+    /// Where `value` lies on the axis: 0 at the low end, 1 at the high end.
     pub(super) fn share(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }

@@ -25,11 +25,11 @@ const CAP: f64 = 4.0;
 pub(crate) struct Bar {
     /// Bars of one group stand together.
     pub(crate) group: String,
-    /// What stands beside it. Bars of one name share a colour.
+    /// The text beside the bar. Bars of one name share a colour.
     pub(crate) name: String,
-    /// Its length, from 0 to 1.
+    /// The length of the bar, from 0 to 1.
     pub(crate) share: f64,
-    /// How sure the length is, when known.
+    /// How sure the share is, when known.
     pub(crate) whisker: Option<Whisker>,
 }
 

@@ -1,5 +1,5 @@
-//! A curve over the steps of a run. A long one is drawn as means of neighbours, with a band from the least to the greatest
-//! of them.
+//! A curve over the steps of a run. A long one is drawn as means of neighbours, with a band from the least to the
+//! greatest of them.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::html::Figure;
 
 /// Points that are drawn; neighbours of a longer curve are taken together, so that the page of a long run stays small.
 const MAX_POINTS: usize = 160;
-/// Values of this size and more are taken as missing: their differences need not be finite.
+/// Values of this size and more count as missing: the difference of two of them may not be finite.
 const TOO_LARGE: f64 = 1e300;
 /// Rows of the picture: the plot has its unit above and its steps below.
 const HEIGHT: f64 = 226.0;

@@ -41,6 +41,9 @@ fn a_full_context_forgets_the_oldest_turns_and_a_long_line_is_refused() {
     let (code, answers, stderr) = chat(&world, &format!("{}\nten\n", "one ".repeat(40)));
     assert_eq!((code, answers.len()), (0, 1));
     assert!(stderr.contains("error: prompt 0 has 41 tokens"), "{stderr}");
+    // The conversation goes on as if the line had not been written.
+    let with = chat(&world, &format!("one two three\n{}\nten\n", "one ".repeat(40))).1;
+    assert_eq!(with, chat(&world, "one two three\nten\n").1);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn a_model_that_cannot_run_costs_no_weights() {
     let text = ["generate", REPO, "--prompt", "one"];
     check(&with("architectures", json!(["OtherForCausalLM"])), &LOGITS, &["OtherForCausalLM"]);
     check(&with("quantization_config", json!({ "quant_method": "awq" })), &LOGITS, &["quantized", "awq"]);
-    check(&|files| drop(files.remove("tokenizer.json")), &text, &["no tokenizer.json", "--prompt-ids"]);
+    check(&|files| drop(files.remove("tokenizer.json")), &text, &["no tokenizer.json", "token ids"]);
     let adapter = |files: &mut Files| {
         files.retain(|name, _| name == "tokenizer.json");
         files.insert("adapter_config.json".into(), br#"{"base_model_name_or_path": "org/base"}"#.to_vec());

@@ -9,4 +9,5 @@ mod experts;
 mod hub;
 mod models;
 mod reports;
+mod runs;
 mod support;

@@ -98,6 +98,13 @@ fn logits_say_what_generation_takes() {
 }
 
 #[test]
+fn logits_that_are_no_numbers_are_an_error() {
+    let done = World::new().run(&["logits", "tiny", "--ids", "5,17", "--expert", "math=1e38", "--json"]);
+    assert_eq!((done.code, done.stdout.as_str()), (1, ""));
+    assert!(done.stderr.contains("the logits at position 0 are not finite"), "{}", done.stderr);
+}
+
+#[test]
 fn an_answer_ends_at_every_end_that_the_folder_names() {
     let world = World::new();
     world.write("model/tokenizer_config.json", r#"{"eos_token": "ten", "eot_token": "nowhere"}"#);

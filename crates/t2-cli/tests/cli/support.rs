@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use burn::prelude::Device;
 use serde_json::{Value, json};
-use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::adapter::expert::Parametrization;
 use t2_model::adapter::{Expert, ExpertInfo};
 use t2_model::architecture::Llama;
+use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
 use t2_model::decomposition::Targets;
 use tempfile::TempDir;

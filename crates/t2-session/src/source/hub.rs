@@ -124,7 +124,10 @@ pub(crate) fn find(hub: &Hub, id: &HubId, watch: &dyn Watch) -> Result<Snapshot,
         }
     };
     if info.sha.is_empty() || !info.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-        return Err(SourceError::hub(format!("the Hub gave `{}` as the commit of {}; check HF_ENDPOINT", info.sha, id.repo)));
+        return Err(SourceError::hub(format!(
+            "the Hub gave `{}` as the commit of {}; check HF_ENDPOINT",
+            info.sha, id.repo
+        )));
     }
     let repository = Repository::of(cache, &id.repo);
     let dir = repository.snapshot(&info.sha);
@@ -158,7 +161,10 @@ impl Snapshot {
     /// Fetch the config, refuse a model that does not run, and fetch what lies beside the weights.
     fn fetch_description(&self, watch: &dyn Watch) -> Result<(), SourceError> {
         if !self.has(CONFIG) && !self.has(ADAPTER) {
-            return Err(SourceError::hub(format!("{} has no {CONFIG}; choose a repository of a transformers model", self.id.repo)));
+            return Err(SourceError::hub(format!(
+                "{} has no {CONFIG}; choose a repository of a transformers model",
+                self.id.repo
+            )));
         }
         // Beside weights of its own an adapter is an extra.
         let adapter = (!self.has(SINGLE) && !self.has(INDEX)).then_some(ADAPTER);
@@ -180,21 +186,28 @@ impl Snapshot {
             self.get(INDEX, watch)?;
             for shard in self.shards()? {
                 if matches!(self.origin, Origin::Hub(..)) && !self.has(&shard) {
-                    return Err(SourceError::hub(format!("{INDEX} of {} names {shard}, which the repository lacks; choose another", self.id.repo)));
+                    return Err(SourceError::hub(format!(
+                        "{INDEX} of {} names {shard}, which the repository lacks; choose another",
+                        self.id.repo
+                    )));
                 }
                 self.get(&shard, watch)?;
             }
         } else if let Origin::Nowhere(_) = &self.origin {
             self.get(SINGLE, watch)?;
         } else {
-            return Err(SourceError::hub(format!("{} has no {SINGLE}; choose a repository with safetensors weights", self.id.repo)));
+            return Err(SourceError::hub(format!(
+                "{} has no {SINGLE}; choose a repository with safetensors weights",
+                self.id.repo
+            )));
         }
         if let Origin::Hub(..) = &self.origin { self.point() } else { Ok(()) }
     }
 
     fn point(&self) -> Result<(), SourceError> {
         let written = self.repository.point(&self.id.revision, &self.commit);
-        written.map_err(|source| SourceError::Cache { what: "cannot write to the Hugging Face cache".to_owned(), source })
+        written
+            .map_err(|source| SourceError::Cache { what: "cannot write to the Hugging Face cache".to_owned(), source })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -213,7 +226,10 @@ impl Snapshot {
         let (client, files) = match &self.origin {
             Origin::Hub(client, files) => (client, files),
             Origin::Nowhere(reason) => {
-                return Err(SourceError::hub(format!("{name} of {repo} is not in the cache {}, and {reason}", self.dir.display())));
+                return Err(SourceError::hub(format!(
+                    "{name} of {repo} is not in the cache {}, and {reason}",
+                    self.dir.display()
+                )));
             }
         };
         let file = files.get(name).cloned().unwrap_or_default();

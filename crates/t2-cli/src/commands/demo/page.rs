@@ -4,7 +4,6 @@ use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
 
 use super::{SAMPLE, SEEN, Story, cell_rows, dispatched_rows, header, pass_seconds, tasks_of};
-use crate::cli::base_strategy;
 use crate::html::{Fact, Figure, Page, Table};
 use crate::plot::{BASE, Bar, Curve, Whisker, bar_chart, line_chart, percent, short};
 
@@ -70,7 +69,9 @@ fn seen(page: &mut Page, story: &Story) {
 
 fn unseen(page: &mut Page, story: &Story) {
     let tasks = tasks_of(&story.dispatched);
-    let name = |strategy: &str| if strategy == base_strategy() { BASE.to_owned() } else { strategy.to_owned() };
+    let name = |strategy: &str| {
+        if strategy == t2_dispatch::strategy::base().name { BASE.to_owned() } else { strategy.to_owned() }
+    };
     let bars: Vec<Bar> = story.dispatched.iter().map(|d| bar(&d.task, &name(&d.strategy), &d.accuracy)).collect();
     page.heading("Unseen families, in two passes");
     page.figure_and_table(
@@ -89,7 +90,7 @@ fn bar(group: &str, name: &str, accuracy: &Accuracy) -> Bar {
     Bar { group: group.to_owned(), name: name.to_owned(), share, whisker: Some(Whisker::Interval(low, high)) }
 }
 
-/// What a bar is the share of; every family has as many problems as the first.
+/// The caption of a figure: what its bars are shares of. Every family has as many problems as the `first` one.
 fn right_of(first: Option<&Accuracy>) -> String {
     let n = first.map_or(0, |accuracy| accuracy.n);
     format!("Share of {} held-out problems answered right.", short(n as f64))
@@ -147,9 +148,9 @@ mod tests {
         let html = write(&story());
         let expected = [
             "50.0 % → 100.0 %",
-            "math on tiny-math: 100.0 % ± 10.0 %",
+            "math on tiny-math: 100.0 %",
             "base on tiny-math-hard: 0.0 %",
-            "one standard error to both sides",
+            "95 % interval",
             "2 &lt; 3?",
             "the second 2.0 s",
             "no values",

@@ -9,10 +9,10 @@ use super::short_hash;
 use crate::html::{Fact, Page, Table};
 use crate::plot::{BASE, Bar, MISSING, Whisker, bar_chart, percent, short};
 
-/// The strategy of what was answered in a single pass.
+/// What `eval.json` calls the strategy where answers were given in a single pass.
 const NO_STRATEGY: &str = "none";
 
-/// One row of `eval.json`. Shares are of one.
+/// One row of `eval.json`; shares lie between 0 and 1.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct EvalRow {
     task: String,
@@ -28,7 +28,7 @@ pub(super) struct EvalRow {
     expert_hash: Option<String>,
 }
 
-/// The rows of `text`, which is what `path` holds.
+/// The rows in `text`, the content of the file at `path`.
 pub(super) fn parse(text: &str, path: &Path) -> anyhow::Result<Vec<EvalRow>> {
     let rows: Vec<EvalRow> = serde_json::from_str(text).with_context(|| {
         format!("{} is broken; expected a list of rows with task, split, n and accuracy", path.display())
@@ -47,7 +47,7 @@ pub(super) fn parse(text: &str, path: &Path) -> anyhow::Result<Vec<EvalRow>> {
     Ok(rows)
 }
 
-/// From the base model to the expert, for every task graded under both.
+/// For every task graded under the base model and under experts: the accuracy of the base and of the best expert.
 pub(super) fn facts(rows: &[EvalRow]) -> Vec<Fact> {
     let bases = rows.iter().filter(|row| row.under() == BASE);
     let fact = |base: &EvalRow| {
@@ -62,7 +62,7 @@ pub(super) fn facts(rows: &[EvalRow]) -> Vec<Fact> {
     bases.filter_map(fact).collect()
 }
 
-/// The section of the page.
+/// Add the section about the evaluation to the page.
 pub(super) fn write(page: &mut Page, rows: &[EvalRow]) {
     let bars: Vec<Bar> = rows.iter().map(EvalRow::bar).collect();
     let figure = bar_chart("Accuracy", "Share of held-out problems answered right.", &bars);
@@ -70,7 +70,7 @@ pub(super) fn write(page: &mut Page, rows: &[EvalRow]) {
     page.figure_and_table(&figure, &table(rows));
 }
 
-/// Columns that no row fills are left out.
+/// The rows as a table, without the columns that no row fills.
 fn table(rows: &[EvalRow]) -> Table {
     type Column = (&'static str, fn(&EvalRow) -> Option<String>);
     let columns: [Column; 7] = [
@@ -100,7 +100,7 @@ impl EvalRow {
         self.expert.as_deref().or(strategy).unwrap_or(unnamed).to_owned()
     }
 
-    /// The problems it was graded on.
+    /// The problems that were answered.
     fn group(&self) -> String {
         format!("{}, {}", self.task, self.split)
     }

@@ -14,7 +14,7 @@ const STEP: &str = "step";
 const REWARD: &str = "reward_mean";
 const HASH: &str = "expert_hash";
 
-/// A metric that we know.
+/// A metric that the report knows how to explain.
 struct Known {
     key: &'static str,
     title: &'static str,
@@ -22,7 +22,8 @@ struct Known {
     note: &'static str,
 }
 
-/// They are drawn in this order; other numbers of the log follow under their own names.
+/// The metrics that are explained, in the order in which they are drawn. Other numbers of the log follow, under their
+/// keys.
 const KNOWN: [Known; 10] = [
     Known::new(REWARD, "Reward", "reward", "Mean of the completions of a step."),
     Known::new("reward_std", "Spread of the reward", "reward", "Standard deviation within a step."),
@@ -49,10 +50,11 @@ const KNOWN: [Known; 10] = [
 /// One line of the log.
 type Step = Map<String, Value>;
 
-/// A step and a value of it, NaN where it has none.
+/// The course of one metric: each step with its value, NaN where the step has none.
 type Points = Vec<(f64, f64)>;
 
-/// The steps in `text`, which is what `path` holds. A last line without its line break was being written and is left out.
+/// The steps in `text`, the content of the file at `path`. A last line without a line break is left out: it was still
+/// being written.
 pub(super) fn parse(text: &str, path: &Path) -> anyhow::Result<Vec<Step>> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let lines = whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -84,7 +86,7 @@ pub(super) fn facts(steps: &[Step]) -> Vec<Fact> {
     facts
 }
 
-/// The sections of the page.
+/// Add the sections about the training to the page.
 pub(super) fn write(page: &mut Page, steps: &[Step]) {
     let curves = curves(steps);
     let known = KNOWN.iter().filter_map(|known| {
@@ -108,7 +110,8 @@ pub(super) fn write(page: &mut Page, steps: &[Step]) {
     }
 }
 
-/// Every number of the log over all the steps. A metric we know is kept where it is null throughout: that is news.
+/// The course of every number in the log. A metric of [`KNOWN`] is kept even if it is null in every step, since that is
+/// worth knowing.
 fn curves(steps: &[Step]) -> BTreeMap<&str, Points> {
     let is_drawn = |(key, value): &(&String, &Value)| {
         *key != STEP && (value.is_number() || value.is_null() && KNOWN.iter().any(|known| known.key == *key))
@@ -124,7 +127,7 @@ fn curves(steps: &[Step]) -> BTreeMap<&str, Points> {
     curves
 }
 
-/// Every curve in numbers.
+/// First, last, least, greatest and mean value of every curve.
 fn table(curves: &BTreeMap<&str, Points>) -> Table {
     let header = ["metric", "first", "last", "least", "greatest", "mean", "values"];
     let row = |(key, points): (&&str, &Points)| {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
@@ -115,7 +115,13 @@ impl Client {
         loop {
             match self.append(&url, remote, part, progress) {
                 Err(Refusal::Unreachable(_)) if attempt < RETRIES => {
-                    std::thread::sleep(Duration::from_secs(1 << attempt));
+                    let end = Instant::now() + Duration::from_secs(1 << attempt);
+                    while Instant::now() < end {
+                        if progress(part.metadata()?.len(), remote.size.unwrap_or(0)).is_break() {
+                            return Err(Refusal::Interrupted);
+                        }
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
                     attempt += 1;
                 }
                 done => return done,
