@@ -1,7 +1,7 @@
 //! The cost of a batch under eight mixtures over that of the same batch under one expert: medians of pairs, taken in
 //! turns so that a busy machine disturbs both alike.
 //!
-//! `cargo run -p t2-benches --example mixtures [pairs]`
+//! `cargo run --package t2-benches --example mixtures [pairs]`
 
 #![expect(
     clippy::print_stdout,

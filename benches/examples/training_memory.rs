@@ -3,7 +3,7 @@
 //! Factored, a layer computes `((x U) ∘ (z ∘ s)) Vᵀ`, and backward needs nothing of the weight's shape. Dense, the graph
 //! holds `W' = U diag(z ∘ s) Vᵀ` of every layer and backward makes `dL/dW'`. Each way runs in a process of its own.
 //!
-//! `cargo run -p t2-benches --example training_memory` (Linux: it reads /proc).
+//! `cargo run --package t2-benches --example training_memory` (Linux: it reads /proc).
 
 #![expect(
     clippy::print_stdout,
@@ -19,11 +19,10 @@ use burn::module::{Module, Param, ParamId};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::prelude::*;
 use t2_benches::random::{self, SHAPE_135M};
+use t2_model::adapter::{Active, Svf};
 use t2_model::decoder::Decoder;
-use t2_model::adapter::Active;
-use t2_model::generate::Sequences;
-use t2_model::adapter::Svf;
-use t2_rl::policy::{KlDirection, LossInputs, PolicyGradient, Reinforce};
+use t2_model::generate::score::Sequences;
+use t2_rl::policy::{LossInputs, PolicyGradient, Reinforce};
 
 const ROWS: usize = 2;
 const SEQ: usize = 64;
@@ -66,7 +65,6 @@ fn step(way: &str) -> Result<(), Box<dyn Error>> {
     let model = random::adapted(&SHAPE_135M, &device);
     // Parameters are made when they are first looked at: look at all of them before the step.
     let loaded = model.clone().no_grad().num_params();
-    random::expert(&model, 0);
     touch(&model);
     // Writing 5 here resets the peak to what is in use now.
     std::fs::write("/proc/self/clear_refs", "5")?;
@@ -74,17 +72,17 @@ fn step(way: &str) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let rows = random::prompts(ROWS, SEQ + 1, SHAPE_135M.vocab);
     let rows: Vec<(&[u32], &[u32])> = rows.iter().map(|row| row.split_at(PROMPT_LEN)).collect();
-    let sequences = Sequences::new(&rows, &device);
+    let sequences = Sequences::new(&rows, &device)?;
     let log_softmax = match way {
-        "factored" => sequences.log_softmax(&model, Active::Own),
-        "dense" => sequences.log_softmax(&dense(&model), Active::Base),
+        "factored" => sequences.log_softmax(&model, Active::Own)?,
+        "dense" => sequences.log_softmax(&dense(&model), Active::Base)?,
         other => return Err(format!("`{other}` is neither factored nor dense").into()),
     };
-    let policy = Reinforce { kl_weight: 0.0, kl_direction: KlDirection::NewToBase };
-    let outputs = policy.loss(LossInputs {
+    let outputs = Reinforce::default().loss(LossInputs {
         logprobs: sequences.chosen(log_softmax.clone()),
         log_softmax,
         reference: None,
+        sampled: None,
         advantages: Tensor::from_floats([1.0, -1.0], &device),
         mask: sequences.mask.clone(),
         completions: ROWS,
@@ -122,12 +120,13 @@ fn layers(model: &Decoder) -> impl Iterator<Item = &Param<Tensor<2>>> {
     })
 }
 
-/// Reads one number of every weight and factor.
+/// Reads one number of every weight and factor, and the scales.
 fn touch(model: &Decoder) {
     for weight in layers(model) {
         let first = |tensor: Tensor<2>| tensor.slice([0..1, 0..1]).into_data();
         first(weight.base());
         if let Some(svf) = weight.reparameterization::<Svf>() {
+            svf.z.val().into_data();
             first(svf.u.val());
             first(svf.vt.val());
         }

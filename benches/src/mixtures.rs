@@ -1,13 +1,9 @@
 //! Eight rows under one expert, or each under its own mixture of eight.
 
-use std::ops::ControlFlow;
-
 use burn::prelude::*;
+use t2_model::adapter::{Active, Bank, Expert, Mixture};
 use t2_model::decoder::{CausalLm, Decoder};
-use t2_model::adapter::Expert;
-use t2_model::generate::{GenerateConfig, generate};
-use t2_model::adapter::{Bank, Active, Mixture};
-use t2_model::generate::Sampling;
+use t2_model::generate::{GenerateConfig, Prompts, generate};
 
 use crate::random::{self, SHAPE_MID};
 
@@ -54,7 +50,7 @@ impl Bench {
     /// Never: the experts are made for the model.
     pub fn new(device: &Device) -> Self {
         let model = random::adapted(&SHAPE_MID, device);
-        let experts: Vec<Expert> = (0..ROWS).map(|index| random::expert(&model, index)).collect();
+        let experts: Vec<Expert> = random::experts(&model, ROWS).expect("the model is adapted");
         let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).expect("experts of this very model");
         let model = experts[0].apply_to(model).expect("an expert of this very model");
         let alpha = |row: usize| (0..ROWS).map(|e| if e == row { 0.65 } else { 0.05 }).collect();
@@ -76,7 +72,10 @@ impl Bench {
     fn under<T>(&self, mixtures: Option<&[Mixture]>, work: impl FnOnce(Active<'_>) -> T) -> T {
         match mixtures {
             None => work(Active::Own),
-            Some(mixtures) => work(Active::Rows(&self.bank.rows(mixtures))),
+            Some(mixtures) => {
+                let rows = self.bank.rows(mixtures).expect("mixtures of this very bank");
+                work(Active::Rows(&rows))
+            }
         }
     }
 
@@ -86,9 +85,9 @@ impl Bench {
     }
 
     fn generate(&self, mixtures: Option<&[Mixture]>) {
-        let config = GenerateConfig { max_new_tokens: MAX_NEW_TOKENS, sampling: Sampling::GREEDY, stop: vec![] };
-        let keep_on = |_, _| ControlFlow::Continue(());
-        self.under(mixtures, |active| generate(&self.model, &self.prompts, &[0; ROWS], (active, &config), keep_on))
+        let config = GenerateConfig { max_new_tokens: MAX_NEW_TOKENS, ..GenerateConfig::default() };
+        let prompts = Prompts::new(&self.prompts);
+        self.under(mixtures, |active| generate(&self.model, prompts.under(active), &config))
             .expect("the prompts fit the model");
     }
 }

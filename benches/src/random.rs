@@ -4,27 +4,21 @@
 use burn::module::{Module, Param, Reparameterizer};
 use burn::prelude::*;
 use burn::tensor::Distribution;
-use t2_model::decoder::{DecoderConfig, RopeConfig, RopeScaling};
-use t2_model::decoder::Decoder;
+use t2_model::adapter::{Expert, ExpertError, ExpertInfo, Svf};
+use t2_model::decoder::{AttentionConfig, Decoder, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
 use t2_model::decomposition::Targets;
-use t2_model::adapter::{Expert, ExpertInfo};
-use t2_model::adapter::Svf;
 
 /// The shape of a 135 M parameter model: hidden 576, intermediate 1536, 9 heads over 3 keys.
 pub const SHAPE_135M: DecoderConfig = DecoderConfig {
     vocab: 49152,
     d_model: 576,
-    d_hidden: 1536,
     layers: 30,
-    heads: 9,
-    kv_heads: 3,
-    head_dim: 64,
     max_seq_len: 2048,
-    rms_eps: 1e-5,
-    tied_head: true,
-    attention_bias: false,
-    mlp_bias: false,
+    attention: AttentionConfig { heads: 9, kv_heads: 3, head_dim: 64, bias: false },
+    mlp: MlpConfig { d_hidden: 1536, bias: false },
+    norm: NormConfig { eps: 1e-5 },
     rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+    tied_head: true,
 };
 
 /// Four of its blocks over a small vocabulary.
@@ -35,12 +29,21 @@ pub fn adapted(config: &DecoderConfig, device: &Device) -> Decoder {
     config.init(device).apply_reparameterization(RandomFactors)
 }
 
-/// An expert for `model` whose scales swing about one, each `index` in its own rhythm.
-pub fn expert(model: &Decoder, index: usize) -> Expert {
-    let neutral = Expert::from_model(model, ExpertInfo::default());
-    let swing = |i: usize| 1.0 + 0.5 * ((i * (index + 1)) as f32).sin();
-    let z = neutral.iter().map(|(path, z)| (path.to_owned(), (0..z.len()).map(swing).collect()));
-    Expert::new(z.collect(), ExpertInfo::default())
+/// Experts for `model` whose scales swing about one, each in its own rhythm.
+///
+/// # Errors
+///
+/// [`ExpertError::NoAdapter`] for a model without factors.
+pub fn experts(model: &Decoder, count: usize) -> Result<Vec<Expert>, ExpertError> {
+    // Every weight is read for the hash of the base model, once for all of them.
+    let info = ExpertInfo::for_model("random", model);
+    let neutral = Expert::from_model(model, info.clone())?;
+    let expert = |index: usize| {
+        let swing = |i: usize| 1.0 + 0.5 * ((i * (index + 1)) as f32).sin();
+        let z = neutral.iter().map(|(path, z)| (path.to_owned(), (0..z.len()).map(swing).collect()));
+        Expert::new(z.collect(), info.clone())
+    };
+    (0..count).map(expert).collect()
 }
 
 /// Random token ids below `vocab`, `rows` of `seq` each.

@@ -59,9 +59,9 @@ enum Backend {
 /// The answer of a check.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// Nothing to say.
+    /// Nothing is wrong.
     Clean,
-    /// Not asked, and why.
+    /// The check was not made, for this reason.
     Skipped(&'static str),
     /// One line for each thing to put right.
     Broken(Vec<String>),
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 const FAILED: &str = "FAILED";
 
-/// What the table says of `check`; what is wrong is printed at once.
+/// Make a check and print what is wrong. Returns what the table says of it.
 fn outcome(check: &Check, args: &Args) -> String {
     match (check.ask)(args) {
         Ok(Verdict::Clean) => "ok".to_owned(),

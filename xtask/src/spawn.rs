@@ -34,8 +34,8 @@ pub(crate) fn run(mut command: Command) -> anyhow::Result<()> {
     if status.success() { Ok(()) } else { Err(Failed { line, status }.into()) }
 }
 
-/// Becomes `command` where the system can do that, so that signals and the exit code are the command's own; otherwise
-/// runs it to its end.
+/// Replaces this process by `command` where the system can do that, so that signals reach the command and its exit code
+/// is ours; elsewhere runs it to its end.
 ///
 /// # Errors
 /// As [`run`].
@@ -79,7 +79,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// The exit code to leave with: the command's own if it has one.
+    /// The exit code for xtask itself: that of the command, or 1 if the command has none.
     pub(crate) fn exit_code(&self) -> u8 {
         self.status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
     }

@@ -21,7 +21,8 @@ pub(crate) struct PassThrough {
 pub(crate) struct Train {
     /// The training run, for example `runs/tiny-math.toml`.
     config: PathBuf,
-    /// The folder of the run: checkpoints, metrics, the expert and the report. By default `out/` and the name of the config.
+    /// The folder of the run: checkpoints, metrics, the expert and the report. By default `out/` and the name of the
+    /// config.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Passed on to `t2 train`.
@@ -73,7 +74,8 @@ pub(crate) fn bench(args: &Bench) -> anyhow::Result<()> {
     become_command(cargo_bench(args))
 }
 
-/// A device is a feature of the benches, and part of their names, of which Criterion takes a pattern.
+/// `cargo bench` for some devices. A device is a feature of the benches and a part of the name of each bench; Criterion
+/// takes a pattern to choose benches by.
 fn cargo_bench(Bench { device, args }: &Bench) -> Command {
     let mut command = cargo(["bench", "--package", "t2-benches"]);
     let names: Vec<&str> = device.iter().map(|device| device.name()).collect();

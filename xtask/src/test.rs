@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::spawn::{self, cargo};
 
-/// The members and features that the tests are built with.
+/// The arguments that choose which members of the workspace are tested.
 ///
 /// The benches hold no tests, and their Criterion turns on a feature of `ciborium` that would compile Burn a second
 /// time, beside the build that the demo uses.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Args, Verdict};
 use crate::spawn::{cargo, output};
 
-/// Each member of the workspace with the members it may use directly; it may use theirs too.
+/// Each member of the workspace with the members it may use; it may also use those that these may use.
 const ARROWS: &[(&str, &[&str])] = &[
     ("t2-chat", &[]),
     ("t2-linalg", &[]),
@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What only some members may depend on, by the beginning of its name.
+/// Dependencies that only some members may have, by the beginning of the dependency's name.
 const RESERVED: &[Reserved] = &[
     Reserved { prefix: "anyhow", members: &["t2-cli", "xtask"], why: "a library has an error type of its own" },
     Reserved { prefix: "clap", members: &["t2-cli", "xtask"], why: "a library reads no command line" },

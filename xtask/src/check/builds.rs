@@ -10,7 +10,7 @@ use super::{Args, Verdict};
 use crate::spawn::{cargo, output};
 use crate::test::PACKAGES;
 
-/// What the demo needs, the tests need with the same features.
+/// Every dependency of the demo has the same features in the build of the tests.
 pub(super) fn check(_: &Args) -> anyhow::Result<Verdict> {
     let demo = tree(&["--package", "t2-cli", "--edges", "normal,build"])?;
     let test = tree(&[&PACKAGES[..], &["--edges", "normal,build,dev"]].concat())?;

@@ -1,4 +1,5 @@
-//! Rules about files: what they are called, how they open, how long they are, and that none names a place on one machine.
+//! Rules about files: what they are called, how they open, how long they are, and that none names a place on one
+//! machine.
 
 use super::sources::{Source, sources};
 use super::{Args, Verdict};
@@ -6,7 +7,7 @@ use super::{Args, Verdict};
 /// Names that say nothing about what is inside; `noun.rs` beside a folder `noun/` replaces `mod.rs`.
 const NAMELESS: &[&str] = &["mod.rs", "utils.rs", "util.rs", "common.rs", "helpers.rs", "base.rs", "misc.rs"];
 
-/// How a file says what it holds; the root of a crate may hand that to its README.
+/// How a file opens: with `//!`, or, at the root of a crate, with the README in its place.
 const OPENINGS: &[&str] = &["//!", "#![doc = include_str!("];
 
 /// The longest a Rust file may be, tests included. From about 400 lines on, look for the seam.

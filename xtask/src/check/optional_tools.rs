@@ -1,4 +1,4 @@
-//! The checks of tools that need not be installed.
+//! Checks that are made by other tools, and skipped where these are not installed.
 
 use super::{Args, Verdict};
 use crate::spawn::{cargo, command, is_installed, run};

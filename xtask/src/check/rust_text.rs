@@ -2,8 +2,8 @@
 //!
 //! A small lexer, not a parser: it knows comments, strings, characters and lifetimes.
 
-/// `source` without comments and without what string and character literals hold. Every character that goes becomes a
-/// space and line breaks stay, so that positions still fit the source.
+/// `source` without comments and without the contents of string and character literals. Every character left out
+/// becomes a space and line breaks stay, so that positions still fit the source.
 pub(super) fn code_only(source: &str) -> String {
     let chars: Vec<char> = source.chars().collect();
     let mut code = String::with_capacity(source.len());

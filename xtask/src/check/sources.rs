@@ -8,9 +8,9 @@ use crate::spawn::{command, output, root};
 
 /// A file of the repository.
 pub(super) struct Source {
-    /// Where it is, from the root, with `/` between folders.
+    /// The path from the root of the repository, with `/` between folders.
     pub(super) path: String,
-    /// What it says.
+    /// The content of the file.
     pub(super) text: String,
 }
 
@@ -39,12 +39,12 @@ fn source(root: &Path, path: &str) -> anyhow::Result<Option<Source>> {
 }
 
 impl Source {
-    /// Whether it is Rust.
+    /// Whether the file is Rust.
     pub(super) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
-    /// The last part of the path.
+    /// The name of the file, without its folders.
     pub(super) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
