@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 
 use indicatif::{HumanDuration, ProgressBar};
+use t2_model::checkpoint::Loading;
 use t2_model::decomposition::Progress;
 use t2_rl::metrics::Step;
 use t2_session::{Event, Session, Watch};
@@ -79,6 +80,13 @@ impl Watch for Terminal<'_> {
             Event::Downloading { file, done, total } => {
                 let make = || self.out.progress_bytes(total, file.to_owned());
                 self.show(file, make, |shown| shown.bar.set_position(done));
+            }
+            Event::Loading(Loading { done, total }) => {
+                let make = || self.out.progress_bytes(total as u64, "loading".to_owned());
+                self.show("loading", make, |shown| shown.bar.set_position(done as u64));
+                if done == total {
+                    self.done();
+                }
             }
             Event::Decomposing(progress) => self.decomposing(progress),
             Event::Answering { what, done, total } => {

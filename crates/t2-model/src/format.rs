@@ -1,4 +1,6 @@
 //! Files that hold named tensors, and how a stored tensor becomes a parameter.
 
 pub(crate) mod layout;
+pub(crate) mod mapped;
 pub(crate) mod safetensors;
+pub(crate) mod stored;

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use t2_model::checkpoint::Loading;
 use t2_model::decomposition::Progress;
 use t2_rl::metrics::Step;
 
@@ -20,6 +21,8 @@ pub enum Event<'a> {
         /// Bytes in all; 0 while unknown.
         total: u64,
     },
+    /// Weights go to the device. The last event has `done` equal to `total`.
+    Loading(Loading),
     /// Weights are decomposed.
     Decomposing(Progress),
     /// Examples are answered. The last event has `done` equal to `total`.

@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use t2_dispatch::{ExpertPool, ModelOracle};
 use t2_linalg::AutoSvd;
 use t2_model::adapter::Expert;
-use t2_model::checkpoint::{self, Files};
+use t2_model::checkpoint::{Files, LoadOptions};
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::decomposition::{self, DecomposeConfig, DecomposeOptions, Decomposition, Progress, Report, Targets};
 use t2_model::generate::GenerateConfig;
@@ -73,7 +73,10 @@ impl Session<'_> {
             return Err(SessionError::NoTokenizer { dir: found.dir().to_owned() });
         }
         let dir = found.fetch_weights(self.watch)?;
-        let mut checkpoint = checkpoint::load(&dir, self.dtype, &self.device)?;
+        let mut progress = |loading| self.watch.see(Event::Loading(loading));
+        let hashes = self.sources.hashes();
+        let options = LoadOptions { dtype: self.dtype, hashes: hashes.as_deref(), progress: Some(&mut progress) };
+        let mut checkpoint = Files::open(&dir)?.load(&self.device, options)?;
         if let Some(tokenizer) = &mut tokenizer {
             checkpoint.generation.end_at(tokenizer.end_tokens());
             tokenizer.hide(&checkpoint.generation.eos);

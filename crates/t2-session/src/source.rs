@@ -17,11 +17,18 @@ pub const BUNDLED: &str = "tiny";
 /// What models are taken from, and where they are kept.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The folder for what can be made again: the bundled model unpacked, and factors. Nothing is kept without one, and
+    /// The folder for what can be made again: the bundled model unpacked, factors, and hashes of checkpoints. Nothing is kept without one, and
     /// the bundled model cannot be loaded.
     pub cache: Option<PathBuf>,
     /// The Hub and its cache.
     pub hub: Hub,
+}
+
+impl Sources {
+    /// The folder that remembers the hashes of checkpoints, if anything is kept.
+    pub fn hashes(&self) -> Option<PathBuf> {
+        self.cache.as_ref().map(|cache| cache.join("hashes"))
+    }
 }
 
 /// A model whose config and tokenizer are in a folder, while its weights may still be on the Hub.

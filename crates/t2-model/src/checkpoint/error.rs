@@ -133,6 +133,15 @@ pub enum LoadError {
         /// Stored type.
         found: String,
     },
+    /// The device did not take the weights.
+    #[error("the device did not take the weights: {reason}; load them as f16 or bf16, or on another device")]
+    Device {
+        /// What the device said.
+        reason: String,
+    },
+    /// The caller broke off.
+    #[error("interrupted while the weights were loaded; nothing is lost")]
+    Interrupted,
 }
 
 /// Why a checkpoint could not be written.

@@ -61,7 +61,7 @@ pub(crate) fn hash_of_model(model: &Decoder) -> Hash {
         let source = Source::plain(path.clone(), shape, path.clone());
         let values = parameters.get(&path).cloned().unwrap_or_default();
         hasher.update(format!("{path} {:?} {:?}\n", Dtype::F32, source.stored_shape()).as_bytes());
-        hasher.update(bytemuck::cast_slice(&turned(&source, values)));
+        hasher.update_rayon(bytemuck::cast_slice(&turned(&source, values)));
     }
     hasher.finalize().into()
 }

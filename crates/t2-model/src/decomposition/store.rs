@@ -1,19 +1,24 @@
 //! Factors on disk: one checked safetensors file for each decomposed weight.
+//!
+//! Factors that are loaded stay in their file, which is mapped: on the CPU the system holds as much of them in memory as
+//! it has room for, on a GPU they go there without a copy on the host.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
-use burn::tensor::DType;
+use burn::tensor::{AllocationProperty, DType};
+use memmap2::Mmap;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::Loss;
 use crate::files::{WriteError, write_atomically_with};
-use crate::format::layout::{Layout, Rows};
-use crate::format::safetensors::{float_dtype, values};
+use crate::format::mapped;
+use crate::format::safetensors::stored_type;
+use crate::format::stored::StoredType;
 use crate::hash::Hash;
 
 /// Name of the one metadata entry: a checksum, a space, and a JSON document.
@@ -37,7 +42,7 @@ impl Key {
         for dim in dims {
             hasher.update(&(dim as u64).to_le_bytes());
         }
-        hasher.update(bytemuck::cast_slice(values));
+        hasher.update_rayon(bytemuck::cast_slice(values));
         Self { weight: hasher.finalize().into(), dtype }
     }
 
@@ -94,33 +99,43 @@ pub(super) fn find(dir: &Path, key: &Key, load: bool) -> Stored {
 }
 
 fn read(dir: &Path, key: &Key, load: bool) -> Stored {
-    match std::fs::read(key.file(dir)) {
+    match mapped::map(&key.file(dir)) {
         Err(_) => Stored::Missing,
-        Ok(bytes) => parse(&bytes, key, load).map_or(Stored::Damaged, |found| Stored::Found(Box::new(found))),
+        Ok(map) => parse(map, key, load).map_or(Stored::Damaged, |found| Stored::Found(Box::new(found))),
     }
 }
 
-fn parse(bytes: &[u8], key: &Key, load: bool) -> Option<Found> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+fn parse(map: Mmap, key: &Key, load: bool) -> Option<Found> {
+    let (_, metadata) = SafeTensors::read_metadata(&map).ok()?;
     let (sum, header) = metadata.metadata().as_ref()?.get(METADATA)?.split_once(' ')?;
-    let found = SafeTensors::deserialize(bytes).ok()?;
+    let found = SafeTensors::deserialize(&map).ok()?;
     let [u, s, vt] = NAMES.map(|name| found.tensor(name).ok());
     let (u, s, vt) = (u?, s?, vt?);
     if sum != checksum(header, [&u, &s, &vt]).to_string() {
         return None;
     }
     let header: Header = serde_json::from_str(header).ok()?;
-    let of_type = |view, dtype| float_dtype(view) == Some(dtype);
+    let dtype = |view: &TensorView<'_>| stored_type(view.dtype()).map(StoredType::dtype);
     let is_ours = header.version == VERSION
         && header.weight == key.weight.to_string()
-        && [&u, &vt].into_iter().all(|view| of_type(view, key.dtype))
-        && of_type(&s, DType::F32);
-    let load_one = |view: &TensorView<'_>| values(view, &Rows::All, Layout::Same);
-    is_ours.then(|| Found {
-        key: key.clone(),
-        loss: header.loss,
-        factors: load.then(|| HostFactors { u: load_one(&u), s: load_one(&s), vt: load_one(&vt) }),
-    })
+        && [&u, &vt].into_iter().all(|view| dtype(view) == Some(key.dtype))
+        && dtype(&s) == Some(DType::F32);
+    // Where each factor is in the file, which the factors then own together.
+    let place = |view: TensorView<'_>| {
+        let start = view.data().as_ptr().addr() - map.as_ptr().addr();
+        (start..start + view.data().len(), view.shape().to_vec())
+    };
+    let places = [place(u), place(s), place(vt)];
+    let factors = (is_ours && load).then(|| {
+        let file = bytes::Bytes::from_owner(map);
+        let factor = |(range, shape), dtype| {
+            let bytes = burn::tensor::Bytes::from_shared(file.slice(range), AllocationProperty::File);
+            TensorData::from_bytes(bytes, shape, dtype)
+        };
+        let [u, s, vt] = places;
+        HostFactors { u: factor(u, key.dtype), s: factor(s, DType::F32), vt: factor(vt, key.dtype) }
+    });
+    is_ours.then(|| Found { key: key.clone(), loss: header.loss, factors })
 }
 
 pub(super) fn write(dir: &Path, key: &Key, factors: &HostFactors, loss: Loss) -> Result<(), WriteError> {
@@ -161,7 +176,7 @@ fn checksum(header: &str, factors: [&TensorView<'_>; 3]) -> Hash {
         factor.shape().iter().for_each(|dim| {
             hasher.update(&(*dim as u64).to_le_bytes());
         });
-        hasher.update(factor.data());
+        hasher.update_rayon(factor.data());
     }
     hasher.finalize().into()
 }

@@ -1,6 +1,5 @@
 //! From a stored tensor to a parameter: which of its rows, in which order, which way round.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// Which way round a stored tensor is.
@@ -68,34 +67,29 @@ impl Rows {
         }
     }
 
-    /// The elements of a stored tensor of `rows` rows, in the order of the decoder.
-    pub(crate) fn pick<'a, E: Copy>(&self, stored: &'a [E], rows: usize) -> Cow<'a, [E]> {
-        let stride = stored.len() / rows.max(1);
+    /// How many rows of a stored tensor of `rows` rows belong to the parameter.
+    pub(crate) fn count(&self, rows: usize) -> usize {
         match self {
-            Self::All => Cow::Borrowed(stored),
-            Self::Part { range, .. } => Cow::Borrowed(&stored[range.start * stride..range.end * stride]),
-            Self::Interleaved { head_dim } => {
-                let order = (0..rows).flat_map(|row| {
-                    let from = interleaved(row, *head_dim) * stride;
-                    stored[from..from + stride].iter().copied()
-                });
-                Cow::Owned(order.collect())
-            }
+            Self::Part { range, .. } => range.len(),
+            Self::All | Self::Interleaved { .. } => rows,
+        }
+    }
+
+    /// The stored row that is row `row` of the parameter.
+    pub(crate) fn stored(&self, row: usize) -> usize {
+        match self {
+            Self::All => row,
+            Self::Part { range, .. } => range.start + row,
+            Self::Interleaved { head_dim } => interleaved(row, *head_dim),
         }
     }
 
     /// Write the elements of a parameter, in the order of the decoder, to their place in the stored tensor.
     pub(crate) fn place<E: Copy>(&self, values: &[E], stored: &mut [E], rows: usize) {
         let stride = stored.len() / rows.max(1);
-        match self {
-            Self::All => stored.copy_from_slice(values),
-            Self::Part { range, .. } => stored[range.start * stride..range.end * stride].copy_from_slice(values),
-            Self::Interleaved { head_dim } => {
-                for (row, values) in values.chunks(stride).enumerate() {
-                    let to = interleaved(row, *head_dim) * stride;
-                    stored[to..to + stride].copy_from_slice(values);
-                }
-            }
+        for (row, values) in values.chunks(stride.max(1)).enumerate() {
+            let to = self.stored(row) * stride;
+            stored[to..to + stride].copy_from_slice(values);
         }
     }
 }
@@ -139,8 +133,9 @@ mod tests {
     fn check(rows: &Rows, expected: &[usize]) {
         // Eight rows of two elements, named by their row.
         let stored: Vec<usize> = (0..8).flat_map(|row| [row, row]).collect();
-        let picked = rows.pick(&stored, 8);
-        assert_eq!(picked.iter().step_by(2).copied().collect::<Vec<_>>(), expected);
+        let order: Vec<usize> = (0..rows.count(8)).map(|row| rows.stored(row)).collect();
+        assert_eq!(order, expected);
+        let picked: Vec<usize> = order.iter().flat_map(|&row| [row, row]).collect();
         let mut back = vec![99; stored.len()];
         rows.place(&picked, &mut back, 8);
         let written = back.iter().zip(&stored).filter(|(back, _)| **back != 99);

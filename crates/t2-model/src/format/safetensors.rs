@@ -1,29 +1,23 @@
-//! Memory-mapped safetensors files.
+//! Checkpoints in safetensors files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{DType, TensorData};
-use half::{bf16, f16};
-use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors};
 
-use super::layout::{Layout, Rows};
+use super::mapped::Mapped;
+use super::stored::{StoredTensor, StoredType, Tensors};
 use crate::checkpoint::{LoadError, foreign, read_json};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
+/// Bytes before the header of a file: its length.
+const LENGTH_OF_HEADER: usize = 8;
+
 /// The mapped files of one checkpoint.
 #[derive(Debug)]
-pub(crate) struct Shards(Vec<Shard>);
-
-#[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-}
+pub(crate) struct Shards(Vec<Mapped>);
 
 impl Shards {
     /// Map `model.safetensors`, or every file that `model.safetensors.index.json` names.
@@ -36,37 +30,46 @@ impl Shards {
             let file = "model.safetensors or model.safetensors.index.json";
             return Err(LoadError::NotFound { file, dir: dir.to_owned() });
         };
-        names.iter().map(|name| Shard::open(dir.join(name))).collect::<Result<_, _>>().map(Self)
+        names.iter().map(|name| Mapped::open(&dir.join(name))).collect::<Result<_, _>>().map(Self)
     }
 
     /// Every stored tensor by its Hugging Face name.
-    pub(crate) fn tensors(&self) -> Result<BTreeMap<String, TensorView<'_>>, LoadError> {
+    pub(crate) fn tensors(&self) -> Result<Tensors<'_>, LoadError> {
         let mut all = BTreeMap::new();
-        for Shard { path, map } in &self.0 {
-            let tensors = SafeTensors::deserialize(map).map_err(|e| {
-                let path = path.clone();
-                if foreign::is_pointer(map) {
+        for file in &self.0 {
+            all.extend(tensors_of(file).map_err(|reason| {
+                let path = file.path().to_owned();
+                if foreign::is_pointer(file) {
                     LoadError::Pointer { path }
                 } else {
-                    LoadError::Malformed { path, reason: format!("{e}, {} bytes", map.len()) }
+                    LoadError::Malformed { path, reason: format!("{reason}, {} bytes", file.len()) }
                 }
-            })?;
-            all.extend(tensors.tensors());
+            })?);
         }
         foreign::refuse_quantized(all.keys())?;
         Ok(all)
     }
+
+    /// The files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.0.iter().map(|file| file.path().to_owned())
+    }
 }
 
-impl Shard {
-    #[expect(unsafe_code, reason = "a mapped file is only sound while nobody shortens it; checkpoints are not edited")]
-    fn open(path: PathBuf) -> Result<Self, LoadError> {
-        let map = File::open(&path).and_then(|file| unsafe { Mmap::map(&file) });
-        match map {
-            Ok(map) => Ok(Self { path, map }),
-            Err(source) => Err(LoadError::Read { path, source }),
-        }
-    }
+/// The tensors of one file.
+fn tensors_of(file: &Mapped) -> Result<Tensors<'_>, safetensors::SafeTensorError> {
+    // This checks the header against the length of the file.
+    SafeTensors::deserialize(file)?;
+    let (header, metadata) = SafeTensors::read_metadata(file)?;
+    let data = LENGTH_OF_HEADER + header;
+    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        let tensor = stored_type(info.dtype).map(|ty| {
+            let (start, end) = info.data_offsets;
+            StoredTensor { ty, shape: info.shape.clone(), file, range: data + start..data + end }
+        });
+        (name, tensor.ok_or_else(|| format!("{:?}", info.dtype)))
+    });
+    Ok(tensors.collect())
 }
 
 fn shard_names(dir: &Path) -> Result<Vec<String>, LoadError> {
@@ -83,42 +86,12 @@ fn shard_names(dir: &Path) -> Result<Vec<String>, LoadError> {
     Ok(names)
 }
 
-/// The type of a stored tensor; `None` when it is not a plain float.
-pub(crate) fn float_dtype(view: &TensorView<'_>) -> Option<DType> {
-    match view.dtype() {
-        Dtype::F32 => Some(DType::F32),
-        Dtype::F16 => Some(DType::F16),
-        Dtype::BF16 => Some(DType::BF16),
+/// How a tensor is stored; `None` when it is not a plain float.
+pub(crate) fn stored_type(dtype: Dtype) -> Option<StoredType> {
+    match dtype {
+        Dtype::F32 => Some(StoredType::F32),
+        Dtype::F16 => Some(StoredType::F16),
+        Dtype::BF16 => Some(StoredType::BF16),
         _ => None,
-    }
-}
-
-/// The values of a plain float tensor: `rows` of it, turned by `layout`.
-///
-/// # Panics
-///
-/// When the tensor is not a plain float; [`float_dtype`] tells.
-pub(crate) fn values(view: &TensorView<'_>, rows: &Rows, layout: Layout) -> TensorData {
-    let (data, stored_rows) = (view.data(), view.shape().first().copied().unwrap_or(1));
-    let mut shape = view.shape().to_vec();
-    if let (Rows::Part { range, .. }, Some(first)) = (rows, shape.first_mut()) {
-        *first = range.len();
-    }
-    let shape = layout.turn(&shape);
-    let halves = || bytemuck::pod_collect_to_vec::<u8, u16>(data);
-    match view.dtype() {
-        Dtype::F32 => {
-            let stored = bytemuck::pod_collect_to_vec::<u8, f32>(data);
-            TensorData::new(layout.arrange(rows.pick(&stored, stored_rows).into_owned(), &shape), shape)
-        }
-        Dtype::F16 => {
-            let picked = rows.pick(&halves(), stored_rows).iter().map(|&bits| f16::from_bits(bits)).collect();
-            TensorData::new(layout.arrange(picked, &shape), shape)
-        }
-        Dtype::BF16 => {
-            let picked = rows.pick(&halves(), stored_rows).iter().map(|&bits| bf16::from_bits(bits)).collect();
-            TensorData::new(layout.arrange(picked, &shape), shape)
-        }
-        other => unreachable!("{other:?} was refused before"),
     }
 }

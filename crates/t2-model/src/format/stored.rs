@@ -1,0 +1,206 @@
+//! A tensor as it lies in a file, and how it becomes a parameter.
+//!
+//! The values go from the mapped file to where the parameter keeps them in one step, tile by tile on every core: nothing
+//! as large as the tensor is held in between.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use burn::tensor::{DType, Element, TensorData};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+use super::layout::{Layout, Rows};
+use super::mapped::Mapped;
+
+/// Columns of a stored tensor that one thread turns at a time: whole blocks of every quantized type.
+const BAND: usize = 256;
+/// Rows of a stored tensor that are turned at a time: a cache line of the result.
+const TILE: usize = 16;
+
+/// How the numbers of a stored tensor are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredType {
+    F32,
+    F16,
+    BF16,
+}
+
+impl StoredType {
+    /// Numbers in a block, the least that is read at once.
+    fn block_len(self) -> usize {
+        1
+    }
+
+    /// Bytes of a block.
+    fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// Read whole blocks.
+    fn decode(self, bytes: &[u8], out: &mut [f32]) {
+        let halves = |to_f32: fn(u16) -> f32, out: &mut [f32]| {
+            for (bytes, out) in bytes.chunks_exact(2).zip(out) {
+                *out = to_f32(u16::from_le_bytes([bytes[0], bytes[1]]));
+            }
+        };
+        match self {
+            Self::F32 => {
+                for (bytes, out) in bytes.chunks_exact(4).zip(out) {
+                    *out = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                }
+            }
+            Self::F16 => halves(|bits| f16::from_bits(bits).to_f32(), out),
+            Self::BF16 => halves(|bits| f32::from_bits(u32::from(bits) << 16), out),
+        }
+    }
+
+    /// The type in memory that holds these numbers as they are.
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::BF16 => DType::BF16,
+        }
+    }
+}
+
+/// Tensors by their stored name; instead of one whose type nobody can compute with, what the type is called.
+pub(crate) type Tensors<'a> = BTreeMap<String, Result<StoredTensor<'a>, String>>;
+
+/// A tensor of a mapped file.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredTensor<'a> {
+    pub(crate) ty: StoredType,
+    /// Row-major: the last dimension is contiguous.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) file: &'a Mapped,
+    /// Where in the file the numbers are.
+    pub(crate) range: Range<usize>,
+}
+
+impl<'a> StoredTensor<'a> {
+    /// The stored bytes.
+    pub(crate) fn data(&self) -> &'a [u8] {
+        &self.file[self.range.clone()]
+    }
+
+    /// Let the system take back the memory behind the stored bytes.
+    pub(crate) fn release(&self) {
+        self.file.release(self.range.clone());
+    }
+
+    /// The values of `rows` of the tensor as `dtype`, turned by `layout`.
+    pub(crate) fn values(&self, rows: &Rows, layout: Layout, dtype: DType) -> TensorData {
+        match dtype {
+            DType::F16 => self.values_as::<f16>(rows, layout),
+            DType::BF16 => self.values_as::<bf16>(rows, layout),
+            _ => self.values_as::<f32>(rows, layout),
+        }
+    }
+
+    fn values_as<E: Number>(&self, rows: &Rows, layout: Layout) -> TensorData {
+        let stored_rows = self.rows();
+        let mut shape = self.shape.clone();
+        let count = rows.count(stored_rows);
+        if let Some(first) = shape.first_mut() {
+            *first = count;
+        }
+        let turn = layout == Layout::Transposed && shape.len() == 2;
+        let shape = layout.turn(&shape);
+        let mut out = vec![E::default(); shape.iter().product()];
+        if turn { self.fill_turned(rows, count, &mut out) } else { self.fill(rows, &mut out) }
+        TensorData::new(out, shape)
+    }
+
+    /// Fill `out` row by row.
+    fn fill<E: Number>(&self, rows: &Rows, out: &mut [E]) {
+        let width = self.width();
+        // What is narrow is a vector: a row of it is no work for a thread.
+        let rows_at_once = (BAND / width.max(1)).max(1);
+        out.par_chunks_mut(width.max(1) * rows_at_once).enumerate().for_each(|(chunk, out)| {
+            let mut line = vec![0.0; width];
+            for (row, out) in out.chunks_mut(width.max(1)).enumerate() {
+                self.decode(rows.stored(chunk * rows_at_once + row), 0..width, &mut line);
+                E::fill(out, &line);
+            }
+        });
+    }
+
+    /// Fill `out`, `[width, count]`, with the transpose of `count` rows.
+    fn fill_turned<E: Number>(&self, rows: &Rows, count: usize, out: &mut [E]) {
+        let width = self.width();
+        out.par_chunks_mut((BAND * count).max(1)).enumerate().for_each(|(band, out)| {
+            let columns = band * BAND..width.min((band + 1) * BAND);
+            let wide = columns.len();
+            let (mut tile, mut column_of_tile) = (vec![0.0; TILE * wide], [0.0; TILE]);
+            for first in (0..count).step_by(TILE) {
+                let lines = tile.chunks_mut(wide).zip(first..count.min(first + TILE));
+                let filled = lines.map(|(line, row)| self.decode(rows.stored(row), columns.clone(), line)).count();
+                for (column, out) in out.chunks_mut(count).enumerate() {
+                    for (value, line) in column_of_tile.iter_mut().zip(tile.chunks(wide)) {
+                        *value = line[column];
+                    }
+                    E::fill(&mut out[first..first + filled], &column_of_tile[..filled]);
+                }
+            }
+        });
+    }
+
+    /// Read `columns` of a stored row. They begin at a block.
+    fn decode(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
+        let bytes = |values: usize| values / self.ty.block_len() * self.ty.block_bytes();
+        let start = row * bytes(self.width());
+        self.ty.decode(&self.data()[start + bytes(columns.start)..start + bytes(columns.end)], out);
+    }
+
+    /// Length of the first dimension.
+    pub(crate) fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Numbers in a row.
+    fn width(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+}
+
+/// A number that weights may be in memory.
+trait Number: Element + Default + Copy {
+    /// Write `values` to `out`, which is as long.
+    fn fill(out: &mut [Self], values: &[f32]);
+}
+
+impl Number for f32 {
+    fn fill(out: &mut [Self], values: &[f32]) {
+        out.copy_from_slice(values);
+    }
+}
+
+impl Number for f16 {
+    fn fill(out: &mut [Self], values: &[f32]) {
+        out.convert_from_f32_slice(values);
+    }
+}
+
+impl Number for bf16 {
+    fn fill(out: &mut [Self], values: &[f32]) {
+        out.convert_from_f32_slice(values);
+    }
+}
+
+/// The first value that is not a finite number.
+pub(crate) fn first_not_finite(values: &TensorData) -> Option<f32> {
+    fn first<E: Copy + Send + Sync>(values: Option<&[E]>, is_finite: fn(E) -> bool, to_f32: fn(E) -> f32) -> Option<f32> {
+        values?.par_iter().copied().find_first(|&value| !is_finite(value)).map(to_f32)
+    }
+    match values.dtype() {
+        DType::F16 => first(values.as_slice().ok(), f16::is_finite, f16::to_f32),
+        DType::BF16 => first(values.as_slice().ok(), bf16::is_finite, bf16::to_f32),
+        _ => first(values.as_slice().ok(), f32::is_finite, |value| value),
+    }
+}
