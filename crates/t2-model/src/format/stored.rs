@@ -19,6 +19,9 @@ const BAND: usize = 256;
 /// Rows of a stored tensor that are turned at a time: a cache line of the result.
 const TILE: usize = 16;
 
+/// Numbers that a thread looks through at a time.
+const CHUNK: usize = 1 << 16;
+
 /// How the numbers of a stored tensor are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoredType {
@@ -142,8 +145,8 @@ impl<'a> StoredTensor<'a> {
                 let lines = tile.chunks_mut(wide).zip(first..count.min(first + TILE));
                 let filled = lines.map(|(line, row)| self.decode(rows.stored(row), columns.clone(), line)).count();
                 for (column, out) in out.chunks_mut(count).enumerate() {
-                    for (value, line) in column_of_tile.iter_mut().zip(tile.chunks(wide)) {
-                        *value = line[column];
+                    for (line, value) in column_of_tile.iter_mut().enumerate() {
+                        *value = tile[line * wide + column];
                     }
                     E::fill(&mut out[first..first + filled], &column_of_tile[..filled]);
                 }
@@ -196,7 +199,8 @@ impl Number for bf16 {
 /// The first value that is not a finite number.
 pub(crate) fn first_not_finite(values: &TensorData) -> Option<f32> {
     fn first<E: Copy + Send + Sync>(values: Option<&[E]>, is_finite: fn(E) -> bool, to_f32: fn(E) -> f32) -> Option<f32> {
-        values?.par_iter().copied().find_first(|&value| !is_finite(value)).map(to_f32)
+        let first_of = |chunk: &[E]| chunk.iter().copied().find(|&value| !is_finite(value));
+        values?.par_chunks(CHUNK).find_map_first(first_of).map(to_f32)
     }
     match values.dtype() {
         DType::F16 => first(values.as_slice().ok(), f16::is_finite, f16::to_f32),
