@@ -1,28 +1,30 @@
 //! Random models under random factors, at the shapes of real ones: what a product of matrices costs does not depend on
 //! what is in them.
 
+use std::sync::LazyLock;
+
 use burn::module::{Module, Param, Reparameterizer};
 use burn::prelude::*;
 use burn::tensor::Distribution;
 use t2_model::adapter::{Expert, ExpertError, ExpertInfo, Svf};
-use t2_model::decoder::{AttentionConfig, Decoder, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
+use t2_model::decoder::{AttentionConfig, Decoder, DecoderConfig, MlpConfig};
 use t2_model::decomposition::Targets;
 
 /// The shape of a 135 M parameter model: hidden 576, intermediate 1536, 9 heads over 3 keys.
-pub const SHAPE_135M: DecoderConfig = DecoderConfig {
+pub static SHAPE_135M: LazyLock<DecoderConfig> = LazyLock::new(|| DecoderConfig {
     vocab: 49152,
     d_model: 576,
     layers: 30,
     max_seq_len: 2048,
-    attention: AttentionConfig { heads: 9, kv_heads: 3, head_dim: 64, bias: false },
-    mlp: MlpConfig { d_hidden: 1536, bias: false },
-    norm: NormConfig { eps: 1e-5 },
-    rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+    attention: AttentionConfig::new(9, 3, 64),
+    mlp: MlpConfig::new(1536),
     tied_head: true,
-};
+    ..DecoderConfig::tiny()
+});
 
 /// Four of its blocks over a small vocabulary.
-pub const SHAPE_MID: DecoderConfig = DecoderConfig { vocab: 4096, layers: 4, ..SHAPE_135M };
+pub static SHAPE_MID: LazyLock<DecoderConfig> =
+    LazyLock::new(|| DecoderConfig { vocab: 4096, layers: 4, ..SHAPE_135M.clone() });
 
 /// A random decoder with an [`Svf`] of random factors and `z = 1` beside every matrix of its blocks.
 pub fn adapted(config: &DecoderConfig, device: &Device) -> Decoder {

@@ -1,8 +1,23 @@
 //! Model families: how a Hugging Face `config.json` and its tensor names map to our decoder.
 //!
-//! A new family that the decoder can express is one file beside `llama.rs` and one line in [`ARCHITECTURES`].
+//! A new family that the decoder can express is one file beside `llama.rs` and one line in [`ARCHITECTURES`]. What the
+//! families spell alike is read and written by `shape.rs` and `rope.rs`.
 
-pub mod llama;
+mod gemma2;
+mod gemma3;
+mod granite;
+mod keys;
+mod layers;
+mod llama;
+mod mistral;
+mod names;
+mod olmo2;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod rope;
+mod shape;
+mod smollm3;
 mod source;
 
 use std::fmt;
@@ -12,8 +27,17 @@ use serde_json::Value;
 use crate::checkpoint::LoadError;
 use crate::decoder::DecoderConfig;
 
+pub use gemma2::Gemma2;
+pub use gemma3::{Gemma3, Gemma3Multimodal};
+pub use granite::Granite;
 pub use llama::Llama;
-pub use source::{Layout, Rows, Source};
+pub use mistral::Mistral;
+pub use olmo2::Olmo2;
+pub use phi3::Phi3;
+pub use qwen2::Qwen2;
+pub use qwen3::Qwen3;
+pub use smollm3::SmolLm3;
+pub use source::{Layout, Rows, Source, Transform};
 pub(crate) use source::{is_known, plain_sources};
 
 /// A family of checkpoints.
@@ -45,7 +69,8 @@ pub trait Architecture: fmt::Debug + Sync {
 }
 
 /// Every family that loads.
-pub const ARCHITECTURES: &[&dyn Architecture] = &[&Llama];
+pub const ARCHITECTURES: &[&dyn Architecture] =
+    &[&Llama, &Mistral, &Qwen2, &Qwen3, &SmolLm3, &Gemma2, &Gemma3, &Gemma3Multimodal, &Phi3, &Olmo2, &Granite];
 
 /// The family of `json`, a parsed `config.json`: the first of [`ARCHITECTURES`] that its list `architectures` names.
 /// Where the list is missing, or names the model without its head, as some tools write it, `model_type` decides.
@@ -75,88 +100,35 @@ fn is_base(named: &[&str]) -> bool {
     named.iter().all(|name| name.ends_with("Model"))
 }
 
-/// The largest number a config may hold: products of two still fit 64 bits.
-const MAX_COUNT: u64 = i32::MAX as u64;
-const COUNT: &str = "a whole number from 1 to 2147483647";
-
-/// Typed access to the keys of `config.json`; `null` counts as absent, as in transformers.
-pub(crate) struct Keys<'a>(pub(crate) &'a Value);
-
-impl<'a> Keys<'a> {
-    /// The value of `key`.
-    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
-        self.0.get(key).filter(|value| !value.is_null())
-    }
-
-    /// The whole number at `key`; `None` when it is absent.
-    pub(crate) fn count(&self, key: &'static str) -> Result<Option<usize>, LoadError> {
-        let read = |value: &Value| value.as_u64().filter(|n| (1..=MAX_COUNT).contains(n)).map(|n| n as usize);
-        self.typed(key, COUNT, read)
-    }
-
-    /// The whole number at `key`, which must be there.
-    pub(crate) fn required(&self, key: &'static str) -> Result<usize, LoadError> {
-        self.count(key)?.ok_or_else(|| missing(key, COUNT))
-    }
-
-    /// The number at `key`, which must be above zero; `None` when it is absent.
-    pub(crate) fn number(&self, key: &'static str) -> Result<Option<f64>, LoadError> {
-        self.typed(key, "a number above 0", |value| value.as_f64().filter(|&x| x > 0.0))
-    }
-
-    /// The switch at `key`; off when it is absent.
-    pub(crate) fn flag(&self, key: &'static str) -> Result<bool, LoadError> {
-        Ok(self.typed(key, "true or false", Value::as_bool)?.unwrap_or(false))
-    }
-
-    /// The string at `key`; `None` when it is absent.
-    pub(crate) fn string(&self, key: &'static str) -> Result<Option<&'a str>, LoadError> {
-        self.typed(key, "a string", Value::as_str)
-    }
-
-    fn typed<T>(
-        &self,
-        key: &'static str,
-        expected: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>, LoadError> {
-        let read = |value| read(value).ok_or_else(|| bad(key, value, expected));
-        self.get(key).map(read).transpose()
-    }
-}
-
-/// The error for a `key` whose value is `found` where something else is `expected`.
-pub(crate) fn bad(key: &'static str, found: impl ToString, expected: impl Into<String>) -> LoadError {
-    LoadError::BadConfig { key, found: found.to_string(), expected: expected.into() }
-}
-
-/// The error for a `key` that is not there.
-pub(crate) fn missing(key: &'static str, expected: impl Into<String>) -> LoadError {
-    bad(key, "missing", expected)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[track_caller]
-    fn check_llama(json: &Value) {
-        assert_eq!(find(json).unwrap().hf_name(), "LlamaForCausalLM");
+    fn check(json: &Value, name: &str) {
+        assert_eq!(find(json).unwrap().hf_name(), name);
     }
 
     #[test]
     fn a_family_goes_by_its_name_or_its_type() {
-        check_llama(&serde_json::json!({"architectures": ["LlamaForCausalLM"]}));
-        check_llama(&serde_json::json!({"architectures": null, "model_type": "llama"}));
-        check_llama(&serde_json::json!({"model_type": "llama"}));
-        check_llama(&serde_json::json!({"architectures": ["LlamaModel"], "model_type": "llama"}));
-        let classifier = serde_json::json!({"architectures": ["LlamaForTokenClassification"], "model_type": "llama"});
+        for family in ARCHITECTURES {
+            let (name, model_type) = (family.hf_name(), family.model_type());
+            check(&json!({ "architectures": [name] }), name);
+            check(&json!({ "architectures": null, "model_type": model_type }), name);
+            check(&json!({ "architectures": [], "model_type": model_type }), name);
+            check(&json!({ "model_type": model_type }), name);
+            check(&json!({ "architectures": ["BareModel"], "model_type": model_type }), name);
+        }
+        let classifier = json!({ "architectures": ["LlamaForTokenClassification"], "model_type": "llama" });
         assert!(find(&classifier).is_err());
     }
 
     #[test]
     fn an_unknown_architecture_is_named_with_the_known_ones() {
-        let error = find(&serde_json::json!({"architectures": ["GPT2LMHeadModel"]})).err().unwrap().to_string();
-        assert!(error.contains("GPT2LMHeadModel") && error.contains("LlamaForCausalLM"), "{error}");
+        let error = find(&json!({ "architectures": ["GPT2LMHeadModel"] })).err().unwrap().to_string();
+        assert!(error.contains("GPT2LMHeadModel"), "{error}");
+        assert!(ARCHITECTURES.iter().all(|family| error.contains(family.hf_name())), "{error}");
     }
 }

@@ -153,11 +153,12 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// The values of the parameter as `dtype`, laid out as in the decoder.
+    /// The values of the parameter in a model of `dtype`, laid out as in the decoder.
     fn read(&self, dtype: DType) -> TensorData {
-        let values = self.tensor.values(&self.source.rows, self.source.layout, dtype);
+        let Source { rows, layout, transform, .. } = &self.source;
+        let values = self.tensor.values(rows, *layout, self.source.dtype(dtype));
         self.tensor.release();
-        values
+        transform.in_memory(values)
     }
 
     /// As [`read`](Self::read); a value that is not finite is refused.
@@ -165,7 +166,7 @@ impl Stored<'_> {
         let values = self.read(dtype);
         match first_not_finite(&values) {
             None => Ok(values),
-            Some(value) => Err(LoadError::NotFinite { name: self.name.clone(), value, dtype: dtype.name() }),
+            Some(value) => Err(LoadError::NotFinite { name: self.name.clone(), value, dtype: values.dtype().name() }),
         }
     }
 }

@@ -1,28 +1,35 @@
 //! The decoder: one forward pass for training, sampling and scoring.
 //!
-//! Each block adds `attention(norm(x))`, then `mlp(norm(x))`, to the residual stream. No adapter is known here: every
-//! weight is applied by [`project`], which finds out what hangs on it.
+//! Each block adds `attention(norm(x))`, then `mlp(norm(x))`, to the residual stream. What some families do on top, or in
+//! another place, is a switch of [`DecoderConfig`]: there is one decoder for all. No adapter is known here: every weight
+//! is applied by [`project`], which finds out what hangs on it.
 
 mod attention;
 pub mod cache;
 pub mod config;
 mod mlp;
+mod norm;
+mod pass;
 pub mod rope;
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig, RmsNorm, RmsNormConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 
 use crate::adapter::{Active, project, times};
 use crate::checkpoint::hash_of_model;
 use crate::decomposition::{Decomposition, OtherModel};
 use crate::hash::Hash;
-use rope::Rotation;
+use pass::Pass;
 
 pub use attention::Attention;
 pub use cache::KvCache;
-pub use config::{AttentionConfig, BadShape, DecoderConfig, MlpConfig, NormConfig, RopeConfig, RopeScaling};
+pub use config::{
+    Activation, AttentionBias, AttentionConfig, BadShape, BlockKind, DecoderConfig, MlpConfig, NormConfig, NormPlace,
+    QkNorm, RopeConfig, RopeScaling, Rotary, ScaleConfig,
+};
 pub use mlp::Mlp;
+pub use norm::RmsNorm;
 
 /// What callers need to know of a language model: how large its vocabulary is, how much it reads, and how many layers
 /// a cache of keys and values has.
@@ -81,7 +88,7 @@ pub trait CausalLm: Module {
     }
 }
 
-/// Decoder with RMSNorm, rotary positions, grouped-query attention and `SwiGLU`.
+/// Decoder with RMSNorm, rotary positions, grouped-query attention and a gated feed-forward network.
 #[derive(Module, Debug)]
 pub struct Decoder {
     /// Token embedding, `[vocab, d_model]`.
@@ -99,26 +106,21 @@ pub struct Decoder {
     loaded_from: Option<Hash>,
 }
 
-/// Attention and feed-forward network, each behind a norm.
+/// Attention and feed-forward network, each with a norm before it, behind it, or both.
 #[derive(Module, Debug)]
 pub struct Block {
     /// Norm before the attention.
-    pub attn_norm: RmsNorm,
+    pub attn_norm: Option<RmsNorm>,
     /// Causal self-attention.
     pub attn: Attention,
+    /// Norm on what the attention adds.
+    pub attn_post_norm: Option<RmsNorm>,
     /// Norm before the feed-forward network.
-    pub mlp_norm: RmsNorm,
+    pub mlp_norm: Option<RmsNorm>,
     /// Feed-forward network.
     pub mlp: Mlp,
-}
-
-/// What every block of one forward pass shares.
-struct Pass<'a> {
-    config: &'a DecoderConfig,
-    rotation: Rotation,
-    /// True where a query must not look, `[batch or 1, 1, seq, columns]`; `None` when nothing is hidden.
-    hidden: Option<Tensor<4, Bool>>,
-    active: Active<'a>,
+    /// Norm on what the feed-forward network adds.
+    pub mlp_post_norm: Option<RmsNorm>,
 }
 
 impl DecoderConfig {
@@ -131,12 +133,15 @@ impl DecoderConfig {
     pub fn init(&self, device: &Device) -> Decoder {
         self.check().expect("the shape is one that `check` accepts");
         let initializer = Initializer::Normal { mean: 0.0, std: (self.d_model as f64).powf(-0.5) };
-        let norm = || RmsNormConfig::new(self.d_model).with_epsilon(self.norm.eps).init(device);
+        let norm = || RmsNorm::new(self.d_model, self.norm.eps, device);
+        let place = self.norm.place;
         let block = || Block {
-            attn_norm: norm(),
-            attn: self.attention.init(self.d_model, &initializer, device),
-            mlp_norm: norm(),
+            attn_norm: place.is_before().then(norm),
+            attn: self.attention.init(self.d_model, self.norm.eps, &initializer, device),
+            attn_post_norm: place.is_after().then(norm),
+            mlp_norm: place.is_before().then(norm),
             mlp: self.mlp.init(self.d_model, &initializer, device),
+            mlp_post_norm: place.is_after().then(norm),
         };
         let head = LinearConfig::new(self.d_model, self.vocab).with_bias(false).with_initializer(initializer.clone());
         Decoder {
@@ -174,12 +179,49 @@ impl CausalLm for Decoder {
         self.loaded_from.unwrap_or_else(|| hash_of_model(self))
     }
 
-    fn hidden(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
+    fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
         if let Active::Rows(rows) = active {
             assert_eq!(rows.len(), batch, "rows of scales, rows of tokens");
         }
+        let Some(limit) = self.config.switches_after() else { return self.states(tokens, cache, active) };
+        let Some(cache) = cache else { return self.states(tokens, None, active) };
+        let before = cache.len();
+        let outgrown = cache.outgrown_by(seq, limit);
+        let all = cache.remember(tokens.clone());
+        if !outgrown {
+            return self.states(tokens, Some(cache), active);
+        }
+        cache.rewind();
+        self.states(all, Some(cache), active).slice_dim(1, before..before + seq)
+    }
+
+    fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let logits = match &self.head {
+            Some(head) => project(hidden, head, &Active::Base),
+            None => times(hidden, self.embed.weight.val().transpose()),
+        };
+        let &ScaleConfig { logits_divisor, logits_cap, .. } = &self.config.scale;
+        let logits = match logits_divisor {
+            Some(divisor) => logits / divisor,
+            None => logits,
+        };
+        match logits_cap {
+            Some(cap) => capped(logits, cap),
+            None => logits,
+        }
+    }
+}
+
+impl Decoder {
+    /// Normalised final states of `tokens`, whose positions follow what `cache` holds: [`CausalLm::hidden`], for keys that
+    /// are all of one encoding.
+    fn states(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
+        let [_, seq] = tokens.dims();
         let mut x = self.embed.forward(tokens);
+        if let Some(scale) = self.config.scale.embedding {
+            x = x * scale;
+        }
         let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &x.device());
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.forward(x, layer, cache.as_deref_mut(), &pass);
@@ -189,13 +231,11 @@ impl CausalLm for Decoder {
         }
         self.norm.forward(x)
     }
+}
 
-    fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        match &self.head {
-            Some(head) => project(hidden, head, &Active::Base),
-            None => times(hidden, self.embed.weight.val().transpose()),
-        }
-    }
+/// `scores`, kept within `±cap`.
+fn capped<const D: usize>(scores: Tensor<D>, cap: f64) -> Tensor<D> {
+    (scores / cap).tanh() * cap
 }
 
 /// The device of a model's weights, without autodiff.
@@ -204,38 +244,33 @@ pub(crate) fn device_of(model: &impl Module) -> Device {
     devices.into_iter().next().map(Device::without_autodiff).expect("a model has weights")
 }
 
-impl<'a> Pass<'a> {
-    fn new(
-        config: &'a DecoderConfig,
-        cache: Option<&KvCache>,
-        seq: usize,
-        active: Active<'a>,
-        device: &Device,
-    ) -> Self {
-        let start = cache.map_or(0, KvCache::len);
-        let mut pad = cache.map_or(vec![0], |cache| cache.pad().to_vec());
-        if pad.iter().all(|&p| p == pad[0]) {
-            pad.truncate(1);
+impl Block {
+    fn forward(&self, x: Tensor<3>, layer: usize, cache: Option<&mut KvCache>, pass: &Pass<'_>) -> Tensor<3> {
+        let x =
+            Self::add(x, [&self.attn_norm, &self.attn_post_norm], pass, |x| self.attn.forward(x, layer, cache, pass));
+        Self::add(x, [&self.mlp_norm, &self.mlp_post_norm], pass, |x| self.mlp.forward(x, &pass.active))
+    }
+
+    /// `x` with what `half` of the block makes of it, `[batch, seq, d_model]`.
+    fn add(
+        x: Tensor<3>,
+        [before, after]: [&Option<RmsNorm>; 2],
+        pass: &Pass<'_>,
+        half: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let y = half(normed(before.as_ref(), x.clone()));
+        let y = normed(after.as_ref(), y);
+        match pass.config.scale.residual {
+            Some(scale) => x + y * scale,
+            None => x + y,
         }
-        let columns = start..start + seq;
-        let positions: Vec<Vec<usize>> =
-            pad.iter().map(|&pad| columns.clone().map(|c| c.saturating_sub(pad)).collect()).collect();
-        let visible = |pad: usize, query: usize, key: usize| (pad..=query).contains(&key);
-        let hidden = (seq > 1 || pad != [0]).then(|| {
-            let rows = pad.iter().flat_map(|&pad| {
-                let columns = columns.clone();
-                columns.flat_map(move |query| (0..start + seq).map(move |key| !visible(pad, query, key)))
-            });
-            Tensor::from_data(TensorData::new(rows.collect(), [pad.len(), 1, seq, start + seq]), device)
-        });
-        let rotation = Rotation::new(&config.rope, config.attention.head_dim, &positions, device);
-        Self { config, rotation, hidden, active }
     }
 }
 
-impl Block {
-    fn forward(&self, x: Tensor<3>, layer: usize, cache: Option<&mut KvCache>, pass: &Pass<'_>) -> Tensor<3> {
-        let x = x.clone() + self.attn.forward(self.attn_norm.forward(x), layer, cache, pass);
-        x.clone() + self.mlp.forward(self.mlp_norm.forward(x), &pass.active)
+/// `x` `[…, width]` through `norm`, where there is one.
+fn normed<const D: usize>(norm: Option<&RmsNorm>, x: Tensor<D>) -> Tensor<D> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
     }
 }

@@ -1,6 +1,7 @@
 //! A decomposition keeps to the memory it is allowed, by what the allocator hands out.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use burn::prelude::*;
 use peak_alloc::PeakAlloc;
@@ -19,15 +20,15 @@ const MIB: usize = 1 << 20;
 const BESIDE: usize = MIB;
 
 /// Eight blocks of 1.9 MiB in f32.
-const CONFIG: DecoderConfig = DecoderConfig {
+static CONFIG: LazyLock<DecoderConfig> = LazyLock::new(|| DecoderConfig {
     vocab: 8,
     d_model: 160,
     layers: 8,
-    attention: AttentionConfig { heads: 4, kv_heads: 4, head_dim: 40, bias: false },
-    mlp: MlpConfig { d_hidden: 768, bias: false },
+    attention: AttentionConfig::new(4, 4, 40),
+    mlp: MlpConfig::new(768),
     tied_head: true,
     ..DecoderConfig::tiny()
-};
+});
 
 // One test: the allocator counts the whole process.
 #[test]

@@ -32,8 +32,8 @@ fn shape() -> DecoderConfig {
         vocab: 300,
         d_model: 16,
         max_seq_len: 32,
-        attention: AttentionConfig { heads: 2, kv_heads: 1, head_dim: 8, bias: false },
-        mlp: MlpConfig { d_hidden: 24, bias: false },
+        attention: AttentionConfig::new(2, 1, 8),
+        mlp: MlpConfig::new(24),
         tied_head: true,
         ..DecoderConfig::tiny()
     }

@@ -144,8 +144,8 @@ pub(crate) fn config() -> DecoderConfig {
         vocab: WORDS.len(),
         d_model: 16,
         max_seq_len: CONTEXT,
-        attention: AttentionConfig { heads: 2, kv_heads: 1, head_dim: 8, bias: false },
-        mlp: MlpConfig { d_hidden: 24, bias: false },
+        attention: AttentionConfig::new(2, 1, 8),
+        mlp: MlpConfig::new(24),
         ..DecoderConfig::tiny()
     }
 }

@@ -91,7 +91,8 @@ impl Fill<'_> {
     fn tensor<const D: usize>(&mut self, stored: &Stored<'_>, device: &Device) -> Result<Tensor<D>, LoadError> {
         let values = stored.values(self.dtype)?;
         self.in_flight += values.as_bytes().len();
-        let tensor = Tensor::from_data(values, (device, self.dtype));
+        let dtype = values.dtype();
+        let tensor = Tensor::from_data(values, (device, dtype));
         if self.in_flight >= IN_FLIGHT {
             self.in_flight = 0;
             device.sync().map_err(|error| LoadError::Device { reason: error.to_string() })?;

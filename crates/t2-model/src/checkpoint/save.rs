@@ -36,7 +36,7 @@ pub fn save(
         let rows = shape.first().copied().unwrap_or(1);
         let len = shape.iter().product();
         let (_, whole) = stored.entry(name.clone()).or_insert_with(|| (shape, vec![0.0; len]));
-        source.rows.place(&turned(&source, values.clone()), whole, rows);
+        source.rows.place(&source.on_disk(turned(&source, values.clone())), whole, rows);
     }
     let views = stored.iter().map(|(name, (shape, values))| {
         TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values)).map(|view| (name.as_str(), view))

@@ -6,9 +6,11 @@ use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::softmax;
 
-use super::Pass;
 use super::cache::KvCache;
-use super::config::AttentionConfig;
+use super::config::{AttentionConfig, QkNorm};
+use super::norm::RmsNorm;
+use super::pass::{Pass, View};
+use super::{capped, normed};
 use crate::adapter::project;
 
 /// Grouped-query attention.
@@ -22,12 +24,18 @@ pub struct Attention {
     pub v: Linear,
     /// Output, `[heads * head_dim, d_model]`.
     pub o: Linear,
+    /// Norm on queries.
+    pub q_norm: Option<RmsNorm>,
+    /// Norm on keys.
+    pub k_norm: Option<RmsNorm>,
 }
 
 impl AttentionConfig {
-    pub(super) fn init(&self, d_model: usize, initializer: &Initializer, device: &Device) -> Attention {
+    pub(super) fn init(&self, d_model: usize, eps: f64, initializer: &Initializer, device: &Device) -> Attention {
         let [q, k, v, o] = self.linears(d_model).map(|linear| linear.init(initializer, device));
-        Attention { q, k, v, o }
+        let norms = self.norm_widths().map(|widths| widths.map(|width| RmsNorm::new(width, eps, device)));
+        let [q_norm, k_norm] = norms.map_or([None, None], |norms| norms.map(Some));
+        Attention { q, k, v, o, q_norm, k_norm }
     }
 }
 
@@ -41,27 +49,56 @@ impl Attention {
         pass: &Pass<'_>,
     ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let &AttentionConfig { heads, kv_heads, head_dim, .. } = &pass.config.attention;
+        let &AttentionConfig { heads, kv_heads, head_dim, scale, .. } = &pass.config.attention;
+        let View { rotation, first, hidden } = pass.view(layer);
         let split = |x: Tensor<3>, heads| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
-        let q = pass.rotation.apply(split(project(x.clone(), &self.q, &pass.active), heads));
-        let k = pass.rotation.apply(split(project(x.clone(), &self.k, &pass.active), kv_heads));
+        let placed = |x: Tensor<3>, heads, norm: &Option<RmsNorm>| {
+            let x = match pass.config.attention.qk_norm {
+                QkNorm::None => split(x, heads),
+                QkNorm::Head => normed(norm.as_ref(), split(x, heads)),
+                QkNorm::Projection => split(normed(norm.as_ref(), x), heads),
+            };
+            match rotation {
+                Some(rotation) => rotation.apply(x),
+                None => x,
+            }
+        };
+        let q = placed(project(x.clone(), &self.q, &pass.active), heads, &self.q_norm);
+        let k = placed(project(x.clone(), &self.k, &pass.active), kv_heads, &self.k_norm);
         let v = split(project(x, &self.v, &pass.active), kv_heads);
         let (k, v) = match cache {
             Some(cache) => cache.append(layer, k, v),
             None => (k, v),
         };
-        let [_, _, columns, _] = k.dims();
-        // The query heads that share a key head are rows of one product: keys are never repeated.
-        let q = q.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]) * (head_dim as f32).powf(-0.5);
-        let scores = q.matmul(k.swap_dims(2, 3)).reshape([batch, heads, seq, columns]);
-        let dtype = scores.dtype();
-        let scores = scores.cast(DType::F32);
-        let scores = match &pass.hidden {
-            Some(hidden) => scores.mask_fill(hidden.clone().expand([batch, heads, seq, columns]), f32::MIN),
-            None => scores,
+        let (k, v) = match *first {
+            0 => (k, v),
+            first => (k.slice_dim(2, first..), v.slice_dim(2, first..)),
         };
-        let weights = softmax(scores, 3).cast(dtype).reshape([batch, kv_heads, heads / kv_heads * seq, columns]);
+        let scale = scale.map_or_else(|| (head_dim as f32).powf(-0.5), |scale| scale as f32);
+        // The query heads that share a key head are rows of one product: keys are never repeated.
+        let q = q.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]) * scale;
+        let weights = pass.config.attention.weights(q.matmul(k.swap_dims(2, 3)), hidden.as_ref());
         let y = weights.matmul(v).reshape([batch, heads, seq, head_dim]).swap_dims(1, 2);
         project(y.reshape([batch, seq, heads * head_dim]), &self.o, &pass.active)
+    }
+}
+
+impl AttentionConfig {
+    /// How much of each column goes into each query, for `scores` of the same shape, `[batch, kv_heads, heads / kv_heads *
+    /// seq, columns]`. `hidden` `[batch or 1, 1, seq, columns]` is true where a query must not look.
+    fn weights(&self, scores: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {
+        let dims @ [batch, kv_heads, rows, columns] = scores.dims();
+        let shape = [batch, self.heads, rows * kv_heads / self.heads, columns];
+        let dtype = scores.dtype();
+        let scores = scores.reshape(shape).cast(DType::F32);
+        let scores = match self.cap {
+            Some(cap) => capped(scores, cap),
+            None => scores,
+        };
+        let scores = match hidden {
+            Some(hidden) => scores.mask_fill(hidden.clone().expand(shape), f32::MIN),
+            None => scores,
+        };
+        softmax(scores, 3).cast(dtype).reshape(dims)
     }
 }

@@ -11,6 +11,8 @@ use super::LmShape;
 pub struct KvCache {
     /// Keys and values of each layer, `[batch, kv_heads, capacity, head_dim]`.
     layers: Vec<Option<(Tensor<4>, Tensor<4>)>>,
+    /// The tokens of every column, `[batch, len]`, where the model must be able to read them anew.
+    tokens: Option<Tensor<2, Int>>,
     /// Number of padding columns on the left of each row.
     pad: Vec<usize>,
     /// Columns filled so far.
@@ -21,7 +23,7 @@ pub struct KvCache {
 impl KvCache {
     /// Room for `capacity` columns of `pad.len()` rows, row `b` starting with `pad[b]` padding tokens.
     pub fn new(shape: LmShape, pad: Vec<usize>, capacity: usize) -> Self {
-        Self { layers: vec![None; shape.layers], pad, len: 0, capacity }
+        Self { layers: vec![None; shape.layers], tokens: None, pad, len: 0, capacity }
     }
 
     /// Columns filled so far, padding included.
@@ -47,6 +49,7 @@ impl KvCache {
             *k = k.clone().select(0, index.clone());
             *v = v.clone().select(0, index.clone());
         }
+        self.tokens = self.tokens.take().map(|tokens| tokens.select(0, index));
         self.pad = rows.iter().map(|&row| self.pad[row]).collect();
     }
 
@@ -63,6 +66,26 @@ impl KvCache {
         let seen = (all_k.clone().slice_dim(2, 0..end), all_v.clone().slice_dim(2, 0..end));
         self.layers[layer] = Some((all_k, all_v));
         seen
+    }
+
+    /// Whether `seq` more columns make a row longer than `limit` tokens of which some were read while it was not.
+    pub(crate) fn outgrown_by(&self, seq: usize, limit: usize) -> bool {
+        self.pad.iter().any(|pad| self.len > *pad && (self.len - pad..self.len - pad + seq).contains(&limit))
+    }
+
+    /// Keep `tokens` `[batch, seq]`, which are about to be read; returns those of all columns.
+    pub(crate) fn remember(&mut self, tokens: Tensor<2, Int>) -> Tensor<2, Int> {
+        let all = match self.tokens.take() {
+            Some(seen) => Tensor::cat(vec![seen, tokens], 1),
+            None => tokens,
+        };
+        self.tokens = Some(all.clone());
+        all
+    }
+
+    /// Forget every key and value, to compute them anew.
+    pub(crate) fn rewind(&mut self) {
+        self.len = 0;
     }
 
     /// Count the columns that every layer has just stored.

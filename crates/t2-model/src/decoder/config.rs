@@ -1,16 +1,17 @@
 //! The shape of the decoder, independent of any checkpoint format.
 //!
-//! A [`DecoderConfig`] has a part for each kind of layer. The names and shapes of the parameters are listed here and
-//! nowhere else: building a decoder and reading a checkpoint both go by these lists.
+//! A [`DecoderConfig`] has a part for each kind of layer. What only some families have is a switch that is off by
+//! default, and costs nothing then.
 
-use burn::nn::{Initializer, Linear, LinearConfig};
-use burn::prelude::*;
+mod blocks;
+mod parameters;
+mod rope;
+
 use serde::{Deserialize, Serialize};
 
-/// Path of the token embedding: the one matrix that checkpoints store the way round that the decoder uses it.
-pub(crate) const EMBED: &str = "embed.weight";
-/// Path of the output head. A checkpoint with a tied head may store the embedding under the name of the head.
-pub(crate) const HEAD: &str = "head.weight";
+pub use blocks::{BlockKind, Rotary};
+pub(crate) use parameters::{EMBED, HEAD, is_norm};
+pub use rope::{RopeConfig, RopeScaling};
 
 /// Everything that determines a decoder except its weights.
 ///
@@ -37,12 +38,21 @@ pub struct DecoderConfig {
     pub attention: AttentionConfig,
     /// Feed-forward network of every block.
     pub mlp: MlpConfig,
-    /// Norms before attention, feed-forward network and head.
+    /// Norms around attention and feed-forward network, and before the head.
     #[serde(default)]
     pub norm: NormConfig,
     /// Rotary position encoding.
     #[serde(default)]
     pub rope: RopeConfig,
+    /// Rotary position encoding of the blocks that say [`Rotary::Local`].
+    #[serde(default)]
+    pub local_rope: Option<RopeConfig>,
+    /// Kinds of blocks, from the first block on and repeated until each has one; empty: all are [`BlockKind::PLAIN`].
+    #[serde(default)]
+    pub kinds: Vec<BlockKind>,
+    /// Fixed numbers that states and scores are multiplied by.
+    #[serde(default)]
+    pub scale: ScaleConfig,
     /// The output head is the token embedding.
     #[serde(default)]
     pub tied_head: bool,
@@ -58,12 +68,93 @@ pub struct AttentionConfig {
     pub kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
-    /// The projections carry biases.
+    /// Which projections carry biases.
     #[serde(default)]
-    pub bias: bool,
+    pub bias: AttentionBias,
+    /// Norms on queries and keys, before they are turned.
+    #[serde(default)]
+    pub qk_norm: QkNorm,
+    /// What scores are multiplied by; `None`: `head_dim^(-1/2)`.
+    #[serde(default)]
+    pub scale: Option<f64>,
+    /// Scores are kept within `±cap` by `cap tanh(score / cap)`.
+    #[serde(default)]
+    pub cap: Option<f64>,
 }
 
-/// `SwiGLU` feed-forward network.
+impl AttentionConfig {
+    /// Attention without any of the switches.
+    pub const fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self { heads, kv_heads, head_dim, bias: AttentionBias::None, qk_norm: QkNorm::None, scale: None, cap: None }
+    }
+
+    /// What scores are multiplied by.
+    pub fn score_scale(&self) -> f64 {
+        self.scale.unwrap_or_else(|| (self.head_dim as f64).powf(-0.5))
+    }
+}
+
+/// Which projections of the attention carry biases. Files may say `true` for all and `false` for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BiasSpelling", into = "BiasSpelling")]
+pub enum AttentionBias {
+    /// None.
+    #[default]
+    None,
+    /// Queries, keys and values.
+    Qkv,
+    /// Queries, keys, values and output.
+    All,
+}
+
+/// How files spell an [`AttentionBias`].
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum BiasSpelling {
+    AllOrNone(bool),
+    Some(SomeBias),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SomeBias {
+    Qkv,
+}
+
+impl From<BiasSpelling> for AttentionBias {
+    fn from(spelling: BiasSpelling) -> Self {
+        match spelling {
+            BiasSpelling::AllOrNone(false) => Self::None,
+            BiasSpelling::AllOrNone(true) => Self::All,
+            BiasSpelling::Some(SomeBias::Qkv) => Self::Qkv,
+        }
+    }
+}
+
+impl From<AttentionBias> for BiasSpelling {
+    fn from(bias: AttentionBias) -> Self {
+        match bias {
+            AttentionBias::None => Self::AllOrNone(false),
+            AttentionBias::All => Self::AllOrNone(true),
+            AttentionBias::Qkv => Self::Some(SomeBias::Qkv),
+        }
+    }
+}
+
+/// Norms on queries and keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QkNorm {
+    /// None.
+    #[default]
+    None,
+    /// Over each head, with one gain for all heads.
+    Head,
+    /// Over all heads together.
+    Projection,
+}
+
+/// Gated feed-forward network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MlpConfig {
@@ -72,6 +163,29 @@ pub struct MlpConfig {
     /// The projections carry biases.
     #[serde(default)]
     pub bias: bool,
+    /// What the gate goes through.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+impl MlpConfig {
+    /// `SwiGLU` without biases.
+    pub const fn new(d_hidden: usize) -> Self {
+        Self { d_hidden, bias: false, activation: Activation::Silu }
+    }
+}
+
+/// What the gate of a feed-forward network goes through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    #[default]
+    Silu,
+    /// `x Φ(x)`.
+    Gelu,
+    /// `x Φ(x)`, with `tanh` in place of the error function.
+    GeluTanh,
 }
 
 /// `RMSNorm`.
@@ -80,54 +194,43 @@ pub struct MlpConfig {
 pub struct NormConfig {
     /// Added to the mean square.
     pub eps: f64,
+    /// Where the norms of a block stand.
+    #[serde(default)]
+    pub place: NormPlace,
 }
 
 impl Default for NormConfig {
     fn default() -> Self {
-        Self { eps: 1e-5 }
+        Self { eps: 1e-5, place: NormPlace::Before }
     }
 }
 
-/// Rotary position encoding: the base period and how it is stretched to longer contexts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RopeConfig {
-    /// Base of the geometric sequence of wavelengths.
-    pub theta: f64,
-    /// How frequencies are rescaled.
-    #[serde(default)]
-    pub scaling: RopeScaling,
-}
-
-impl Default for RopeConfig {
-    fn default() -> Self {
-        Self { theta: 10_000.0, scaling: RopeScaling::None }
-    }
-}
-
-/// How rotary frequencies are rescaled for contexts longer than those of pretraining.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// Frequencies as they are.
+/// Where the norms of a block stand: on what attention and feed-forward network read, or on what they add to the
+/// residual stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NormPlace {
+    /// On what is read.
     #[default]
-    None,
-    /// Every frequency divided by `factor`.
-    Linear {
-        /// Stretch of the context.
-        factor: f64,
-    },
-    /// Llama 3.1 to 3.3: long wavelengths divided by `factor`, short ones kept, those between interpolated.
-    Llama3 {
-        /// Stretch of the context.
-        factor: f64,
-        /// Wavelengths above `original_max_seq_len / low_freq_factor` are stretched in full.
-        low_freq_factor: f64,
-        /// Wavelengths below `original_max_seq_len / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// Context length of pretraining, in tokens.
-        original_max_seq_len: usize,
-    },
+    Before,
+    /// On what is added.
+    After,
+    /// On both.
+    Around,
+}
+
+/// Fixed numbers that states and scores are multiplied by; `None` leaves them as they are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScaleConfig {
+    /// Embeddings of tokens are multiplied by this.
+    pub embedding: Option<f64>,
+    /// What attention and feed-forward network add to the residual stream is multiplied by this.
+    pub residual: Option<f64>,
+    /// Scores of the next token are divided by this.
+    pub logits_divisor: Option<f64>,
+    /// Scores of the next token are kept within `±cap` by `cap tanh(score / cap)`.
+    pub logits_cap: Option<f64>,
 }
 
 /// There is no decoder of this shape.
@@ -150,10 +253,13 @@ impl DecoderConfig {
             d_model: 32,
             layers: 2,
             max_seq_len: 64,
-            attention: AttentionConfig { heads: 4, kv_heads: 2, head_dim: 8, bias: false },
-            mlp: MlpConfig { d_hidden: 48, bias: false },
-            norm: NormConfig { eps: 1e-5 },
-            rope: RopeConfig { theta: 10_000.0, scaling: RopeScaling::None },
+            attention: AttentionConfig::new(4, 2, 8),
+            mlp: MlpConfig::new(48),
+            norm: NormConfig { eps: 1e-5, place: NormPlace::Before },
+            rope: RopeConfig::new(10_000.0),
+            local_rope: None,
+            kinds: Vec::new(),
+            scale: ScaleConfig { embedding: None, residual: None, logits_divisor: None, logits_cap: None },
             tied_head: false,
         }
     }
@@ -165,6 +271,7 @@ impl DecoderConfig {
     /// [`BadShape`].
     pub fn check(&self) -> Result<(), BadShape> {
         let AttentionConfig { heads, kv_heads, head_dim, .. } = self.attention;
+        let window = self.kinds.iter().filter_map(|kind| kind.window).min();
         let counts = [
             ("vocab", self.vocab),
             ("d_model", self.d_model),
@@ -173,98 +280,55 @@ impl DecoderConfig {
             ("attention.kv_heads", kv_heads),
             ("attention.head_dim", head_dim),
             ("mlp.d_hidden", self.mlp.d_hidden),
+            ("kinds.window", window.unwrap_or(1)),
         ];
+        let bad = |name, value, expected: &str| Err(BadShape { name, value, expected: expected.to_owned() });
         if let Some(&(name, value)) = counts.iter().find(|(_, value)| *value == 0) {
-            return Err(BadShape { name, value, expected: "at least 1".to_owned() });
+            return bad(name, value, "at least 1");
         }
         if !heads.is_multiple_of(kv_heads) {
-            let expected = format!("a divisor of the {heads} heads");
-            return Err(BadShape { name: "attention.kv_heads", value: kv_heads, expected });
+            return bad("attention.kv_heads", kv_heads, &format!("a divisor of the {heads} heads"));
         }
         if !head_dim.is_multiple_of(2) {
-            let expected = "even, since positions turn pairs of numbers".to_owned();
-            return Err(BadShape { name: "attention.head_dim", value: head_dim, expected });
+            return bad("attention.head_dim", head_dim, "even, since positions turn pairs of numbers");
+        }
+        let local = self.kinds.iter().position(|kind| kind.rotary == Rotary::Local);
+        if let (Some(block), None) = (local, &self.local_rope) {
+            return bad("kinds.rotary of block", block, "one that has no local encoding, as local_rope is missing");
+        }
+        std::iter::once(&self.rope).chain(&self.local_rope).try_for_each(|rope| rope.check(head_dim))
+    }
+
+    /// The length, in tokens, after which the keys of a sequence must be computed anew, as they are turned otherwise.
+    pub(super) fn switches_after(&self) -> Option<usize> {
+        let ropes = std::iter::once(&self.rope).chain(&self.local_rope);
+        ropes.filter_map(RopeConfig::switches_after).min()
+    }
+
+    /// What block `layer` does differently from its neighbours.
+    pub fn kind(&self, layer: usize) -> BlockKind {
+        self.kinds.get(layer % self.kinds.len().max(1)).copied().unwrap_or(BlockKind::PLAIN)
+    }
+}
+
+impl RopeConfig {
+    fn check(&self, head_dim: usize) -> Result<(), BadShape> {
+        let rotated = self.rotated(head_dim);
+        let refuse = |name, value, expected| Err(BadShape { name, value, expected });
+        if !rotated.is_multiple_of(2) || !(2..=head_dim).contains(&rotated) {
+            return refuse("the share that rope.fraction turns", rotated, format!("even, from 2 to {head_dim}"));
+        }
+        if let RopeScaling::LongRope { short, long, .. } = &self.scaling
+            && let Some(list) = [short, long].into_iter().find(|list| list.len() != rotated / 2)
+        {
+            return refuse("the length of a list of rope.scaling", list.len(), (rotated / 2).to_string());
         }
         Ok(())
-    }
-
-    /// Path and shape of every parameter of the decoder, in the order of its fields.
-    pub fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
-        let one = |path: &str, shape| (path.to_owned(), shape);
-        let head = (!self.tied_head).then(|| one(HEAD, vec![self.d_model, self.vocab]));
-        std::iter::once(one(EMBED, vec![self.vocab, self.d_model]))
-            .chain((0..self.layers).flat_map(|layer| self.block_parameters(layer)))
-            .chain([one("norm.gamma", vec![self.d_model])])
-            .chain(head)
-    }
-
-    fn block_parameters(&self, layer: usize) -> Vec<(String, Vec<usize>)> {
-        let attn = self.attention.linears(self.d_model);
-        let mlp = self.mlp.linears(self.d_model);
-        let mut all = vec![];
-        for (half, linears) in [("attn", &attn[..]), ("mlp", &mlp[..])] {
-            let half = format!("blocks.{layer}.{half}");
-            all.push((format!("{half}_norm.gamma"), vec![self.d_model]));
-            all.extend(linears.iter().flat_map(|linear| linear.parameters(&half)));
-        }
-        all
-    }
-
-    /// Number of weights; a tied head counts once.
-    pub fn num_params(&self) -> usize {
-        self.parameters().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-    }
-}
-
-/// A linear layer: its name inside its module, and what it maps.
-pub(crate) struct LinearShape {
-    name: &'static str,
-    d_in: usize,
-    d_out: usize,
-    bias: bool,
-}
-
-impl LinearShape {
-    /// The layer with weights drawn by `initializer` and a bias of zero.
-    pub(crate) fn init(&self, initializer: &Initializer, device: &Device) -> Linear {
-        let weights = LinearConfig::new(self.d_in, self.d_out).with_bias(false).with_initializer(initializer.clone());
-        let bias = self.bias.then(|| Initializer::Zeros.init([self.d_out], device));
-        Linear { bias, ..weights.init(device) }
-    }
-
-    /// Path and shape of the weight and, if there is one, the bias of the layer, in the module at `path`.
-    fn parameters(&self, path: &str) -> impl Iterator<Item = (String, Vec<usize>)> {
-        let &Self { name, d_in, d_out, bias } = self;
-        let bias = bias.then(|| (format!("{path}.{name}.bias"), vec![d_out]));
-        std::iter::once((format!("{path}.{name}.weight"), vec![d_in, d_out])).chain(bias)
-    }
-}
-
-impl AttentionConfig {
-    /// The projections to queries, keys and values, and the one back to the residual stream.
-    pub(crate) fn linears(&self, d_model: usize) -> [LinearShape; 4] {
-        let &Self { heads, kv_heads, head_dim, bias } = self;
-        let (d_q, d_kv) = (heads * head_dim, kv_heads * head_dim);
-        let linear = |name, d_in, d_out| LinearShape { name, d_in, d_out, bias };
-        [linear("q", d_model, d_q), linear("k", d_model, d_kv), linear("v", d_model, d_kv), linear("o", d_q, d_model)]
-    }
-}
-
-impl MlpConfig {
-    /// The projections gate, up and down.
-    pub(crate) fn linears(&self, d_model: usize) -> [LinearShape; 3] {
-        let &Self { d_hidden, bias } = self;
-        let linear = |name, d_in, d_out| LinearShape { name, d_in, d_out, bias };
-        [linear("gate", d_model, d_hidden), linear("up", d_model, d_hidden), linear("down", d_hidden, d_model)]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use burn::module::{ModuleVisitor, Param};
-
     use super::*;
 
     #[test]
@@ -285,43 +349,47 @@ mod tests {
             |config| config.attention.head_dim = 7,
             "attention.head_dim is 7; it must be even, since positions turn pairs of numbers",
         );
-    }
-    use crate::paths::Path;
-
-    /// Path and shape of every parameter a module has.
-    #[derive(Default)]
-    struct Collect {
-        path: Path,
-        found: BTreeMap<String, Vec<usize>>,
-    }
-
-    impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.enter(name);
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found.insert(self.path.to_string(), param.lazy_shape().to_vec());
-        }
-    }
-
-    #[track_caller]
-    fn check(config: &DecoderConfig) {
-        let mut collect = Collect::default();
-        config.init(&Device::flex()).visit(&mut collect);
-        assert_eq!(config.parameters().collect::<BTreeMap<_, _>>(), collect.found);
+        check_refused(
+            |config| config.kinds = vec![BlockKind { window: Some(0), ..BlockKind::PLAIN }],
+            "kinds.window is 0; it must be at least 1",
+        );
+        check_refused(
+            |config| config.kinds = vec![BlockKind { rotary: Rotary::Local, ..BlockKind::PLAIN }],
+            "kinds.rotary of block is 0; it must be one that has no local encoding, as local_rope is missing",
+        );
+        check_refused(
+            |config| config.rope.fraction = 0.4,
+            "the share that rope.fraction turns is 3; it must be even, from 2 to 8",
+        );
+        let (short, long) = (vec![1.0; 4], vec![1.0; 3]);
+        let scaling = RopeScaling::LongRope { short, long, attention_factor: 1.0, original_max_seq_len: 16 };
+        check_refused(
+            |config| config.rope.scaling = scaling.clone(),
+            "the length of a list of rope.scaling is 3; it must be 4",
+        );
     }
 
     #[test]
-    fn the_list_of_parameters_is_that_of_the_decoder() {
-        let tiny = DecoderConfig::tiny();
-        check(&tiny);
-        check(&DecoderConfig { tied_head: true, ..tiny.clone() });
-        let attention = AttentionConfig { bias: true, ..tiny.attention.clone() };
-        check(&DecoderConfig { attention, mlp: MlpConfig { bias: true, ..tiny.mlp.clone() }, ..tiny });
+    fn biases_are_spelled_by_a_flag_or_a_name() {
+        #[track_caller]
+        fn check(spelling: serde_json::Value, bias: AttentionBias) {
+            assert_eq!(serde_json::from_value::<AttentionBias>(spelling.clone()).unwrap(), bias);
+            assert_eq!(serde_json::to_value(bias).unwrap(), spelling);
+        }
+        check(false.into(), AttentionBias::None);
+        check(true.into(), AttentionBias::All);
+        check("qkv".into(), AttentionBias::Qkv);
+    }
+
+    #[test]
+    fn a_config_without_switches_is_read_as_one_with_them_off() {
+        let mut json = serde_json::to_value(DecoderConfig::tiny()).unwrap();
+        let take = |json: &mut serde_json::Value, keys: &[&str]| {
+            keys.iter().for_each(|key| assert!(json.as_object_mut().unwrap().remove(*key).is_some(), "{key}"));
+        };
+        take(&mut json, &["norm", "rope", "local_rope", "kinds", "scale", "tied_head"]);
+        take(&mut json["attention"], &["bias", "qk_norm", "scale", "cap"]);
+        take(&mut json["mlp"], &["bias", "activation"]);
+        assert_eq!(serde_json::from_value::<DecoderConfig>(json).unwrap(), DecoderConfig::tiny());
     }
 }

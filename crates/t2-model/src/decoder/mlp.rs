@@ -1,14 +1,14 @@
-//! The feed-forward network: `down(silu(gate(x)) ∘ up(x))`.
+//! The feed-forward network: `down(f(gate(x)) ∘ up(x))`, with an activation `f`.
 
 use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::prelude::*;
-use burn::tensor::activation::silu;
+use burn::tensor::activation::{gelu, gelu_approximate, silu};
 
-use super::config::MlpConfig;
+use super::config::{Activation, MlpConfig};
 use crate::adapter::{Active, project};
 
-/// `SwiGLU` feed-forward network.
+/// Gated feed-forward network.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// Gate, `[d_model, d_hidden]`.
@@ -17,19 +17,26 @@ pub struct Mlp {
     pub up: Linear,
     /// Down projection, `[d_hidden, d_model]`.
     pub down: Linear,
+    #[module(skip)]
+    activation: Activation,
 }
 
 impl MlpConfig {
     pub(super) fn init(&self, d_model: usize, initializer: &Initializer, device: &Device) -> Mlp {
         let [gate, up, down] = self.linears(d_model).map(|linear| linear.init(initializer, device));
-        Mlp { gate, up, down }
+        Mlp { gate, up, down, activation: self.activation }
     }
 }
 
 impl Mlp {
     /// `x` `[batch, seq, d_model]` to `[batch, seq, d_model]`.
     pub(super) fn forward(&self, x: Tensor<3>, active: &Active<'_>) -> Tensor<3> {
-        let gate = silu(project(x.clone(), &self.gate, active));
+        let gate = project(x.clone(), &self.gate, active);
+        let gate = match self.activation {
+            Activation::Silu => silu(gate),
+            Activation::Gelu => gelu(gate),
+            Activation::GeluTanh => gelu_approximate(gate),
+        };
         project(gate * project(x, &self.up, active), &self.down, active)
     }
 }

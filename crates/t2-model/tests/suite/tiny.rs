@@ -6,7 +6,7 @@ use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use t2_model::adapter::{Expert, ExpertInfo};
-use t2_model::decoder::{AttentionConfig, Block, CausalLm, Decoder, DecoderConfig, MlpConfig};
+use t2_model::decoder::{AttentionBias, AttentionConfig, Block, CausalLm, Decoder, DecoderConfig, MlpConfig};
 use t2_model::decomposition::{Decomposition, Targets};
 
 /// Two blocks with grouped heads, biases and every matrix of another shape than its transpose.
@@ -15,8 +15,8 @@ pub(crate) fn config() -> DecoderConfig {
     DecoderConfig {
         vocab: 40,
         d_model: 24,
-        attention: AttentionConfig { bias: true, ..tiny.attention.clone() },
-        mlp: MlpConfig { d_hidden: 40, bias: true },
+        attention: AttentionConfig { bias: AttentionBias::All, ..tiny.attention.clone() },
+        mlp: MlpConfig { bias: true, ..MlpConfig::new(40) },
         ..tiny
     }
 }

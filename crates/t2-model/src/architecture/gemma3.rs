@@ -1,0 +1,137 @@
+//! Gemma 3, its text: a Gemma 2 with norms on queries and keys in place of capped scores, and positions of their own for
+//! the layers that see a window, five of six.
+
+use serde_json::{Value, json};
+
+use super::keys::{Keys, bad, with_defaults};
+use super::names::POST_NORMS;
+use super::{Architecture, Source, gemma2, layers, rope, shape};
+use crate::checkpoint::LoadError;
+use crate::decoder::{BlockKind, DecoderConfig, QkNorm, RopeConfig, Rotary};
+
+/// `Gemma3ForCausalLM`: text alone, as the checkpoints of 270M and 1B are.
+#[derive(Debug)]
+pub struct Gemma3;
+
+/// `Gemma3ForConditionalGeneration`: the larger checkpoints, which see images too. Their text is loaded, and saved as a
+/// [`Gemma3`].
+#[derive(Debug)]
+pub struct Gemma3Multimodal;
+
+/// What transformers assumes of keys that are absent. The config of the text inside a [`Gemma3Multimodal`] has little else
+/// than what differs from this.
+fn defaults() -> Value {
+    json!({
+        "vocab_size": 262_208,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "max_position_embeddings": 131_072,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": GLOBAL_THETA,
+        "rope_local_base_freq": LOCAL_THETA,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "sliding_window_pattern": 6,
+        "tie_word_embeddings": true,
+    })
+}
+
+const GLOBAL_THETA: f64 = 1_000_000.0;
+const LOCAL_THETA: f64 = 10_000.0;
+
+impl Architecture for Gemma3 {
+    fn hf_name(&self) -> &'static str {
+        "Gemma3ForCausalLM"
+    }
+
+    fn model_type(&self) -> &'static str {
+        "gemma3_text"
+    }
+
+    fn config(&self, json: &Value) -> Result<DecoderConfig, LoadError> {
+        let json = with_defaults(json, defaults());
+        let keys = Keys(&json);
+        let [global, local] = ropes(&keys)?;
+        let mut config = gemma2::read(&keys, global)?;
+        // `attn_logit_softcapping` is a key of this family that transformers does not look at, so neither do we.
+        config.attention.qk_norm = QkNorm::Head;
+        config.local_rope = Some(local);
+        let pattern = keys.required("sliding_window_pattern")?;
+        let sliding = layers::sliding(&keys, config.layers, |layer| !(layer + 1).is_multiple_of(pattern))?;
+        let window = keys.count("sliding_window")?;
+        let kind = |&sliding: &bool| match sliding {
+            true => BlockKind { window, rotary: Rotary::Local },
+            false => BlockKind::PLAIN,
+        };
+        config.kinds = BlockKind::pattern(sliding.iter().map(kind).collect());
+        Ok(config)
+    }
+
+    fn to_json(&self, config: &DecoderConfig) -> Value {
+        let mut json = shape::write(self, config);
+        gemma2::write(config, &mut json);
+        let local = config.local_rope.clone().unwrap_or_else(|| RopeConfig::new(LOCAL_THETA));
+        json["rope_parameters"] = json!({
+            "full_attention": rope::write(&config.rope),
+            "sliding_attention": rope::write(&local),
+        });
+        json
+    }
+
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        POST_NORMS
+    }
+
+    fn sources<'a>(&self, config: &'a DecoderConfig) -> Box<dyn Iterator<Item = Source> + 'a> {
+        Box::new(gemma2::sources(config))
+    }
+}
+
+impl Architecture for Gemma3Multimodal {
+    fn hf_name(&self) -> &'static str {
+        "Gemma3ForConditionalGeneration"
+    }
+
+    fn model_type(&self) -> &'static str {
+        "gemma3"
+    }
+
+    fn config(&self, json: &Value) -> Result<DecoderConfig, LoadError> {
+        let text = Keys(json).get("text_config").cloned().unwrap_or_else(|| json!({}));
+        let tied =
+            json!({ "tie_word_embeddings": Keys(json).get("tie_word_embeddings").cloned().unwrap_or(true.into()) });
+        Gemma3.config(&with_defaults(&tied, text))
+    }
+
+    fn to_json(&self, config: &DecoderConfig) -> Value {
+        Gemma3.to_json(config)
+    }
+
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        POST_NORMS
+    }
+
+    fn sources<'a>(&self, config: &'a DecoderConfig) -> Box<dyn Iterator<Item = Source> + 'a> {
+        Gemma3.sources(config)
+    }
+}
+
+/// The encodings of layers that see everything and of those that see a window: of one object for each kind in the newer
+/// spelling; in the older, what is rescaled is the first alone.
+fn ropes(keys: &Keys<'_>) -> Result<[RopeConfig; 2], LoadError> {
+    let [full, sliding] = ["full_attention", "sliding_attention"];
+    let given = Keys(keys.get("rope_parameters").unwrap_or(&Value::Null));
+    if !given.0.is_null() && given.get(full).is_none() && given.get(sliding).is_none() {
+        return Err(bad("rope_parameters", given.0, format!("an object with {full} and {sliding}")));
+    }
+    let scaling = keys.get("rope_scaling").or(given.get(full)).unwrap_or(&Value::Null);
+    let theta = Keys(given.get(full).unwrap_or(&Value::Null)).number("rope_theta")?.or(keys.number("rope_theta")?);
+    let global = rope::read_nested(keys, &Keys(scaling), theta)?;
+    let local = Keys(given.get(sliding).unwrap_or(&Value::Null));
+    let local = rope::read_nested(keys, &local, keys.number("rope_local_base_freq")?)?;
+    Ok([global, local])
+}
