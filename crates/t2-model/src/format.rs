@@ -2,5 +2,6 @@
 
 pub(crate) mod layout;
 pub(crate) mod mapped;
+pub mod quant;
 pub(crate) mod safetensors;
 pub(crate) mod stored;

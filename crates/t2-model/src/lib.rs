@@ -7,7 +7,7 @@ pub mod checkpoint;
 pub mod decoder;
 pub mod decomposition;
 pub mod files;
-mod format;
+pub mod format;
 pub mod generate;
 mod hash;
 mod paths;
