@@ -1,5 +1,6 @@
 //! Files that hold named tensors, and how a stored tensor becomes a parameter.
 
+pub mod gguf;
 pub(crate) mod layout;
 pub(crate) mod mapped;
 pub mod quant;

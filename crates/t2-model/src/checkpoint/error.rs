@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::files::WriteError;
+use crate::format::gguf::Problem;
 
 /// Why a checkpoint could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,14 @@ pub enum LoadError {
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// A GGUF file cannot be read.
+    #[error("{path}: {problem}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Problem,
     },
     /// A file has a value that makes no sense.
     #[error("{path}: `{key}` is {found}, expected {expected}; correct it, or take the key out")]

@@ -182,10 +182,10 @@ impl GgmlType {
     }
 
     /// The bytes that stand for `values`, rounded to the nearest as the `gguf` package does; `None` for the types that
-    /// are only read: all but F32, F16, BF16 and Q8_0.
+    /// are only read: all but F32, F16, BF16 and `Q8_0`.
     ///
     /// A value that is not finite, or too large for the type, has no place in a weight: whoever writes one refuses it.
-    /// Here it becomes an infinity or NaN of a float type, and anything in Q8_0.
+    /// Here it becomes an infinity or NaN of a float type, and anything in `Q8_0`.
     ///
     /// # Panics
     ///

@@ -1,4 +1,14 @@
 //! GGUF: the numbers of its blocks, its container, and writing it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[cfg(test)]
+mod container;
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod quant;
+#[cfg(test)]
+mod raw;
+#[cfg(test)]
+mod write;

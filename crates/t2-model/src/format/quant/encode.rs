@@ -2,7 +2,7 @@
 
 use half::f16;
 
-/// Numbers in a block of Q8_0.
+/// Numbers in a block of `Q8_0`.
 const LEN: usize = 32;
 
 /// `N` bytes for each of `values`.
@@ -10,7 +10,7 @@ pub(super) fn each<const N: usize>(values: &[f32], bytes: impl Fn(f32) -> [u8; N
     values.iter().flat_map(|&value| bytes(value)).collect()
 }
 
-/// Q8_0: `d` is a 127th of the largest value of a block, and every value the nearest multiple of it. The multiples are
+/// `Q8_0`: `d` is a 127th of the largest value of a block, and every value the nearest multiple of it. The multiples are
 /// counted with `d` before it is rounded to 16 bits.
 pub(super) fn q8_0(values: &[f32]) -> Vec<u8> {
     let mut out = Vec::with_capacity(values.len() / LEN * (LEN + 2));

@@ -128,7 +128,7 @@ fn four_bits(bytes: &[u8; 128]) -> [u8; LEN] {
     q
 }
 
-/// The scales of a Q3_K block: four bits of 16 scales in 8 bytes, the first 8 in the lower halves; their upper two bits in
+/// The scales of a `Q3_K` block: four bits of 16 scales in 8 bytes, the first 8 in the lower halves; their upper two bits in
 /// 4 bytes, four scales in each pair of bits.
 fn scales_of_q3(bytes: &[u8; 12]) -> [i8; 16] {
     std::array::from_fn(|group| {
@@ -138,7 +138,7 @@ fn scales_of_q3(bytes: &[u8; 12]) -> [i8; 16] {
     })
 }
 
-/// The scales and minima of a Q4_K or Q5_K block: of the first four groups in the lower six bits of bytes 0 to 3 and 4 to
+/// The scales and minima of a `Q4_K` or `Q5_K` block: of the first four groups in the lower six bits of bytes 0 to 3 and 4 to
 /// 7; of the other four in the halves of bytes 8 to 11, with their upper two bits in those that the first eight bytes have
 /// left.
 fn scales_of_q4(bytes: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
