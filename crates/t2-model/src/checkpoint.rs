@@ -1,5 +1,4 @@
-//! Checkpoints in the Hugging Face layout: a folder with `config.json`, weights in safetensors files, and
-//! optionally `generation_config.json`.
+//! Checkpoints: folders in the layout of the Hugging Face Hub, and GGUF files.
 
 mod error;
 mod fill;
@@ -8,8 +7,8 @@ pub(crate) mod foreign;
 mod generation;
 mod save;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
@@ -19,7 +18,7 @@ use crate::architecture::{self, Architecture, Source};
 use crate::decoder::config::HEAD;
 use crate::decoder::{Decoder, DecoderConfig};
 use crate::decomposition::{Targets, Weights};
-use crate::format::safetensors::Shards;
+use crate::format::{self, Format};
 use crate::format::stored::{StoredTensor, first_not_finite};
 use crate::hash::Hash;
 
@@ -28,8 +27,6 @@ pub use fill::{LoadOptions, Loading};
 pub use generation::GenerationDefaults;
 pub(crate) use save::hash_of_model;
 pub use save::save;
-
-const CONFIG: &str = "config.json";
 
 /// A model as loaded from disk.
 #[derive(Debug)]
@@ -62,24 +59,30 @@ pub struct Summary {
 /// The files of a checkpoint, mapped and not yet read.
 #[derive(Debug)]
 pub struct Files {
-    dir: PathBuf,
+    format: Box<dyn Format>,
     architecture: &'static dyn Architecture,
-    json: Value,
     /// The shape of the decoder.
     pub config: DecoderConfig,
-    shards: Shards,
 }
 
 impl Files {
-    /// Open the checkpoint in `dir`.
+    /// Open the checkpoint at `path`: a folder in the Hugging Face layout, a GGUF file, or a folder with one.
     ///
     /// # Errors
     ///
     /// [`LoadError`] when a file is missing, broken or of an unknown family.
-    pub fn open(dir: &Path) -> Result<Self, LoadError> {
-        let (architecture, json) = read_architecture(dir)?;
-        let config = architecture.config(&json)?;
-        Ok(Self { dir: dir.to_owned(), architecture, config, shards: Shards::open(dir)?, json })
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let mut files = Self::describe(path)?;
+        files.format.open()?;
+        Ok(files)
+    }
+
+    /// As [`open`](Self::open), without the weights, which may not be there.
+    fn describe(path: &Path) -> Result<Self, LoadError> {
+        let format = format::describe(path)?;
+        let architecture = architecture::find(format.config())?;
+        let config = architecture.config(format.config())?;
+        Ok(Self { format, architecture, config })
     }
 
     /// The weights of `targets`, to be decomposed on `device`. Their values are rounded to `dtype` (f32 when `None`) as
@@ -110,14 +113,15 @@ impl Files {
 
     /// The stored tensor of every parameter, by the path of the parameter, checked for shape and type.
     fn stored(&self) -> Result<BTreeMap<String, Stored<'_>>, LoadError> {
-        let mut theirs = self.shards.tensors()?;
-        let mut used = vec![];
+        let mut theirs = self.format.tensors()?;
+        let mut used = BTreeSet::new();
         let mut ours = BTreeMap::new();
         for source in self.architecture.sources(&self.config) {
+            let source = self.format.locate(self.architecture, source);
             let found = source.names.iter().find_map(|name| Some((name.clone(), theirs.get(name)?.clone())));
             let (name, tensor) = found.ok_or_else(|| LoadError::MissingTensor {
                 name: source.names.first().cloned().unwrap_or_else(|| source.path.clone()),
-                dir: self.dir.clone(),
+                path: self.format.path().to_owned(),
             })?;
             let expected = source.stored_shape();
             let tensor = match tensor {
@@ -125,7 +129,7 @@ impl Files {
                 Ok(tensor) => return Err(LoadError::WrongShape { name, found: tensor.shape, expected }),
                 Err(found) => return Err(LoadError::WrongDtype { name, found }),
             };
-            used.push(name.clone());
+            used.insert(name.clone());
             ours.insert(source.path.clone(), Stored { source, name, tensor });
         }
         theirs.retain(|name, _| !used.contains(name));
@@ -140,7 +144,7 @@ impl Files {
     fn is_surplus(&self, name: &str) -> bool {
         let names = self.architecture.names();
         let is_head = names.iter().any(|(theirs, ours)| *ours == HEAD && *theirs == name);
-        architecture::is_known(names, name) && !(is_head && self.config.tied_head)
+        self.format.is_known(self.architecture, name) && !(is_head && self.config.tied_head)
     }
 }
 
@@ -180,15 +184,14 @@ pub fn load(dir: &Path, dtype: Option<DType>, device: &Device) -> Result<Checkpo
     Files::open(dir)?.load(device, LoadOptions { dtype, ..LoadOptions::default() })
 }
 
-/// Read what `config.json` and `generation_config.json` in `dir` say, without touching the weights.
+/// What the checkpoint at `path` says of itself, without touching the weights, which need not be there.
 ///
 /// # Errors
 ///
 /// [`LoadError`] when a file is missing, broken or of an unknown family.
-pub fn summarize(dir: &Path) -> Result<Summary, LoadError> {
-    let (architecture, json) = read_architecture(dir)?;
-    let config = architecture.config(&json)?;
-    Ok(Summary { architecture: architecture.hf_name(), config, generation: GenerationDefaults::read(dir, &json)? })
+pub fn summarize(path: &Path) -> Result<Summary, LoadError> {
+    let Files { format, architecture, config } = Files::describe(path)?;
+    Ok(Summary { architecture: architecture.hf_name(), config, generation: format.generation()? })
 }
 
 /// Read the shape of the decoder in `dir`.
@@ -207,13 +210,6 @@ pub fn read_config(dir: &Path) -> Result<DecoderConfig, LoadError> {
 /// As [`load`].
 pub fn hash(dir: &Path) -> Result<Hash, LoadError> {
     Files::open(dir)?.hash(None)
-}
-
-fn read_architecture(dir: &Path) -> Result<(&'static dyn Architecture, Value), LoadError> {
-    let json = read_json(dir, CONFIG);
-    foreign::refuse_foreign(dir, json.as_ref().unwrap_or(&Value::Null))?;
-    let json = json?;
-    Ok((architecture::find(&json)?, json))
 }
 
 /// The JSON document `file` in `dir`.

@@ -10,12 +10,22 @@ use crate::format::gguf::Problem;
 #[non_exhaustive]
 pub enum LoadError {
     /// The folder lacks a file.
-    #[error("{dir} has no {file}; MODEL is a folder with config.json and its weights as safetensors")]
+    #[error("{dir} has no {file}; give a folder with config.json and its weights as safetensors, or a GGUF file")]
     NotFound {
         /// What is missing.
         file: &'static str,
         /// Where it was looked for.
         dir: PathBuf,
+    },
+    /// A folder holds several GGUF files.
+    #[error("{dir} holds {count} models as GGUF; give one of the files, such as {first}")]
+    SeveralModels {
+        /// The folder.
+        dir: PathBuf,
+        /// The first of the files.
+        first: PathBuf,
+        /// How many there are.
+        count: usize,
     },
     /// A file exists and cannot be read.
     #[error("cannot read {path}; complete the download or check the permissions")]
@@ -95,12 +105,12 @@ pub enum LoadError {
         expected: String,
     },
     /// A tensor is not stored.
-    #[error("{dir} has no tensor `{name}`, which its config.json asks for; download the folder again")]
+    #[error("{path} has no tensor `{name}`, which its config asks for; download it again")]
     MissingTensor {
-        /// Hugging Face name.
+        /// The name it would be stored under.
         name: String,
         /// The checkpoint.
-        dir: PathBuf,
+        path: PathBuf,
     },
     /// A tensor has another shape than the config says.
     #[error("tensor `{name}` is {found:?}, expected {expected:?}; config.json and the weights are of different models")]

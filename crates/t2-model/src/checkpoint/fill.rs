@@ -12,7 +12,6 @@ use burn::prelude::*;
 use burn::tensor::DType;
 
 use super::{Checkpoint, Files, LoadError, Stored, fingerprint};
-use crate::checkpoint::GenerationDefaults;
 use crate::decoder::config::EMBED;
 use crate::paths;
 
@@ -53,7 +52,7 @@ impl Files {
     pub fn load(&self, device: &Device, options: LoadOptions<'_>) -> Result<Checkpoint, LoadError> {
         let LoadOptions { dtype, hashes, progress } = options;
         let dtype = dtype.unwrap_or(DType::F32);
-        let generation = GenerationDefaults::read(&self.dir, &self.json)?;
+        let generation = self.format.generation()?;
         let stored = self.stored()?;
         let stored_dtype = stored.get(EMBED).map_or(dtype, |embed| embed.tensor.ty.dtype());
         let hash = fingerprint::of(self, &stored, hashes)?;

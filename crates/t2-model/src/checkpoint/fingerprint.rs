@@ -1,7 +1,7 @@
 //! The hash of a checkpoint's weights, and the folder that remembers it.
 //!
 //! Hashing reads every weight. What is remembered is taken while the files have the size and the time of change that
-//! they had, and `config.json` says what it said. A file that was changed within the last seconds is not remembered: its
+//! they had, and the config says what it said. A file that was changed within the last seconds is not remembered: its
 //! time might not tell the next change from this one.
 
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ fn hash(stored: &BTreeMap<String, Stored<'_>>) -> Hash {
     let mut hasher = blake3::Hasher::new();
     for (path, Stored { source, tensor, .. }) in stored {
         let shape = source.layout.turn(&source.shape);
-        hasher.update(format!("{path} {:?} {shape:?}\n", tensor.ty).as_bytes());
+        hasher.update(format!("{path} {} {shape:?}\n", tensor.ty).as_bytes());
         hasher.update_rayon(source.rows.bytes(tensor.data(), tensor.rows()));
         tensor.release();
     }
@@ -88,8 +88,8 @@ impl State {
             let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
             Some(FileState { bytes: metadata.len(), changed, path })
         };
-        let config = blake3::hash(files.json.to_string().as_bytes()).into();
-        Some(Self { version: VERSION, config, files: files.shards.paths().map(state).collect::<Option<_>>()? })
+        let config = blake3::hash(files.format.config().to_string().as_bytes()).into();
+        Some(Self { version: VERSION, config, files: files.format.files().into_iter().map(state).collect::<Option<_>>()? })
     }
 
     /// What the entry of these files is called, whatever their state.

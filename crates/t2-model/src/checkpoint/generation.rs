@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::LoadError;
+use crate::format::CONFIG;
 
 const FILE: &str = "generation_config.json";
 const TOKEN_IDS: &str = "a token id or a list of them";
@@ -35,7 +36,7 @@ impl GenerationDefaults {
     /// What `generation_config.json` says, completed by the token ids of `config`, the parsed `config.json`.
     pub(crate) fn read(dir: &Path, config: &Value) -> Result<Self, LoadError> {
         let own = Keys { path: &dir.join(FILE), json: &read_advice(dir)? };
-        let fallback = Keys { path: &dir.join(super::CONFIG), json: config };
+        let fallback = Keys { path: &dir.join(CONFIG), json: config };
         let mut generation = Self { eos: own.ids("eos_token_id")?, ..own.sampling()? };
         generation.end_at(fallback.ids("eos_token_id")?);
         let first = |key| Ok::<_, LoadError>(own.ids(key)?.first().or(fallback.ids(key)?.first()).copied());

@@ -7,10 +7,11 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{CONFIG, GenerationDefaults, SaveError};
+use super::{GenerationDefaults, SaveError};
 use crate::architecture::{Architecture, Source};
 use crate::decoder::Decoder;
 use crate::files::write_atomically;
+use crate::format::CONFIG;
 use crate::hash::Hash;
 use crate::paths;
 

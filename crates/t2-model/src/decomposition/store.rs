@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::Loss;
 use crate::files::{WriteError, write_atomically_with};
 use crate::format::mapped;
+use crate::format::quant::GgmlType;
 use crate::format::safetensors::stored_type;
-use crate::format::stored::StoredType;
 use crate::hash::Hash;
 
 /// Name of the one metadata entry: a checksum, a space, and a JSON document.
@@ -115,7 +115,7 @@ fn parse(map: Mmap, key: &Key, load: bool) -> Option<Found> {
         return None;
     }
     let header: Header = serde_json::from_str(header).ok()?;
-    let dtype = |view: &TensorView<'_>| stored_type(view.dtype()).map(StoredType::dtype);
+    let dtype = |view: &TensorView<'_>| stored_type(view.dtype()).map(GgmlType::dtype);
     let is_ours = header.version == VERSION
         && header.weight == key.weight.to_string()
         && [&u, &vt].into_iter().all(|view| dtype(view) == Some(key.dtype))

@@ -6,21 +6,22 @@
 mod bytes;
 mod header;
 mod metadata;
+mod model;
 mod parts;
 mod problem;
 mod value;
 mod write;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-
 use crate::checkpoint::{LoadError, foreign};
+use crate::format::mapped::Mapped;
 use crate::format::quant::GgmlType;
+use crate::format::stored::{StoredTensor, Tensors};
 
 pub use header::{Header, TensorInfo, parse};
 pub use metadata::Metadata;
+pub(crate) use model::{Model, is_model};
 pub use problem::Problem;
 pub use value::{MetaArray, MetaValue};
 pub use write::{GgufWriteError, NewTensor, write};
@@ -37,8 +38,7 @@ pub struct Gguf {
 /// A mapped file and its header.
 #[derive(Debug)]
 struct Part {
-    path: PathBuf,
-    map: Mmap,
+    file: Mapped,
     header: Header,
 }
 
@@ -99,9 +99,19 @@ impl Gguf {
         self.tensors().find(|tensor| tensor.name == name)
     }
 
+    /// Every tensor by its name, to be loaded.
+    pub(crate) fn stored(&self) -> Tensors<'_> {
+        self.parts.iter().flat_map(Part::stored).collect()
+    }
+
+    /// The files that the model is in, the one that was opened first.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(|part| part.file.path())
+    }
+
     /// The file that was opened.
     pub fn path(&self) -> &Path {
-        &self.parts[0].path
+        self.parts[0].file.path()
     }
 
     /// The error for a `problem` with the file that was opened.
@@ -111,27 +121,28 @@ impl Gguf {
 }
 
 impl Part {
-    #[expect(unsafe_code, reason = "a mapped file is only sound while nobody shortens it; checkpoints are not edited")]
     fn open(path: PathBuf) -> Result<Self, LoadError> {
-        // SAFETY: see the reason above.
-        let map = File::open(&path).and_then(|file| unsafe { Mmap::map(&file) });
-        let map = match map {
-            Ok(map) => map,
-            Err(source) => return Err(LoadError::Read { path, source }),
-        };
-        match parse(&map) {
-            Ok(header) => Ok(Self { path, map, header }),
-            Err(_) if foreign::is_pointer(&map) => Err(LoadError::Pointer { path }),
+        let file = Mapped::open(&path)?;
+        match parse(&file) {
+            Ok(header) => Ok(Self { file, header }),
+            Err(_) if foreign::is_pointer(&file) => Err(LoadError::Pointer { path }),
             Err(problem) => Err(LoadError::Gguf { path, problem }),
         }
     }
 
+    fn stored(&self) -> impl Iterator<Item = (String, Result<StoredTensor<'_>, String>)> {
+        self.header.tensors.iter().map(|TensorInfo { name, ty, shape, bytes }| {
+            let stored = StoredTensor { ty: *ty, shape: shape.clone(), file: &self.file, range: bytes.clone() };
+            (name.clone(), Ok(stored))
+        })
+    }
+
     fn tensor<'a>(&'a self, info: &'a TensorInfo) -> Tensor<'a> {
         let TensorInfo { name, ty, shape, bytes } = info;
-        Tensor { name, ty: *ty, shape, bytes: &self.map[bytes.clone()] }
+        Tensor { name, ty: *ty, shape, bytes: &self.file[bytes.clone()] }
     }
 
     fn bad(&self, problem: Problem) -> LoadError {
-        LoadError::Gguf { path: self.path.clone(), problem }
+        LoadError::Gguf { path: self.file.path().to_owned(), problem }
     }
 }

@@ -10,6 +10,7 @@ mod super_blocks;
 
 use std::fmt;
 
+use burn::tensor::DType;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
@@ -146,6 +147,15 @@ impl GgmlType {
             Self::Q5K => (13, "Q5_K", 256, 176),
             Self::Q6K => (14, "Q6_K", 256, 210),
             Self::Bf16 => (30, "BF16", 1, 2),
+        }
+    }
+
+    /// The type in memory that these numbers come nearest to: their own if they are floats, else f32.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+            _ => DType::F32,
         }
     }
 

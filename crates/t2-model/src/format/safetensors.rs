@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::mapped::Mapped;
-use super::stored::{StoredTensor, StoredType, Tensors};
+use super::quant::GgmlType;
+use super::stored::{StoredTensor, Tensors};
 use crate::checkpoint::{LoadError, foreign, read_json};
 
 pub(crate) const SINGLE: &str = "model.safetensors";
@@ -87,11 +88,11 @@ fn shard_names(dir: &Path) -> Result<Vec<String>, LoadError> {
 }
 
 /// How a tensor is stored; `None` when it is not a plain float.
-pub(crate) fn stored_type(dtype: Dtype) -> Option<StoredType> {
+pub(crate) fn stored_type(dtype: Dtype) -> Option<GgmlType> {
     match dtype {
-        Dtype::F32 => Some(StoredType::F32),
-        Dtype::F16 => Some(StoredType::F16),
-        Dtype::BF16 => Some(StoredType::BF16),
+        Dtype::F32 => Some(GgmlType::F32),
+        Dtype::F16 => Some(GgmlType::F16),
+        Dtype::BF16 => Some(GgmlType::Bf16),
         _ => None,
     }
 }

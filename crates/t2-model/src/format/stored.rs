@@ -13,8 +13,9 @@ use rayon::prelude::*;
 
 use super::layout::{Layout, Rows};
 use super::mapped::Mapped;
+use super::quant::GgmlType;
 
-/// Columns of a stored tensor that one thread turns at a time: whole blocks of every quantized type.
+/// Columns of a stored tensor that one thread turns at a time: whole blocks of every type.
 const BAND: usize = 256;
 /// Rows of a stored tensor that are turned at a time: a cache line of the result.
 const TILE: usize = 16;
@@ -22,63 +23,13 @@ const TILE: usize = 16;
 /// Numbers that a thread looks through at a time.
 const CHUNK: usize = 1 << 16;
 
-/// How the numbers of a stored tensor are encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoredType {
-    F32,
-    F16,
-    BF16,
-}
-
-impl StoredType {
-    /// Numbers in a block, the least that is read at once.
-    fn block_len(self) -> usize {
-        1
-    }
-
-    /// Bytes of a block.
-    fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    /// Read whole blocks.
-    fn decode(self, bytes: &[u8], out: &mut [f32]) {
-        let halves = |to_f32: fn(u16) -> f32, out: &mut [f32]| {
-            for (bytes, out) in bytes.chunks_exact(2).zip(out) {
-                *out = to_f32(u16::from_le_bytes([bytes[0], bytes[1]]));
-            }
-        };
-        match self {
-            Self::F32 => {
-                for (bytes, out) in bytes.chunks_exact(4).zip(out) {
-                    *out = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                }
-            }
-            Self::F16 => halves(|bits| f16::from_bits(bits).to_f32(), out),
-            Self::BF16 => halves(|bits| f32::from_bits(u32::from(bits) << 16), out),
-        }
-    }
-
-    /// The type in memory that holds these numbers as they are.
-    pub(crate) fn dtype(self) -> DType {
-        match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
-            Self::BF16 => DType::BF16,
-        }
-    }
-}
-
 /// Tensors by their stored name; instead of one whose type nobody can compute with, what the type is called.
 pub(crate) type Tensors<'a> = BTreeMap<String, Result<StoredTensor<'a>, String>>;
 
 /// A tensor of a mapped file.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredTensor<'a> {
-    pub(crate) ty: StoredType,
+    pub(crate) ty: GgmlType,
     /// Row-major: the last dimension is contiguous.
     pub(crate) shape: Vec<usize>,
     pub(crate) file: &'a Mapped,
@@ -158,7 +109,8 @@ impl<'a> StoredTensor<'a> {
     fn decode(&self, row: usize, columns: Range<usize>, out: &mut [f32]) {
         let bytes = |values: usize| values / self.ty.block_len() * self.ty.block_bytes();
         let start = row * bytes(self.width());
-        self.ty.decode(&self.data()[start + bytes(columns.start)..start + bytes(columns.end)], out);
+        let line = start + bytes(columns.start)..start + bytes(columns.end);
+        self.ty.dequantize(&self.data()[line], &mut out[..columns.len()]);
     }
 
     /// Length of the first dimension.
