@@ -27,10 +27,10 @@ pub enum SessionError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The folder has no tokenizer, and text is to be read.
-    #[error("{} has no tokenizer.json; give token ids instead of text, or a folder with its tokenizer", dir.display())]
+    #[error("{} has no tokenizer; give token ids instead of text, or a folder with its tokenizer", path.display())]
     NoTokenizer {
         /// The folder.
-        dir: PathBuf,
+        path: PathBuf,
     },
     /// The tokenizer failed.
     #[error(transparent)]

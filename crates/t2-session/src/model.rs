@@ -1,6 +1,6 @@
 //! A model in memory, with everything it takes to prompt it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use t2_model::adapter::{Active, Expert};
 use t2_model::checkpoint::Checkpoint;
@@ -26,11 +26,11 @@ pub enum Input {
 /// A model with its tokenizer.
 #[derive(Debug)]
 pub struct Model {
-    /// The folder it was read from.
-    pub dir: PathBuf,
+    /// The folder or file it was read from.
+    pub path: PathBuf,
     /// The weights, adapted once an expert is applied.
     pub checkpoint: Checkpoint,
-    /// `None` for a folder without tokenizer.json.
+    /// `None` for a folder without one.
     pub tokenizer: Option<Tokenizer>,
     /// The expert it runs under, if any.
     pub expert: Option<Expert>,
@@ -50,13 +50,18 @@ pub struct SamplingWishes {
 }
 
 impl Model {
+    /// The folder that the model is in, with what may lie beside it.
+    pub fn dir(&self) -> &Path {
+        if self.path.is_dir() { &self.path } else { self.path.parent().unwrap_or(&self.path) }
+    }
+
     /// The tokenizer, where text is to be read.
     ///
     /// # Errors
     ///
     /// [`SessionError::NoTokenizer`].
     pub fn tokenizer(&self) -> Result<&Tokenizer, SessionError> {
-        self.tokenizer.as_ref().ok_or_else(|| SessionError::NoTokenizer { dir: self.dir.clone() })
+        self.tokenizer.as_ref().ok_or_else(|| SessionError::NoTokenizer { path: self.path.clone() })
     }
 
     /// Token ids that end an answer: those that the checkpoint and its tokenizer name.

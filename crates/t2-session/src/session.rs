@@ -60,7 +60,8 @@ impl Session<'static> {
 }
 
 impl Session<'_> {
-    /// Load the model `name`: `tiny`, a folder, or `org/name[@revision]` of the Hub. What the model lacks to read
+    /// Load the model `name`: `tiny`, a folder, a GGUF file, or `org/name[@revision][:file.gguf]` of the
+    /// Hub. What the model lacks to read
     /// `input` is said before its weights are fetched.
     ///
     /// # Errors
@@ -68,22 +69,22 @@ impl Session<'_> {
     /// [`SessionError`] when there is no such model, it cannot be fetched, or it does not run.
     pub fn load(&self, name: &str, input: Input) -> Result<Model, SessionError> {
         let found = source::find(name, &self.sources, self.watch)?;
-        let mut tokenizer = Tokenizer::load(found.dir())?;
+        let mut tokenizer = Tokenizer::load(found.path())?;
         if tokenizer.is_none() && input == Input::Text {
-            return Err(SessionError::NoTokenizer { dir: found.dir().to_owned() });
+            return Err(SessionError::NoTokenizer { path: found.path().to_owned() });
         }
-        let dir = found.fetch_weights(self.watch)?;
+        let path = found.fetch_weights(self.watch)?;
         let mut progress = |loading| self.watch.see(Event::Loading(loading));
         let hashes = self.sources.hashes();
         let options = LoadOptions { dtype: self.dtype, hashes: hashes.as_deref(), progress: Some(&mut progress) };
-        let mut checkpoint = Files::open(&dir)?.load(&self.device, options)?;
+        let mut checkpoint = Files::open(&path)?.load(&self.device, options)?;
         if let Some(tokenizer) = &mut tokenizer {
             checkpoint.generation.end_at(tokenizer.end_tokens());
             tokenizer.hide(&checkpoint.generation.eos);
         }
-        tracing::info!(dir = %dir.display(), hash = checkpoint.hash.short(), "loaded the model");
+        tracing::info!(path = %path.display(), hash = checkpoint.hash.short(), "loaded the model");
         self.device.seed(self.seed);
-        Ok(Model { dir, checkpoint, tokenizer, expert: None })
+        Ok(Model { path, checkpoint, tokenizer, expert: None })
     }
 
     /// Where factors are kept, if anything is kept.

@@ -1,4 +1,4 @@
-//! Where a model comes from: the bundled `tiny`, a folder, or the Hub.
+//! Where a model comes from: the bundled `tiny`, a folder, a GGUF file, or the Hub.
 
 mod bundled;
 mod error;
@@ -31,18 +31,18 @@ impl Sources {
     }
 }
 
-/// A model whose config and tokenizer are in a folder, while its weights may still be on the Hub.
+/// A model whose config and tokenizer are here, while its weights may still be on the Hub.
 #[derive(Debug)]
 pub struct Found {
-    dir: PathBuf,
-    /// `None` for a folder of the user, and for the bundled model.
+    path: PathBuf,
+    /// `None` for what the user has, and for the bundled model.
     snapshot: Option<hub::Snapshot>,
 }
 
 impl Found {
-    /// The folder of the model.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// The folder of the model, or its GGUF file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// True when no weights have to be downloaded.
@@ -50,7 +50,7 @@ impl Found {
         self.snapshot.as_ref().is_none_or(hub::Snapshot::is_complete)
     }
 
-    /// The folder of the model with its weights, downloaded if need be.
+    /// The folder of the model, or its GGUF file, with its weights, downloaded if need be.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Found {
         if let Some(snapshot) = &self.snapshot {
             snapshot.fetch_weights(watch)?;
         }
-        Ok(self.dir)
+        Ok(self.path)
     }
 }
 
@@ -69,18 +69,18 @@ impl Found {
 ///
 /// [`SourceError`] when there is no such model, it does not run here, or the Hub cannot be reached.
 pub fn find(name: &str, sources: &Sources, watch: &dyn Watch) -> Result<Found, SourceError> {
-    let local = |dir| Ok(Found { dir, snapshot: None });
+    let local = |path| Ok(Found { path, snapshot: None });
     if name == BUNDLED {
         return local(bundled::unpack(sources.cache.as_deref())?);
     }
-    let folder = Path::new(name);
-    if folder.is_dir() {
-        return local(folder.to_owned());
+    let path = Path::new(name);
+    if path.is_dir() || path.extension().is_some_and(|ending| ending == "gguf") && path.exists() {
+        return local(path.to_owned());
     }
-    if folder.exists() {
+    if path.exists() {
         return Err(SourceError::IsFile { name: name.to_owned() });
     }
     let id = hub::HubId::parse(name).ok_or_else(|| SourceError::Unknown { name: name.to_owned() })?;
     let snapshot = hub::find(&sources.hub, &id, watch)?;
-    Ok(Found { dir: snapshot.dir().to_owned(), snapshot: Some(snapshot) })
+    Ok(Found { path: snapshot.path(), snapshot: Some(snapshot) })
 }

@@ -44,14 +44,14 @@ fn bundled() -> (TempDir, Session<'static>, Model) {
 }
 
 fn own_experts(model: &Model) -> Vec<Expert> {
-    experts::load_folder(&model.dir.join(experts::FOLDER)).unwrap()
+    experts::load_folder(&model.dir().join(experts::FOLDER)).unwrap()
 }
 
 #[test]
 fn a_task_is_graded_under_an_expert_and_every_answer_is_kept() {
     let (_cache, session, model) = bundled();
     let examples = Examples::load("tiny-math", Split::Test, 6).unwrap();
-    let expert = experts::load(Path::new("math"), Some(&model.dir)).unwrap();
+    let expert = experts::load(Path::new("math"), Some(model.dir())).unwrap();
     let model = session.adapt(model, &[(expert.clone(), 1.0)]).unwrap();
     let generate = model.greedy(80);
     let graded = session.plain(model.subject(&generate).unwrap(), &examples, "math").unwrap();
@@ -116,7 +116,7 @@ fn a_folder_of_its_name_does_not_hide_an_expert() {
     std::fs::create_dir(dir.path().join(experts::FOLDER)).unwrap();
     // Tests run in the folder of their crate, which has a folder `src`.
     let (math, src) = (Path::new("experts/math.safetensors"), Path::new("experts/src.safetensors"));
-    std::fs::copy(model.dir.join(math), dir.path().join(src)).unwrap();
+    std::fs::copy(model.dir().join(math), dir.path().join(src)).unwrap();
     assert!(Path::new("src").is_dir());
     assert_eq!(experts::load(Path::new("src"), Some(dir.path())).unwrap().info.name, "math");
 }

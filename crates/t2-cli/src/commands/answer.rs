@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let question = text_or_stdin(&args.question)?;
     anyhow::ensure!(!question.trim().is_empty(), "the question is empty; write something to answer");
     let model = session.load(&args.model.model, Input::Text)?;
-    let dir = args.experts.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
+    let dir = args.experts.clone().unwrap_or_else(|| model.dir().join(experts::FOLDER));
     let pool = session.pool(&model, experts::load_folder(&dir)?)?;
     let mut query = Query { seed: session.seed, ..Query::user(question) };
     if let Some(system) = &args.system {

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let terminal = Terminal::new(out);
     let session = terminal.session(global)?;
     let model = session.load(&args.model.model, Input::Text)?;
-    let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+    let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
     let model = session.adapt(model, &experts)?;
     let mut speaker = match &args.pool {
         None => Speaker::One,

@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let terminal = Terminal::new(out);
     let session = terminal.session(global)?;
     let model = session.load(BUNDLED, Input::Text)?;
-    let folder = args.experts.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
+    let folder = args.experts.clone().unwrap_or_else(|| model.dir().join(experts::FOLDER));
     let experts = experts::load_folder(&folder)?;
     let skip_code = match sandbox::passed(&[sandbox::Program { code: String::new(), checks: vec![] }]) {
         Err(error @ TaskError::NoPython) => {

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let model = session.load(&args.model.model, Input::Text)?;
     let generate = model.greedy(args.max_new_tokens);
     let graded = if args.strategy == t2_dispatch::strategy::base().name && args.pool.is_none() {
-        let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+        let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
         let model = session.adapt(model, &experts)?;
         let graded = session.plain(model.subject(&generate)?, &examples, examples.task.name())?;
         match &model.expert {
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     } else {
         let few_shot = FewShotConfig { seed: session.seed, ..FewShotConfig::default() };
         let mut strategy = t2_dispatch::strategy::find(&args.strategy, &StrategyConfig { few_shot })?;
-        let dir = args.pool.clone().unwrap_or_else(|| model.dir.join(experts::FOLDER));
+        let dir = args.pool.clone().unwrap_or_else(|| model.dir().join(experts::FOLDER));
         let pool = session.pool(&model, experts::load_folder(&dir)?)?;
         session.dispatched(&pool, &examples, &generate, &mut *strategy)?
     };

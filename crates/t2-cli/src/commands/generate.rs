@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let model = session.load(&args.model.model, input)?;
     let prompt = prompt_ids(args, &model)?;
     let config = model.generate_config(args.sampling.wishes(), prompt.len());
-    let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+    let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
     let model = session.adapt(model, &experts)?;
     let start = Instant::now();
     let completion = complete(&model, &prompt, &config, session.seed, out)?;

@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     if let Some(name) = &args.model {
         let terminal = Terminal::new(out);
         let found = source::find(name, &environment::sources(), &terminal)?;
-        let summary = checkpoint::summarize(found.dir())?;
+        let summary = checkpoint::summarize(found.path())?;
         result["model"] = model(&found, &summary, out)?;
         result["parameters"] = summary.config.num_params().into();
         result["svf_parameters"] = svf_parameters(&summary.config, out);
@@ -57,7 +57,7 @@ fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
 
 fn model(found: &Found, summary: &Summary, out: &Output) -> anyhow::Result<Value> {
     let Summary { architecture, config, generation } = summary;
-    let dir = found.dir();
+    let dir = found.path();
     // The hash is that of the weights, which are not downloaded to be described.
     let hash = if found.is_complete() { Some(checkpoint::hash(dir)?.to_string()) } else { None };
     let tokenizer = Tokenizer::load(dir)?;

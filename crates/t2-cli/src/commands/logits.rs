@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let session = terminal.session(global)?;
     let model = session.load(&args.model.model, Input::Ids)?;
     check_prompt(model.checkpoint.model.shape(), 0, &args.ids, 0)?;
-    let experts = load_experts(&args.experts.experts, Some(&model.dir))?;
+    let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
     let model = session.adapt(model, &experts)?;
     let rows = logits(&model, &args.ids, &session.device)?;
     let broken = |row: &Vec<f32>| row.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY);

@@ -12,13 +12,16 @@ use super::BUNDLED;
 #[non_exhaustive]
 pub enum SourceError {
     /// Nothing goes by this name.
-    #[error("there is no model `{name}`; give `{BUNDLED}` (bundled), an existing folder, or a Hub id such as org/name")]
+    #[error(
+        "there is no model `{name}`; give `{BUNDLED}` (bundled), an existing folder, a .gguf file, or a Hub id such as \
+         org/name or org/name:file.gguf"
+    )]
     Unknown {
         /// The name.
         name: String,
     },
     /// The name is that of a file.
-    #[error("the model `{name}` is a file; give the folder that holds config.json and the weights")]
+    #[error("the model `{name}` is a file; give a .gguf file, or the folder that holds config.json and the weights")]
     IsFile {
         /// The name.
         name: String,

@@ -21,6 +21,8 @@ const CONFIG: &str = "config.json";
 const ADAPTER: &str = "adapter_config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// How the names of models in single files end.
+const GGUF: &str = ".gguf";
 /// What tools keep beside the weights and read a model by; fetched where the repository has them.
 const BESIDE: [&str; 10] = [
     "tokenizer.json",
@@ -48,11 +50,13 @@ pub struct Hub {
     pub offline: bool,
 }
 
-/// `org/name`, and a branch, tag or commit.
+/// `org/name`, a branch, tag or commit, and of many files perhaps one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HubId {
     repo: String,
     revision: String,
+    /// The GGUF file that is wanted; `None` for a model in the layout of transformers.
+    file: Option<String>,
 }
 
 impl Default for Hub {
@@ -63,16 +67,23 @@ impl Default for Hub {
 }
 
 impl HubId {
-    /// `org/name[@revision]`; `None` for anything else.
+    /// `org/name[@revision][:file.gguf]`; `None` for anything else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (text, file) = text.split_once(':').map_or((text, None), |(text, file)| (text, Some(file)));
         let (repo, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (org, name) = repo.split_once('/')?;
         let valid = |part: &str| {
             let plain = part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
             plain && !part.starts_with('.') && !part.contains("..") && !part.is_empty()
         };
-        let all = [org, name].into_iter().chain(revision.split('/')).all(valid);
-        all.then(|| Self { repo: repo.to_owned(), revision: revision.to_owned() })
+        let parts = [org, name].into_iter().chain(revision.split('/'));
+        let all = parts.chain(file.iter().flat_map(|file| file.split('/'))).all(valid);
+        let is_model = file.is_none_or(|file| file.ends_with(GGUF));
+        (all && is_model).then(|| Self {
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+            file: file.map(str::to_owned),
+        })
     }
 }
 
@@ -103,7 +114,7 @@ pub(crate) fn find(hub: &Hub, id: &HubId, watch: &dyn Watch) -> Result<Snapshot,
     if hub.offline {
         let reason = "HF_HUB_OFFLINE is set; unset it to download";
         return cached(reason).ok_or_else(|| {
-            let HubId { repo, revision } = id;
+            let HubId { repo, revision, .. } = id;
             SourceError::hub(format!("{repo}@{revision} is not in the cache {} and {reason}", cache.display()))
         });
     }
@@ -143,28 +154,45 @@ impl Snapshot {
         let repository = Repository::of(cache, &id.repo);
         let commit = repository.commit(&id.revision)?;
         let dir = repository.snapshot(&commit);
-        let known = dir.join(CONFIG).exists() || dir.join(ADAPTER).exists();
+        let known = match &id.file {
+            Some(file) => parts_of(file).iter().all(|part| dir.join(part).exists()),
+            None => dir.join(CONFIG).exists() || dir.join(ADAPTER).exists(),
+        };
         known.then(|| Self { id: id.clone(), repository, commit, dir, origin: Origin::Nowhere(reason.to_owned()) })
     }
 
-    /// The folder of the snapshot.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+    /// The folder of the snapshot, or the one file of it that is wanted.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.id.file.as_ref().map_or_else(|| self.dir.clone(), |file| self.dir.join(file))
     }
 
     /// True when all weights are in the cache.
     pub(crate) fn is_complete(&self) -> bool {
+        if self.id.file.is_some() {
+            return true;
+        }
         let here = |name: &str| self.dir.join(name).exists();
         here(SINGLE) || (here(INDEX) && self.shards().is_ok_and(|shards| shards.iter().all(|shard| here(shard))))
     }
 
-    /// Fetch the config, refuse a model that does not run, and fetch what lies beside the weights.
+    /// Fetch the config, refuse a model that does not run, and fetch what lies beside the weights. A GGUF file is fetched
+    /// whole: it holds all of these.
     fn fetch_description(&self, watch: &dyn Watch) -> Result<(), SourceError> {
+        if let Some(file) = &self.id.file {
+            for part in parts_of(file) {
+                self.refuse_missing(&part)?;
+                self.get(&part, watch)?;
+            }
+            return self.point();
+        }
         if !self.has(CONFIG) && !self.has(ADAPTER) {
-            return Err(SourceError::hub(format!(
-                "{} has no {CONFIG}; choose a repository of a transformers model",
-                self.id.repo
-            )));
+            return Err(SourceError::hub(match self.models().first() {
+                Some(model) => format!(
+                    "{repo} has models as GGUF and no {CONFIG}; name one of its files, such as {repo}:{model}",
+                    repo = self.id.repo
+                ),
+                None => format!("{} has no {CONFIG}; choose a repository of a transformers model", self.id.repo),
+            }));
         }
         // Beside weights of its own an adapter is an extra.
         let adapter = (!self.has(SINGLE) && !self.has(INDEX)).then_some(ADAPTER);
@@ -178,8 +206,27 @@ impl Snapshot {
         if self.repository.commit(&self.id.revision).is_none() { self.point() } else { Ok(()) }
     }
 
+    /// Refuse a GGUF file that the repository lacks.
+    fn refuse_missing(&self, file: &str) -> Result<(), SourceError> {
+        if self.has(file) {
+            return Ok(());
+        }
+        let models = self.models();
+        let known = if models.is_empty() { "no GGUF files".to_owned() } else { models.join(", ") };
+        Err(SourceError::hub(format!("{} has no {file}; it has {known}", self.id.repo)))
+    }
+
+    /// The GGUF files of the repository.
+    fn models(&self) -> Vec<&str> {
+        let Origin::Hub(_, files) = &self.origin else { return vec![] };
+        files.keys().map(String::as_str).filter(|name| name.ends_with(GGUF)).collect()
+    }
+
     /// Fetch the weights.
     pub(crate) fn fetch_weights(&self, watch: &dyn Watch) -> Result<(), SourceError> {
+        if self.id.file.is_some() {
+            return Ok(());
+        }
         if self.has(SINGLE) {
             self.get(SINGLE, watch)?;
         } else if self.has(INDEX) {
@@ -264,8 +311,19 @@ impl Snapshot {
     }
 }
 
+/// The files of a model whose first, or only one, is `file`: `name-00001-of-00003.gguf` has two more.
+fn parts_of(file: &str) -> Vec<String> {
+    let parts = || {
+        let (start, count) = file.strip_suffix(GGUF)?.rsplit_once("-of-")?;
+        let stem = start.strip_suffix("-00001")?;
+        let parts: usize = count.parse().ok().filter(|_| count.len() == 5)?;
+        Some((1..=parts).map(|part| format!("{stem}-{part:05}-of-{count}{GGUF}")).collect())
+    };
+    parts().unwrap_or_else(|| vec![file.to_owned()])
+}
+
 /// What an answer of `status` means for a model.
-fn refused(status: u16, HubId { repo, revision }: &HubId) -> String {
+fn refused(status: u16, HubId { repo, revision, .. }: &HubId) -> String {
     match status {
         401 | 403 => format!(
             "the Hub refuses access to {repo} (status {status}); check the name, accept its licence on the Hub, or set \
@@ -286,10 +344,20 @@ mod tests {
     fn ids_of_the_hub() {
         let parse = |text: &str| HubId::parse(text).map(|id| (id.repo, id.revision));
         let id = |repo: &str, revision: &str| Some((repo.to_owned(), revision.to_owned()));
+        let file = |text: &str| HubId::parse(text).and_then(|id| id.file);
+        assert_eq!(file("org/name@v1:BF16/a.gguf").as_deref(), Some("BF16/a.gguf"));
+        assert_eq!(file("org/name@v1"), None);
         assert_eq!(parse("org/na-me_1.5"), id("org/na-me_1.5", "main"));
         assert_eq!(parse("org/name@refs/pr/1"), id("org/name", "refs/pr/1"));
-        for bad in ["name", "/name", "org/", "a/b/c", "../b", "./b", "a/..", "org/name@", "o rg/x", "a/b@../c"] {
+        for bad in ["name", "/name", "org/", "a/b/c", "../b", "./b", "a/..", "org/name@", "o rg/x", "a/b@../c", "a/b:../x.gguf", "a/b:x.bin"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_parts_of_a_model_have_numbers() {
+        assert_eq!(parts_of("q/a.gguf"), ["q/a.gguf"]);
+        assert_eq!(parts_of("a-00001-of-00002.gguf"), ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf"]);
+        assert_eq!(parts_of("a-00002-of-00002.gguf"), ["a-00002-of-00002.gguf"]);
     }
 }

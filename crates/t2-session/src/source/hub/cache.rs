@@ -51,14 +51,15 @@ impl Repository {
         blob: Option<&str>,
         fill: impl FnOnce(&File) -> Result<(), E>,
     ) -> Result<(), E> {
-        let dir = self.snapshot(commit);
-        fs::create_dir_all(&dir)?;
-        let path = dir.join(name);
+        let path = self.snapshot(commit).join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
         let Some(blob) = blob else { return complete(&path, fill) };
         let blobs = self.0.join("blobs");
         fs::create_dir_all(&blobs)?;
         complete(&blobs.join(blob), fill)?;
-        Ok(link(&blobs, blob, &path)?)
+        // As deep as the file is, so far up are the blobs.
+        let up = "../".repeat(2 + name.matches('/').count());
+        Ok(link(&blobs, blob, &path, Path::new(&up))?)
     }
 }
 
@@ -80,14 +81,16 @@ fn complete<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&File) -> Result<
     Ok(())
 }
 
-/// Let `path` be the content `blob`.
-fn link(blobs: &Path, blob: &str, path: &Path) -> io::Result<()> {
+/// Let `path` be the content `blob`; `up` leads from its folder to that of `blobs`.
+fn link(blobs: &Path, blob: &str, path: &Path, up: &Path) -> io::Result<()> {
     // A link to nothing is left where blobs were cleared away.
     if path.is_symlink() {
         fs::remove_file(path)?;
     }
+    #[cfg(not(unix))]
+    let _ = up;
     #[cfg(unix)]
-    if std::os::unix::fs::symlink(Path::new("../../blobs").join(blob), path).is_ok() {
+    if std::os::unix::fs::symlink(up.join("blobs").join(blob), path).is_ok() {
         return Ok(());
     }
     // Where links are not to be had, other tools too keep the file itself in the snapshot.
@@ -119,6 +122,15 @@ mod tests {
         assert!(!store(&repository, "two", Some("hash"), "text"));
         assert!(store(&repository, "two", Some("other"), "other text"));
         assert!(store(&repository, "three", None, "text"), "no content is known by no hash");
+    }
+
+    #[test]
+    fn a_file_may_be_in_a_folder() {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = Repository::of(cache.path(), "org/name");
+        let fill = |mut file: &File| file.write_all(b"text");
+        repository.store("one", "deep/er/a.gguf", Some("hash"), fill).unwrap();
+        assert_eq!(fs::read_to_string(repository.snapshot("one").join("deep/er/a.gguf")).unwrap(), "text");
     }
 
     #[test]

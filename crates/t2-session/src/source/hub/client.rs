@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// Commit and files of a revision.
-    pub(super) fn info(&self, HubId { repo, revision }: &HubId) -> Result<Info, Refusal> {
+    pub(super) fn info(&self, HubId { repo, revision, .. }: &HubId) -> Result<Info, Refusal> {
         let revision = revision.replace('/', "%2F");
         let url = format!("{}/api/models/{repo}/revision/{revision}?blobs=true", self.endpoint);
         let json = self.get(&url, 0)?.body_mut().read_to_vec()?;
