@@ -42,6 +42,8 @@ pub(crate) struct Found {
     pub(crate) about: String,
     /// A GPU made of software; only used when asked for by name.
     pub(crate) software: bool,
+    /// Bytes of memory that are free. Of GPUs no driver is asked: `None`.
+    pub(crate) free_memory: Option<u64>,
     #[serde(skip)]
     device: Device,
 }
@@ -97,6 +99,7 @@ impl Backend {
             name: format!("{self}:{i}"),
             about: product(&device),
             software: is_software(&device),
+            free_memory: None,
             device,
         };
         devices.into_iter().enumerate().map(found).collect()
@@ -146,7 +149,10 @@ pub(crate) fn auto() -> Found {
 
 fn cpu() -> Found {
     let device = Device::flex();
-    Found { name: "cpu".to_owned(), about: product(&device), software: false, device }
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let free_memory = Some(system.available_memory()).filter(|&bytes| bytes > 0);
+    Found { name: "cpu".to_owned(), about: product(&device), software: false, free_memory, device }
 }
 
 fn gpu(backend: Backend, index: Option<usize>) -> anyhow::Result<Found> {

@@ -18,8 +18,8 @@ use crate::architecture::{self, Architecture, Source};
 use crate::decoder::config::HEAD;
 use crate::decoder::{Decoder, DecoderConfig};
 use crate::decomposition::{Targets, Weights};
-use crate::format::{self, Format};
 use crate::format::stored::{StoredTensor, first_not_finite};
+use crate::format::{self, Format};
 use crate::hash::Hash;
 
 pub use error::{LoadError, SaveError};
@@ -101,6 +101,28 @@ impl Files {
         Ok(weights)
     }
 
+    /// The tensors of the model as they are stored, counted by type.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] when a tensor is missing, of the wrong shape, or no plain float.
+    pub fn stored_as(&self) -> Result<BTreeMap<&'static str, StoredAs>, LoadError> {
+        let mut types: BTreeMap<&str, StoredAs> = BTreeMap::new();
+        let tensors: BTreeMap<String, StoredTensor<'_>> =
+            self.stored()?.into_values().map(|stored| (stored.name, stored.tensor)).collect();
+        for tensor in tensors.into_values() {
+            let entry = types.entry(tensor.ty.name()).or_default();
+            entry.tensors += 1;
+            entry.bytes += tensor.range.len();
+        }
+        Ok(types)
+    }
+
+    /// The [`Checkpoint::hash`] of the weights, if the folder `hashes` remembers it: no weight is read.
+    pub fn known_hash(&self, hashes: &Path) -> Option<Hash> {
+        fingerprint::known(self, hashes)
+    }
+
     /// The [`Checkpoint::hash`] of the weights. It is kept in the folder `hashes`, where there is one, and taken from
     /// there while the files have their size and time of change.
     ///
@@ -146,6 +168,15 @@ impl Files {
         let is_head = names.iter().any(|(theirs, ours)| *ours == HEAD && *theirs == name);
         self.format.is_known(self.architecture, name) && !(is_head && self.config.tied_head)
     }
+}
+
+/// How much of a checkpoint is stored in one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct StoredAs {
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// A parameter on disk.

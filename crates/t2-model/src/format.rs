@@ -71,6 +71,8 @@ pub(crate) fn gguf_at(path: &Path) -> Result<Option<PathBuf>, LoadError> {
     match models.as_slice() {
         [] => Ok(None),
         [model] => Ok(Some(model.clone())),
-        [first, ..] => Err(LoadError::SeveralModels { dir: path.to_owned(), first: first.clone(), count: models.len() }),
+        [first, ..] => {
+            Err(LoadError::SeveralModels { dir: path.to_owned(), first: first.clone(), count: models.len() })
+        }
     }
 }

@@ -27,7 +27,7 @@ pub enum SessionError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The folder has no tokenizer, and text is to be read.
-    #[error("{} has no tokenizer; give token ids instead of text, or a folder with its tokenizer", path.display())]
+    #[error("{} has no tokenizer.json, nor another tokenizer; give token ids instead of text, or a folder with its tokenizer", path.display())]
     NoTokenizer {
         /// The folder.
         path: PathBuf,

@@ -1,7 +1,12 @@
-//! `t2 info`: devices, and the shape of a model.
+//! `t2 info`: devices, and a model by its config and the headers of its files.
 
+use std::collections::BTreeMap;
+
+use burn::tensor::DType;
+use bytesize::ByteSize;
 use serde_json::{Value, json};
-use t2_model::checkpoint::{self, Summary};
+use t2_model::Footprint;
+use t2_model::checkpoint::{self, Files, StoredAs, Summary};
 use t2_model::decoder::{AttentionConfig, DecoderConfig};
 use t2_model::decomposition::Targets;
 use t2_model::text::Tokenizer;
@@ -14,27 +19,78 @@ use crate::{device, environment};
 
 /// The sets of weights that experts adapt.
 const TARGET_SETS: [Targets; 3] = [Targets::MLP, Targets::ATTN, Targets::ALL];
+/// The types that weights may have in memory.
+const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+/// Weights of up to so many bytes are hashed without being asked: it takes a second.
+const HASHED_AT_ONCE: usize = 2 << 30;
 
 /// List devices; describe a model
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// `tiny` (bundled), a folder in the Hugging Face layout, or a Hub id `org/name[@revision]`
+    /// `tiny` (bundled), a folder in the Hugging Face layout, a .gguf file, or `org/name[@revision][:file.gguf]` of the Hub
     #[arg(value_name = "MODEL")]
     model: Option<String>,
+
+    /// Read all weights for their hash, however many there are; it is remembered
+    #[arg(long, requires = "model")]
+    hash: bool,
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let devices = devices(global, out)?;
-    let mut result = json!({ "devices": devices, "model": null, "parameters": null, "svf_parameters": null });
+    let found = devices(global, out)?;
+    let mut result = json!({ "devices": found, "model": null, "parameters": null, "svf_parameters": null });
     if let Some(name) = &args.model {
         let terminal = Terminal::new(out);
-        let found = source::find(name, &environment::sources(), &terminal)?;
-        let summary = checkpoint::summarize(found.path())?;
-        result["model"] = model(&found, &summary, out)?;
+        let sources = environment::sources();
+        let model = source::find(name, &sources, &terminal)?;
+        let summary = checkpoint::summarize(model.path())?;
+        let weights = Weights::of(&model, sources.hashes().as_deref(), args.hash)?;
+        result["model"] = describe(&model, &summary, weights, out)?;
         result["parameters"] = summary.config.num_params().into();
         result["svf_parameters"] = svf_parameters(&summary.config, out);
+        result["memory"] = memory(&summary.config, &found, out);
     }
     out.json(&result)
+}
+
+/// What the headers of the weights say, and their hash as far as it is known. Nothing before they are downloaded.
+#[derive(Default)]
+struct Weights {
+    stored: Option<BTreeMap<&'static str, StoredAs>>,
+    hash: Option<String>,
+}
+
+impl Weights {
+    fn of(found: &Found, hashes: Option<&std::path::Path>, ask: bool) -> anyhow::Result<Self> {
+        if !found.is_complete() {
+            return Ok(Self::default());
+        }
+        let files = Files::open(found.path())?;
+        let stored = files.stored_as()?;
+        let bytes: usize = stored.values().map(|stored| stored.bytes).sum();
+        let hash = match hashes.and_then(|hashes| files.known_hash(hashes)) {
+            None if ask || bytes <= HASHED_AT_ONCE => Some(files.hash(hashes)?),
+            known => known,
+        };
+        Ok(Self { stored: Some(stored), hash: hash.map(|hash| hash.to_string()) })
+    }
+
+    /// The hash, or why there is none.
+    fn hash_or_reason(&self) -> String {
+        match (&self.hash, &self.stored) {
+            (Some(hash), _) => hash.clone(),
+            (None, None) => "the weights are not downloaded".to_owned(),
+            (None, Some(_)) => "not computed, `--hash` reads all weights for it".to_owned(),
+        }
+    }
+
+    /// How the weights are stored: `Q4_K 120 x, 80.1 MiB; F32 …`.
+    fn stored(&self) -> String {
+        let Some(stored) = &self.stored else { return "not downloaded".to_owned() };
+        let size = |bytes: usize| ByteSize::b(bytes as u64);
+        let parts = stored.iter().map(|(ty, all)| format!("{ty}: {} tensors, {}", all.tensors, size(all.bytes)));
+        parts.collect::<Vec<_>>().join("; ")
+    }
 }
 
 fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
@@ -51,29 +107,28 @@ fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
         vec![found.name.clone(), found.about.clone(), use_of.to_owned()]
     });
     out.table(&["device", "product", "use"], &rows.collect::<Vec<_>>());
-    let entry = |found: &device::Found| json!({ "name": found.name, "about": found.about, "software": found.software, "auto": found.name == auto });
+    let entry = |found: &device::Found| json!({ "name": found.name, "about": found.about, "software": found.software, "auto": found.name == auto, "free_memory": found.free_memory });
     Ok(found.iter().map(entry).collect())
 }
 
-fn model(found: &Found, summary: &Summary, out: &Output) -> anyhow::Result<Value> {
+fn describe(found: &Found, summary: &Summary, weights: Weights, out: &Output) -> anyhow::Result<Value> {
     let Summary { architecture, config, generation } = summary;
-    let dir = found.path();
-    // The hash is that of the weights, which are not downloaded to be described.
-    let hash = if found.is_complete() { Some(checkpoint::hash(dir)?.to_string()) } else { None };
-    let tokenizer = Tokenizer::load(dir)?;
+    let path = found.path();
+    let tokenizer = Tokenizer::load(path)?;
     let mut generation = generation.clone();
     generation.end_at(tokenizer.iter().flat_map(Tokenizer::end_tokens));
     let DecoderConfig { layers, d_model, vocab, max_seq_len, attention, mlp, .. } = config;
     let AttentionConfig { heads, kv_heads, head_dim, .. } = attention;
     let d_hidden = mlp.d_hidden;
     let line = |name: &str, value: String| vec![name.to_owned(), value];
-    let tokens = tokenizer.as_ref().map_or("no tokenizer.json".to_owned(), |t| format!("{} tokens", t.vocab()));
+    let tokens = tokenizer.as_ref().map_or("no tokenizer".to_owned(), |t| format!("{} tokens", t.vocab()));
     out.note("");
     out.table(
-        &["model", &dir.display().to_string()],
+        &["model", &path.display().to_string()],
         &[
             line("architecture", (*architecture).to_owned()),
-            line("hash", hash.clone().unwrap_or_else(|| "the weights are not downloaded".to_owned())),
+            line("hash", weights.hash_or_reason()),
+            line("stored", weights.stored()),
             line("blocks", format!("{layers} x (d_model {d_model}, d_hidden {d_hidden})")),
             line("attention", format!("{heads} heads of {head_dim}, {kv_heads} for keys and values")),
             line("vocabulary", format!("{vocab}, {tokens}")),
@@ -82,9 +137,10 @@ fn model(found: &Found, summary: &Summary, out: &Output) -> anyhow::Result<Value
         ],
     );
     Ok(json!({
-        "folder": dir,
+        "folder": path,
         "architecture": architecture,
-        "hash": hash,
+        "hash": weights.hash,
+        "stored": weights.stored,
         "config": config,
         "eos_token_ids": generation.eos,
         "tokenizer": tokenizer.is_some(),
@@ -101,6 +157,53 @@ fn svf_parameters(config: &DecoderConfig, out: &Output) -> Value {
     out.note("");
     out.table(&["targets", "trainable z", "of all parameters"], &rows.collect::<Vec<_>>());
     Value::Object(counts.into_iter().map(|(targets, scales)| (targets, scales.into())).collect())
+}
+
+/// What the model takes in memory, by the type of its weights, and on which devices that much is free.
+fn memory(config: &DecoderConfig, devices: &[Value], out: &Output) -> Value {
+    let size = |bytes: usize| ByteSize::b(bytes as u64).to_string();
+    let mut rows = vec![];
+    let mut result = json!({});
+    for dtype in DTYPES {
+        let of = |targets| Footprint::of(config, dtype, targets);
+        let Footprint { weights, cache_per_token, .. } = of(Targets::NONE);
+        let factors = TARGET_SETS.map(|targets| (targets.to_string(), of(targets).factors));
+        let fits = |bytes: usize| -> serde_json::Map<String, Value> {
+            let fits = |device: &Value| device["free_memory"].as_u64().map(|free| bytes as u64 <= free);
+            devices
+                .iter()
+                .filter_map(|device| Some((device["name"].as_str()?.to_owned(), fits(device).into())))
+                .collect()
+        };
+        let most = weights + factors.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+        let (base, adapted) = (fits(weights), fits(most));
+        let mut row = vec![dtype.name().to_owned(), size(weights)];
+        row.extend(factors.iter().map(|(_, bytes)| format!("+ {}", size(*bytes))));
+        row.extend([size(cache_per_token), verdicts(&base, &adapted)]);
+        rows.push(row);
+        result[dtype.name()] = json!({
+            "weights": weights,
+            "factors": factors.into_iter().collect::<BTreeMap<_, _>>(),
+            "cache_per_token": cache_per_token,
+            "fits": base,
+            "fits_adapted": adapted,
+        });
+    }
+    out.note("");
+    let [mlp, attn, all] = TARGET_SETS.map(|targets| format!("factors {targets}"));
+    out.table(&["in memory", "weights", &mlp, &attn, &all, "a token", "fits"], &rows);
+    result
+}
+
+/// Where the base fits, and where it does with all its factors: `cpu; cuda:0 as base; wgpu:0 unknown`.
+fn verdicts(base: &serde_json::Map<String, Value>, adapted: &serde_json::Map<String, Value>) -> String {
+    let verdict = |(name, base): (&String, &Value)| match (base.as_bool(), adapted[name].as_bool()) {
+        (None, _) => format!("{name} unknown"),
+        (_, Some(true)) => name.clone(),
+        (Some(true), _) => format!("{name} as base"),
+        (Some(false), _) => format!("not {name}"),
+    };
+    base.iter().map(verdict).collect::<Vec<_>>().join("; ")
 }
 
 /// `1234567` as `1,234,567`.

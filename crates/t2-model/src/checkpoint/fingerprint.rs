@@ -25,22 +25,28 @@ pub(super) fn of(
     stored: &BTreeMap<String, Stored<'_>>,
     hashes: Option<&Path>,
 ) -> Result<Hash, LoadError> {
-    let entry = hashes.and_then(|dir| Some((State::of(files)?, dir)));
-    let Some((state, dir)) = entry else { return Ok(hash(stored)) };
-    let path = dir.join(format!("{}.json", state.name()));
-    if let Some(known) = Entry::read(&path).filter(|entry| entry.state == state) {
-        return Ok(known.hash);
+    if let Some(known) = hashes.and_then(|hashes| known(files, hashes)) {
+        return Ok(known);
     }
+    // The state before the weights are read: if somebody changes them meanwhile, it is not theirs afterwards.
+    let state = State::of(files);
     let hash = hash(stored);
-    if state.is_settled() {
-        let entry = Entry { state, hash };
-        let text = serde_json::to_vec(&entry).unwrap_or_default();
+    if let (Some(dir), Some(state)) = (hashes, state.filter(State::is_settled)) {
+        let path = state.path(dir);
+        let text = serde_json::to_vec(&Entry { state, hash }).unwrap_or_default();
         // What cannot be remembered is computed again next time.
         if let Err(error) = write_atomically(&path, &text) {
             tracing::warn!("{error}: the weights will be hashed again next time");
         }
     }
     Ok(hash)
+}
+
+/// The hash of the weights of `files` that the folder `hashes` remembers.
+pub(super) fn known(files: &Files, hashes: &Path) -> Option<Hash> {
+    let state = State::of(files)?;
+    let entry: Entry = serde_json::from_slice(&std::fs::read(state.path(hashes)).ok()?).ok()?;
+    (entry.state == state).then_some(entry.hash)
 }
 
 /// Hash of path, stored type, stored shape and bytes of every tensor, in the order of the paths.
@@ -89,26 +95,24 @@ impl State {
             Some(FileState { bytes: metadata.len(), changed, path })
         };
         let config = blake3::hash(files.format.config().to_string().as_bytes()).into();
-        Some(Self { version: VERSION, config, files: files.format.files().into_iter().map(state).collect::<Option<_>>()? })
+        Some(Self {
+            version: VERSION,
+            config,
+            files: files.format.files().into_iter().map(state).collect::<Option<_>>()?,
+        })
     }
 
-    /// What the entry of these files is called, whatever their state.
-    fn name(&self) -> String {
+    /// Where in the folder `hashes` the entry of these files is, whatever their state.
+    fn path(&self, hashes: &Path) -> PathBuf {
         let mut hasher = blake3::Hasher::new();
         for file in &self.files {
             hasher.update(file.path.as_os_str().as_encoded_bytes()).update(&[0]);
         }
-        Hash::from(hasher.finalize()).to_string()
+        hashes.join(format!("{}.json", Hash::from(hasher.finalize())))
     }
 
     fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.files.iter().all(|file| file.changed + SETTLED < now)
-    }
-}
-
-impl Entry {
-    fn read(path: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 }

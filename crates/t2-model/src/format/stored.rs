@@ -67,7 +67,11 @@ impl<'a> StoredTensor<'a> {
         let turn = layout == Layout::Transposed && shape.len() == 2;
         let shape = layout.turn(&shape);
         let mut out = vec![E::default(); shape.iter().product()];
-        if turn { self.fill_turned(rows, count, &mut out) } else { self.fill(rows, &mut out) }
+        if turn {
+            self.fill_turned(rows, count, &mut out)
+        } else {
+            self.fill(rows, &mut out)
+        }
         TensorData::new(out, shape)
     }
 
@@ -150,7 +154,11 @@ impl Number for bf16 {
 
 /// The first value that is not a finite number.
 pub(crate) fn first_not_finite(values: &TensorData) -> Option<f32> {
-    fn first<E: Copy + Send + Sync>(values: Option<&[E]>, is_finite: fn(E) -> bool, to_f32: fn(E) -> f32) -> Option<f32> {
+    fn first<E: Copy + Send + Sync>(
+        values: Option<&[E]>,
+        is_finite: fn(E) -> bool,
+        to_f32: fn(E) -> f32,
+    ) -> Option<f32> {
         let first_of = |chunk: &[E]| chunk.iter().copied().find(|&value| !is_finite(value));
         values?.par_chunks(CHUNK).find_map_first(first_of).map(to_f32)
     }

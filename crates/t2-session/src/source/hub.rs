@@ -349,7 +349,20 @@ mod tests {
         assert_eq!(file("org/name@v1"), None);
         assert_eq!(parse("org/na-me_1.5"), id("org/na-me_1.5", "main"));
         assert_eq!(parse("org/name@refs/pr/1"), id("org/name", "refs/pr/1"));
-        for bad in ["name", "/name", "org/", "a/b/c", "../b", "./b", "a/..", "org/name@", "o rg/x", "a/b@../c", "a/b:../x.gguf", "a/b:x.bin"] {
+        for bad in [
+            "name",
+            "/name",
+            "org/",
+            "a/b/c",
+            "../b",
+            "./b",
+            "a/..",
+            "org/name@",
+            "o rg/x",
+            "a/b@../c",
+            "a/b:../x.gguf",
+            "a/b:x.bin",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }
