@@ -4,9 +4,12 @@
 //! where, then the numbers. Nothing in a file is believed before it is checked.
 
 mod bytes;
+mod config;
+mod family;
 mod header;
 mod metadata;
 mod model;
+mod names;
 mod parts;
 mod problem;
 mod value;
@@ -19,6 +22,8 @@ use crate::format::mapped::Mapped;
 use crate::format::quant::GgmlType;
 use crate::format::stored::{StoredTensor, Tensors};
 
+pub use config::SpecialTokens;
+pub use family::{FAMILIES, Family};
 pub use header::{Header, TensorInfo, parse};
 pub use metadata::Metadata;
 pub(crate) use model::{Model, is_model};

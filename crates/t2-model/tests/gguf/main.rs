@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod container;
 #[cfg(test)]
 mod parts;
