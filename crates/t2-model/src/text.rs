@@ -4,5 +4,8 @@ pub mod bpe;
 mod special;
 mod template;
 mod tokenizer;
+mod vocabulary;
 
+pub use template::{ChatOptions, ChatTemplate};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerError};
+pub use vocabulary::gguf::GgufVocabulary;

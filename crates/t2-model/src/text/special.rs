@@ -1,11 +1,8 @@
 //! Special tokens that the files beside `tokenizer.json` name, whatever `tokenizer.json` itself says of them.
 
-use std::path::Path;
-
-use serde_json::Value;
 use tokenizers::AddedToken;
 
-use super::tokenizer::{TokenizerError, read};
+use super::vocabulary::beside::{Beside, spelling};
 
 /// Keys of `tokenizer_config.json` and `special_tokens_map.json` that hold one token.
 const ONE: [&str; 8] =
@@ -24,19 +21,16 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// What `tokenizer_config.json`, `special_tokens_map.json` and the chat template in `dir` name.
-    pub(super) fn read(dir: &Path) -> Result<Self, TokenizerError> {
-        let text = |file: &str| Ok::<_, TokenizerError>(read(&dir.join(file))?.unwrap_or_default());
-        // A broken file is reported where the chat template is read; there it is needed.
-        let json = |text: &[u8]| serde_json::from_slice(text).unwrap_or(Value::Null);
-        let [config, map] = [json(&text("tokenizer_config.json")?), json(&text("special_tokens_map.json")?)];
+    /// What the files `beside` the vocabulary and the chat template `template` name.
+    pub(super) fn read(beside: &Beside, template: &str) -> Self {
+        let Beside { config, map, .. } = beside;
         let mut named = Self { special: vec![], ends: vec![] };
         for key in ONE {
-            let Some(token) = spelling(&config[key]).or_else(|| spelling(&map[key])) else { continue };
+            let Some(token) = beside.token(key) else { continue };
             named.special.push(token.to_owned());
             named.ends.extend(ENDS.contains(&key).then(|| token.to_owned()));
         }
-        for value in [&config, &map].into_iter().flat_map(|file| SEVERAL.map(|key| &file[key])) {
+        for value in [config, map].into_iter().flat_map(|file| SEVERAL.map(|key| &file[key])) {
             let listed = value.as_array().into_iter().flatten();
             let tokens = listed.chain(value.as_object().into_iter().flat_map(|named| named.values()));
             named.special.extend(tokens.filter_map(spelling).map(str::to_owned));
@@ -44,11 +38,20 @@ impl Named {
         let decoder = config["added_tokens_decoder"].as_object().into_iter().flat_map(|tokens| tokens.values());
         let flagged = decoder.filter(|token| token["special"] == true);
         named.special.extend(flagged.filter_map(spelling).map(str::to_owned));
-        let template = text("chat_template.jinja")?;
-        let template = format!("{} {}", String::from_utf8_lossy(&template), config["chat_template"]);
+        named.end_turns_of(template);
+        named
+    }
+
+    /// The tokens that a file gives by name: all that are special, and those of them that end a text.
+    pub(super) fn of(special: Vec<String>, ends: Vec<String>, template: &str) -> Self {
+        let mut named = Self { special, ends };
+        named.end_turns_of(template);
+        named
+    }
+
+    fn end_turns_of(&mut self, template: &str) {
         let turns = ENDS_OF_TURN.into_iter().filter(|end| template.contains(end));
-        named.ends.extend(turns.map(str::to_owned));
-        Ok(named)
+        self.ends.extend(turns.map(str::to_owned));
     }
 
     /// Mark the tokens of `tokenizer` that are named here as special: they are then read whole and left out of texts.
@@ -75,11 +78,6 @@ pub(super) fn hide(tokenizer: &mut tokenizers::Tokenizer, ids: &[u32]) {
     let added = ids.iter().filter_map(|id| known.get(id).cloned());
     let special: Vec<AddedToken> = added.map(|token| AddedToken { special: true, ..token }).collect();
     tokenizer.add_special_tokens(&special);
-}
-
-/// The text of a token, which a file gives as it is or in an object.
-fn spelling(token: &Value) -> Option<&str> {
-    token.as_str().or_else(|| token["content"].as_str()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

@@ -11,9 +11,8 @@ mod source;
 use std::path::Path;
 
 use minijinja::{Error, ErrorKind, context};
+use serde::Serialize;
 use serde_json::{Map, Value};
-
-use t2_chat::Message;
 
 use super::tokenizer::{TokenizerError, read};
 use jinja::{MAX_STEPS, environment};
@@ -25,12 +24,27 @@ const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", 
 
 /// A chat template and the special tokens it may name.
 #[derive(Clone, Debug)]
-pub(super) struct ChatTemplate {
+pub struct ChatTemplate {
     source: String,
     special: Map<String, Value>,
 }
 
+/// What a conversation comes with, apart from its messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatOptions {
+    /// Functions that the model may call, each described by a JSON schema in the way of its template. With none, a
+    /// template sees no tools.
+    pub tools: Vec<Value>,
+    /// Names that a template reads beside these, such as `enable_thinking` of Qwen3.
+    pub variables: Map<String, Value>,
+}
+
 impl ChatTemplate {
+    /// The template in `source`. `special` are the texts of `bos_token`, `eos_token` and the like.
+    pub fn new(source: &str, special: Map<String, Value>) -> Self {
+        Self { source: translate(source), special }
+    }
+
     /// The template in `chat_template.jinja`, else in `tokenizer_config.json`, else `None`.
     pub(super) fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
         let config = read_json(dir, "tokenizer_config.json")?;
@@ -38,23 +52,35 @@ impl ChatTemplate {
             Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
             None => default_template(&config["chat_template"]),
         };
-        let Some(source) = source.map(|text| translate(&text)) else { return Ok(None) };
+        let Some(source) = source else { return Ok(None) };
         let map = read_json(dir, "special_tokens_map.json")?;
         let token = |name: &str| spelling(&config[name]).or_else(|| spelling(&map[name]));
         let special = SPECIAL.iter().filter_map(|&name| Some((name.to_owned(), token(name)?.into())));
-        Ok(Some(Self { source, special: special.collect() }))
+        Ok(Some(Self::new(&source, special.collect())))
     }
 
-    /// The text of `messages`, up to where the assistant answers.
-    pub(super) fn render(&self, messages: &[Message]) -> Result<String, TokenizerError> {
-        let special = minijinja::Value::from_serialize(&self.special);
-        let shown = |message| Shown::wrap(minijinja::Value::from_serialize(message));
+    /// The text of `messages`, up to where the assistant answers. A message is a [`Message`](crate::Message), or any
+    /// object with a `role` and what else the template reads, such as `name` and `tool_calls`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Template`] when the template refuses the conversation, does not end, or is none.
+    pub fn render(&self, messages: &[impl Serialize], options: &ChatOptions) -> Result<String, TokenizerError> {
+        let shown = |value| Shown::wrap(minijinja::Value::from_serialize(value));
         let messages: Vec<_> = messages.iter().map(shown).collect();
+        let tools: Option<Vec<_>> = (!options.tools.is_empty())
+            .then(|| options.tools.iter().map(|tool| Shown::wrap(minijinja::Value::from_serialize(tool))).collect());
+        let [special, variables] = [&self.special, &options.variables].map(minijinja::Value::from_serialize);
         let render = || {
-            let context = context! { messages, tools => (), documents => (), add_generation_prompt => true, ..special };
-            environment().template_from_str(&self.source)?.render(context)
+            let always = context! { messages, tools, documents => (), add_generation_prompt => true };
+            environment().template_from_str(&self.source)?.render(context! { ..variables, ..always, ..special })
         };
         render().map_err(|e| TokenizerError::Template(reason(&e)))
+    }
+
+    /// The Jinja program.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 }
 
@@ -85,6 +111,8 @@ fn read_json(dir: &Path, file: &str) -> Result<Value, TokenizerError> {
 
 #[cfg(test)]
 mod tests {
+    use t2_chat::Message;
+
     use super::*;
 
     fn template(source: &str) -> ChatTemplate {
@@ -95,7 +123,7 @@ mod tests {
     #[track_caller]
     fn check(source: &str, expected: &str) {
         let chat = [Message::user(" 1 < 2? "), Message::assistant("yes"), Message::user("'why'")];
-        assert_eq!(template(source).render(&chat).unwrap(), expected);
+        assert_eq!(template(source).render(&chat, &ChatOptions::default()).unwrap(), expected);
     }
 
     #[test]
@@ -116,7 +144,9 @@ mod tests {
 
     #[test]
     fn a_template_can_refuse() {
-        let error = template("{{ raise_exception('roles must alternate') }}").render(&[]).unwrap_err();
+        let error = template("{{ raise_exception('roles must alternate') }}")
+            .render(&[] as &[Message], &ChatOptions::default())
+            .unwrap_err();
         assert!(error.to_string().contains("roles must alternate"), "{error}");
     }
 

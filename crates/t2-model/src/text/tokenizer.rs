@@ -1,12 +1,17 @@
-//! Text to token ids and back: `tokenizer.json` through the tokenizers crate, and the checkpoint's own chat template.
+//! Text to token ids and back: the tokenizer of a checkpoint through the tokenizers crate, and its own chat template.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use t2_chat::Message;
 
-use super::special;
-use super::template::ChatTemplate;
+use super::special::{self, Named};
+use super::template::{ChatOptions, ChatTemplate};
+use super::vocabulary::beside::Beside;
+use super::vocabulary::charsmap::Charsmap;
+use super::vocabulary::gguf::GgufVocabulary;
+use super::vocabulary::{self, Fault, Vocabulary, vocab_merges};
 use crate::checkpoint::foreign;
 
 /// What the decoder of a tokenizer puts where bytes do not form a character (yet).
@@ -16,6 +21,7 @@ const REPLACEMENT: char = '\u{fffd}';
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    charsmap: Option<Charsmap>,
     template: Option<ChatTemplate>,
     end_tokens: Vec<u32>,
 }
@@ -46,11 +52,19 @@ pub enum TokenizerError {
         /// The file.
         path: PathBuf,
     },
+    /// A file asks for something that we do not do.
+    #[error("{path} {reason}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it asks for, what is known, and the way out.
+        reason: String,
+    },
     /// The chat template refuses the conversation, or uses something we do not know.
     #[error("the chat template failed: {0}; check the order of the roles, or prompt the model without a conversation")]
     Template(String),
     /// The tokenizer refuses the text or the ids.
-    #[error("the tokenizer failed: {0}; its tokenizer.json lacks something that this text needs")]
+    #[error("the tokenizer failed: {0}; its vocabulary lacks something that this text needs")]
     Tokenize(String),
     /// A conversation without a question.
     #[error("the conversation has no message of the user; add one")]
@@ -63,28 +77,88 @@ impl Tokenizer {
         inner.with_padding(None);
         // Clearing cannot fail: the error is about a stride longer than the maximum length.
         let _ = inner.with_truncation(None);
-        Self { inner, template: None, end_tokens: vec![] }
+        Self { inner, charsmap: None, template: None, end_tokens: vec![] }
     }
 
-    /// Read `tokenizer.json` in `dir`, with the chat template of `chat_template.jinja` or `tokenizer_config.json` if
-    /// there is one, and the special tokens that files beside it name. `None` when the folder has no `tokenizer.json`.
+    /// Read the tokenizer in `dir`: `tokenizer.json`, else a `tokenizer.model` of SentencePiece or of Llama 3's ranks,
+    /// else `vocab.json` with `merges.txt`. With it come the chat template of `chat_template.jinja` or
+    /// `tokenizer_config.json` if there is one, and the special tokens that files beside it name. `None` when the folder
+    /// has none of these.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError`] when a file is broken. The template is only looked at by [`encode_chat`](Self::encode_chat).
+    /// [`TokenizerError`] when a file is broken, or asks for something that we do not do. The template is only looked at
+    /// by [`encode_chat`](Self::encode_chat).
     pub fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
-        let Some(json) = read(&dir.join("tokenizer.json"))? else { return Ok(None) };
+        let beside = Beside::read(dir)?;
         let path = dir.join("tokenizer.json");
-        let mut inner = match tokenizers::Tokenizer::from_bytes(&json) {
-            Ok(inner) => inner,
-            Err(_) if foreign::is_pointer(&json) => return Err(TokenizerError::Pointer { path }),
-            Err(e) => return Err(TokenizerError::Malformed { path, reason: e.to_string() }),
+        let vocabulary = match read(&path)? {
+            Some(json) if foreign::is_pointer(&json) => return Err(TokenizerError::Pointer { path }),
+            Some(json) => Some(from_json(&json).map_err(|fault| fault.of(&path))?),
+            None => vocabulary::load(dir, &beside)?,
         };
+        let Some(vocabulary) = vocabulary else { return Ok(None) };
         let template = ChatTemplate::load(dir)?;
-        let named = special::Named::read(dir)?;
-        named.mark(&mut inner);
-        let end_tokens = named.ends().filter_map(|token| inner.token_to_id(token)).collect();
-        Ok(Some(Self { template, end_tokens, ..Self::new(inner) }))
+        let named = Named::read(&beside, template.as_ref().map_or("", ChatTemplate::source));
+        Ok(Some(Self { template, ..Self::with(vocabulary, &named) }))
+    }
+
+    /// The tokenizer that the metadata of the GGUF file at `file` describes. The path is for messages alone.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError`] when the metadata contradicts itself, or names a kind of vocabulary or of cutting words that
+    /// is not known.
+    pub fn from_gguf(metadata: &GgufVocabulary, file: &Path) -> Result<Self, TokenizerError> {
+        let inner = metadata.read().map_err(|fault| fault.of(file))?;
+        let known = [
+            ("bos_token", metadata.bos),
+            ("eos_token", metadata.eos),
+            ("unk_token", metadata.unk),
+            ("pad_token", metadata.pad),
+        ];
+        let known = known.iter().filter_map(|(name, id)| Some(((*name).to_owned(), metadata.token(*id)?.into())));
+        let source = metadata.chat_template.as_deref();
+        let template = source.map(|source| ChatTemplate::new(source, known.collect()));
+        let texts = |ids: &[Option<u32>]| ids.iter().filter_map(|id| Some(metadata.token(*id)?.to_owned())).collect();
+        let special = texts(&[metadata.bos, metadata.eos, metadata.unk, metadata.pad, metadata.eot]);
+        let named = Named::of(special, texts(&[metadata.eos, metadata.eot]), source.unwrap_or_default());
+        Ok(Self { template, ..Self::with(inner.into(), &named) })
+    }
+
+    /// The tokenizer of a `tokenizer.model`, SentencePiece or ranks of tiktoken, and what `tokenizer_config.json` says
+    /// beside it (`null` for nothing).
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_model(bytes: &[u8], config: serde_json::Value) -> Result<Self, TokenizerError> {
+        let beside = Beside::of(config);
+        let read = vocabulary::model(bytes, &beside).map_err(|fault| fault.of(Path::new("tokenizer.model")))?;
+        Ok(Self::with(read, &Named::read(&beside, "")))
+    }
+
+    /// The tokenizer of a `vocab.json` and its `merges.txt`, and what `tokenizer_config.json` says beside them (`null`
+    /// for nothing).
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn from_vocab_and_merges(
+        vocab: &[u8],
+        merges: &[u8],
+        config: serde_json::Value,
+    ) -> Result<Self, TokenizerError> {
+        let beside = Beside::of(config);
+        let read = vocab_merges::read(vocab, merges, &beside).map_err(|fault| fault.of(Path::new("vocab.json")))?;
+        Ok(Self::with(read, &Named::read(&beside, "")))
+    }
+
+    fn with(vocabulary: Vocabulary, named: &Named) -> Self {
+        let Vocabulary { mut tokenizer, charsmap } = vocabulary;
+        named.mark(&mut tokenizer);
+        let end_tokens = named.ends().filter_map(|token| tokenizer.token_to_id(token)).collect();
+        Self { charsmap, end_tokens, ..Self::new(tokenizer) }
     }
 
     /// Token ids of a whole text, with the special tokens that the tokenizer puts around it.
@@ -113,12 +187,27 @@ impl Tokenizer {
     /// [`TokenizerError`] when the template refuses the conversation, or there is no template and no user.
     pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, TokenizerError> {
         match &self.template {
-            Some(template) => self.encode_fragment(&template.render(messages)?),
+            Some(_) => self.encode_chat_with(messages, &ChatOptions::default()),
             None => {
                 let question = messages.iter().rfind(|message| message.role == "user");
                 self.encode(&question.ok_or(TokenizerError::NoQuestion)?.content)
             }
         }
+    }
+
+    /// Token ids of a conversation as [`encode_chat`](Self::encode_chat) gives them, with tools or other `options`. A
+    /// message is a [`Message`], or any object with a `role` and what else the template reads.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError`] when there is no template, or it refuses the conversation.
+    pub fn encode_chat_with(
+        &self,
+        messages: &[impl Serialize],
+        options: &ChatOptions,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let missing = || TokenizerError::Template("the model brings none".into());
+        self.encode_fragment(&self.template.as_ref().ok_or_else(missing)?.render(messages, options)?)
     }
 
     /// True when the checkpoint brings a chat template.
@@ -145,7 +234,7 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Tokens that the files beside `tokenizer.json` name as the end of a text or of a turn.
+    /// Tokens that the files of the tokenizer name as the end of a text or of a turn.
     pub fn end_tokens(&self) -> impl Iterator<Item = u32> {
         self.end_tokens.iter().copied()
     }
@@ -162,6 +251,8 @@ impl Tokenizer {
     }
 
     fn encode_with(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        let mapped = self.charsmap.as_ref().map(|map| map.apply(text));
+        let text = mapped.as_deref().unwrap_or(text);
         Ok(self.inner.encode_fast(text, special).map_err(tokenize)?.get_ids().to_vec())
     }
 }
@@ -210,6 +301,10 @@ impl TextStream<'_> {
         let all = self.tokenizer.decode(&self.ids[self.context..])?;
         Ok(all.get(old.len()..).unwrap_or_default().to_owned())
     }
+}
+
+fn from_json(json: &[u8]) -> Result<Vocabulary, Fault> {
+    Ok(tokenizers::Tokenizer::from_bytes(json)?.into())
 }
 
 /// The bytes of a file, `None` when there is none.
