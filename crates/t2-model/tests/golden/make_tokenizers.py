@@ -17,6 +17,7 @@ import json
 import re
 import shutil
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import gguf
@@ -54,9 +55,19 @@ def by_pieces(processor, control, added=()):
     return ids
 
 
-def by_llama_cpp(path):
+def by_llama_cpp(path, pre):
+    """Ids by llama.cpp, which does not compose characters first, as the tokenizers of Qwen2 do."""
     model = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
-    return lambda text: model.tokenize(text.encode(), add_bos=False, special=True)
+    prepared = (lambda text: unicodedata.normalize("NFC", text)) if pre == "qwen2" else str
+    return lambda text: model.tokenize(prepared(text).encode(), add_bos=False, special=True)
+
+
+def by_folder(tokenizer):
+    return lambda text: tokenizer.encode(text, add_special_tokens=False)
+
+
+def by_transformers(tokenizer):
+    return lambda ids: tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def train_sentencepiece(model_type, **settings):
@@ -89,7 +100,8 @@ def write_sentencepiece(out, model_type, config, **settings):
     blob = model.SerializeToString()
     processor = sentencepiece.SentencePieceProcessor(model_proto=blob)
     control = [piece.piece for piece in model.pieces if piece.type in (2, 3)]
-    write(out, by_pieces(processor, control), **{"tokenizer.model": blob, "tokenizer_config.json": config})
+    special = {processor.piece_to_id(piece) for piece in control}
+    write(out, by_pieces(processor, control), unless(special, processor.decode), **{"tokenizer.model": blob, "tokenizer_config.json": config})
 
 
 def byte_level(digits=False):
@@ -123,7 +135,8 @@ def write_ranks(out):
     special = {token: len(ranks) + at for at, token in enumerate(special)}
     encoding = tiktoken.Encoding("small", pat_str=LLAMA_3, mergeable_ranks=ranks, special_tokens=special)
     lines = "".join(f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in ranks.items())
-    write(out, lambda text: encoding.encode(text, allowed_special="all"), **{"tokenizer.model": lines.encode()})
+    decode = without(special.values(), encoding.decode)
+    write(out, lambda text: encoding.encode(text, allowed_special="all"), decode, **{"tokenizer.model": lines.encode()})
 
 
 def write_vocab_merges(out, name, config):
@@ -134,10 +147,10 @@ def write_vocab_merges(out, name, config):
     write(out, None, **files)
     tokenizer = AutoTokenizer.from_pretrained(out)
     assert type(tokenizer).__name__.startswith(name), type(tokenizer)
-    write(out, lambda text: tokenizer.encode(text, add_special_tokens=False), **files)
+    write(out, by_folder(tokenizer), by_transformers(tokenizer), **files)
 
 
-def write_gguf(out, name, fields):
+def write_gguf(out, fields):
     """The metadata of a GGUF vocabulary as JSON, and the ids by llama.cpp."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocabulary.gguf"
@@ -161,7 +174,7 @@ def write_gguf(out, name, fields):
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.close()
-        write(out, by_llama_cpp(path), **{"gguf.json": fields})
+        write(out, by_llama_cpp(path, fields.get("pre")), **{"gguf.json": fields})
 
 
 def gguf_bytes(pre, special=()):
@@ -182,8 +195,9 @@ def gguf_pieces(blob, **more):
     return dict(model="llama", tokens=texts, scores=scores, token_types=types, bos=1, eos=2, unk=0) | more
 
 
-def write(out, ids, **files):
-    """A folder of `files`, and `ids.json` with the ids of every text, a line each."""
+def write(out, ids, decode=None, **files):
+    """A folder of `files`, `ids.json` with the ids of every text, and `decoded.json` with the texts that come back, where
+    they are others, and null where `decode` does not say."""
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         if not isinstance(content, bytes):
@@ -192,6 +206,20 @@ def write(out, ids, **files):
     if ids is not None:
         lines = ",\n".join(json.dumps(ids(text)) for text in TEXTS)
         (out / "ids.json").write_text(f"[\n{lines}\n]\n")
+    if decode is not None:
+        others = [[text, decoded] for text in TEXTS if (decoded := decode(ids(text))) != text]
+        lines = ",\n".join(map(json.dumps, others))
+        (out / "decoded.json").write_text(f"[\n{lines}\n]\n")
+
+
+def unless(special, decode):
+    """`decode` of ids that are no special tokens: SentencePiece spells some of them, transformers leaves them out."""
+    return lambda ids: None if special & set(ids) else decode(ids)
+
+
+def without(special, decode):
+    """`decode` after special tokens have been left out."""
+    return lambda ids: decode([id for id in ids if id not in special])
 
 
 def small(out):
@@ -218,11 +246,15 @@ def small(out):
     write_vocab_merges(out / "gpt2", "GPT2Tokenizer", gpt2 | dict(added_tokens_decoder=added(480, tokens[:1])))
     special = [("<s>", 3), ("<|im_end|>", 3), ("<sep>", 4), ("<|endoftext|>", 3), ("[PAD1]", 5)]
     for pre in ("llama-bpe", "dbrx", "qwen2", "gpt-2", "smollm", "tekken", "gpt-4o", "default"):
-        write_gguf(out / f"gguf_{pre}", pre, gguf_bytes(pre, special))
+        write_gguf(out / f"gguf_{pre}", gguf_bytes(pre, special))
     blob = (out / "llama2" / "tokenizer.model").read_bytes()
-    write_gguf(out / "gguf_llama", "llama", gguf_pieces(blob))
+    write_gguf(out / "gguf_llama", gguf_pieces(blob))
+    phi = gguf_pieces(blob, name="Phi-3 mini")
+    for token in ("<|endoftext|>", "<|assistant|>", "<|end|>", "<|user|>"):
+        phi["tokens"], phi["scores"], phi["token_types"] = [*phi["tokens"], token], [*phi["scores"], -1000.0], [*phi["token_types"], 3]
+    write_gguf(out / "gguf_phi3", phi)
     blob = (out / "gemma" / "tokenizer.model").read_bytes()
-    write_gguf(out / "gguf_gemma", "gemma", gguf_pieces(blob, add_space_prefix=False))
+    write_gguf(out / "gguf_gemma", gguf_pieces(blob, add_space_prefix=False))
 
 
 METADATA = dict(
@@ -241,31 +273,33 @@ def real(out, data, models):
     for path in sorted(models.glob("*.gguf")):
         fields = gguf.GGUFReader(path).fields
         metadata = {name: fields[key].contents() for name, key in METADATA.items() if key in fields}
-        write(out / path.stem, by_llama_cpp(path), **{"gguf.json": metadata})
+        write(out / path.stem, by_llama_cpp(path, metadata.get("pre")), **{"gguf.json": metadata})
     if (folder := data / "tok_smollm2").exists():
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-        copy(folder, out / "tok_smollm2", lambda text: tokenizer.encode(text, add_special_tokens=False))
+        copy(folder, out / "tok_smollm2", by_folder(tokenizer), by_transformers(tokenizer))
     if (folder := data / "tok_llama2_32k_minueza").exists():
         tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-        copy(folder, out / "tok_llama2", lambda text: tokenizer.encode(text, add_special_tokens=False))
+        copy(folder, out / "tok_llama2", by_folder(tokenizer), by_transformers(tokenizer))
     if (folder := data / "tok_qwen2.5").exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        copy(folder, out / "tok_qwen2.5", lambda text: tokenizer.encode(text, add_special_tokens=False))
+        copy(folder, out / "tok_qwen2.5", by_folder(tokenizer), by_transformers(tokenizer))
     if (folder := data / "tok_llama3").exists():
         ranks = tiktoken.load.load_tiktoken_bpe(str(folder / "tokenizer.model"))
         added = json.loads((folder / "tokenizer_config.json").read_text())["added_tokens_decoder"]
         special = {token["content"]: int(id) for id, token in added.items()}
         encoding = tiktoken.Encoding("llama3", pat_str=LLAMA_3, mergeable_ranks=ranks, special_tokens=special)
-        copy(folder, out / "tok_llama3", lambda text: encoding.encode(text, allowed_special="all"))
+        decode = without(special.values(), encoding.decode)
+        copy(folder, out / "tok_llama3", lambda text: encoding.encode(text, allowed_special="all"), decode)
     if (folder := data / "tok_mistral_v0.3").exists():
         processor = sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model.v3"))
         control = [processor.id_to_piece(id) for id in range(len(processor)) if processor.is_control(id) or processor.is_unknown(id)]
-        copy(folder, out / "tok_mistral_v0.3", by_pieces(processor, control))
+        special = {processor.piece_to_id(piece) for piece in control}
+        copy(folder, out / "tok_mistral_v0.3", by_pieces(processor, control), unless(special, processor.decode))
 
 
-def copy(folder, out, ids):
+def copy(folder, out, ids, decode):
     files = [path for path in folder.iterdir() if path.is_file() and path.name.startswith(("tokenizer", "vocab", "merges", "special", "added"))]
-    write(out, ids, **{path.name: path.read_bytes() for path in files})
+    write(out, ids, decode, **{path.name: path.read_bytes() for path in files})
 
 
 def main():

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tokenizers::models::bpe::{Merges, Vocab};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::pieces::{Algorithm, Kind, Piece, Prefix, Rules};
+use super::pieces::{Algorithm, Kind, Piece, Prefix, Rules, Users};
 use super::splitter::Splitter;
 use super::{Fault, byte_level, pieces, surround};
 
@@ -110,11 +110,8 @@ impl GgufVocabulary {
 
     fn pieces(&self, kinds: &[Kind]) -> Result<Tokenizer, Fault> {
         let scores = self.scores.as_deref().ok_or_else(|| Fault::Broken("it has tokens without scores".into()))?;
-        let piece = |((text, score), kind): ((&String, &f32), &Kind)| {
-            // Files hold pieces of the user as they stand in a text, and all others escaped.
-            let text = if *kind == Kind::UserDefined { text.replace(' ', "▁") } else { text.clone() };
-            Piece { text, score: *score, kind: *kind }
-        };
+        let piece =
+            |((text, score), kind): ((&String, &f32), &Kind)| Piece { text: text.clone(), score: *score, kind: *kind };
         let all: Vec<Piece> = self.tokens.iter().zip(scores).zip(kinds).map(piece).collect();
         let prefix = if self.add_space_prefix.unwrap_or(true) { Prefix::Always } else { Prefix::Never };
         let rules = Rules {
@@ -123,6 +120,7 @@ impl GgufVocabulary {
             collapse: self.remove_extra_whitespaces.unwrap_or(false),
             escape: true,
             bytes: kinds.contains(&Kind::Byte),
+            users: Users::First,
             unknown: self
                 .unk
                 .map_or_else(|| kinds.iter().position(|kind| *kind == Kind::Unknown), |id| usize::try_from(id).ok()),

@@ -3,6 +3,9 @@
 //! A text is first escaped: a space becomes `▁`, and a `▁` goes in front. It is not cut into words. Pieces of the user
 //! are cut out whole; what is between them is joined by score (BPE) or cut where the scores add up to most (unigram).
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
@@ -24,9 +27,6 @@ use super::{Fault, place};
 
 /// How a space is written in pieces.
 const SPACE: char = '▁';
-/// Leading spaces that are cut off a decoded text where those of a text count for nothing: all of them.
-const EVERY_SPACE: usize = 1024;
-
 /// A piece of a vocabulary; its position is its id.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
@@ -99,35 +99,43 @@ pub(super) struct Rules {
     pub(super) bytes: bool,
     /// The id of the piece that stands for what nothing spells.
     pub(super) unknown: Option<usize>,
+    pub(super) users: Users,
+}
+
+/// When pieces of the user are cut out. Later would be too late for the first kind, and earlier would part a space in
+/// front from the piece that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Users {
+    /// Out of the text as it is, so that these pieces are spelt with spaces.
+    First,
+    /// Out of the escaped text.
+    Escaped,
 }
 
 /// The tokenizer of `pieces` and the tokens of `added`, by `rules`.
 pub(super) fn tokenizer(pieces: &[Piece], added: &[(u32, AddedToken)], rules: &Rules) -> Result<Tokenizer, Fault> {
-    let by_users = |piece: &&Piece| piece.kind == Kind::UserDefined && !piece.text.is_empty();
-    let mut users: Vec<&str> = pieces.iter().filter(by_users).map(|piece| piece.text.as_str()).collect();
-    users.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    // A space in front comes before pieces of the user: they are cut out of the escaped text. Without it they are cut out
-    // of the text as it is, unless they hold a space.
-    let after_escape = rules.prefix != Prefix::Never || users.iter().any(|text| text.contains(SPACE));
-    let mut tokenizer = Tokenizer::new(model(pieces, added, rules, after_escape && !users.is_empty())?);
+    let users = if rules.users == Users::Escaped { users(pieces) } else { vec![] };
+    let mut tokenizer = Tokenizer::new(model(pieces, added, rules, !users.is_empty())?);
     tokenizer.with_normalizer(Some(Normalizers::new(normalizers(rules)?)));
     let mut cuts = Vec::new();
     if rules.prefix == Prefix::First {
         cuts.push(Metaspace::new(space(rules), PrependScheme::First, false).into());
     }
-    if after_escape && !users.is_empty() {
+    if !users.is_empty() {
         cuts.push(isolate(users.iter().map(|text| escaped(text)).collect::<Vec<_>>().join("|"))?);
     }
     tokenizer.with_pre_tokenizer((!cuts.is_empty()).then(|| PreTokenizers::new(cuts)));
     tokenizer.with_decoder(Some(Decoders::new(decoders(rules)?)));
     let whole = |piece: &&Piece| match piece.kind {
         Kind::Control | Kind::Unknown => true,
-        Kind::UserDefined => !after_escape,
+        Kind::UserDefined => rules.users == Users::First,
         Kind::Normal | Kind::Unused | Kind::Byte => false,
     };
     let token =
         |piece: &Piece| AddedToken::from(piece.text.as_str(), piece.kind != Kind::UserDefined).normalized(false);
-    let own = pieces.iter().filter(whole).map(token);
+    // What a file says of a token beside the pieces counts.
+    let described: HashSet<&str> = added.iter().map(|(_, token)| token.content.as_str()).collect();
+    let own = pieces.iter().filter(whole).filter(|piece| !described.contains(piece.text.as_str())).map(token);
     tokenizer.add_tokens(&own.chain(added.iter().map(|(_, token)| token.clone())).collect::<Vec<_>>());
     match added.iter().find(|(id, token)| tokenizer.token_to_id(&token.content) != Some(*id)) {
         Some((id, token)) => {
@@ -136,6 +144,14 @@ pub(super) fn tokenizer(pieces: &[Piece], added: &[(u32, AddedToken)], rules: &R
         }
         None => Ok(tokenizer),
     }
+}
+
+/// The pieces of the user, long ones first.
+fn users(pieces: &[Piece]) -> Vec<&str> {
+    let of_users = pieces.iter().filter(|piece| piece.kind == Kind::UserDefined && !piece.text.is_empty());
+    let mut texts: Vec<&str> = of_users.map(|piece| piece.text.as_str()).collect();
+    texts.sort_by_key(|text| Reverse(text.len()));
+    texts
 }
 
 fn space(rules: &Rules) -> char {
@@ -156,10 +172,7 @@ fn escaped(text: &str) -> String {
 fn model(pieces: &[Piece], added: &[(u32, AddedToken)], rules: &Rules, whole: bool) -> Result<ModelWrapper, Fault> {
     let unknown = rules.unknown.and_then(|id| pieces.get(id));
     if rules.algorithm == Algorithm::Unigram {
-        // A piece of the user is cut out whole, so its score has nothing to compete with.
-        let score = |piece: &Piece| if piece.kind == Kind::UserDefined { 0.0 } else { f64::from(piece.score) };
-        let vocab = pieces.iter().map(|piece| (piece.text.clone(), score(piece))).collect();
-        return Ok(Unigram::from(vocab, rules.unknown, rules.bytes)?.into());
+        return Ok(Unigram::from(scored(pieces), rules.unknown, rules.bytes)?.into());
     }
     let mut normal: Vec<&Piece> = pieces.iter().filter(|piece| piece.kind == Kind::Normal).collect();
     normal.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -176,6 +189,21 @@ fn model(pieces: &[Piece], added: &[(u32, AddedToken)], rules: &Rules, whole: bo
         None => bpe,
     };
     Ok(bpe.build()?.into())
+}
+
+/// Pieces with scores by which those are chosen that text is made of.
+fn scored(pieces: &[Piece]) -> Vec<(String, f64)> {
+    let normal = pieces.iter().filter(|piece| piece.kind == Kind::Normal);
+    let least = normal.map(|piece| f64::from(piece.score)).fold(0.0, f64::min);
+    // Worse than to spell it by the worst pieces.
+    let never = |piece: &Piece| (piece.text.len() + 1) as f64 * (least - 1.0);
+    let score = |piece: &Piece| match piece.kind {
+        Kind::Normal => f64::from(piece.score),
+        Kind::Byte | Kind::Unused => never(piece),
+        // A piece of the user is cut out whole, so its score has nothing to compete with.
+        Kind::UserDefined | Kind::Control | Kind::Unknown => 0.0,
+    };
+    pieces.iter().map(|piece| (piece.text.clone(), score(piece))).collect()
 }
 
 fn normalizers(rules: &Rules) -> Result<Vec<NormalizerWrapper>, Fault> {
@@ -200,9 +228,7 @@ fn decoders(rules: &Rules) -> Result<Vec<DecoderWrapper>, Fault> {
         steps.push(ByteFallback::new().into());
     }
     steps.push(Fuse::new().into());
-    if rules.collapse {
-        steps.push(Strip::new(' ', EVERY_SPACE, 0).into());
-    } else if rules.prefix != Prefix::Never {
+    if rules.collapse || rules.prefix != Prefix::Never {
         steps.push(Strip::new(' ', 1, 0).into());
     }
     Ok(steps)

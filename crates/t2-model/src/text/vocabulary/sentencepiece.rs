@@ -2,7 +2,7 @@
 
 use super::beside::Beside;
 use super::charsmap::Charsmap;
-use super::pieces::{Algorithm, Kind, Piece, Prefix, Rules, tokenizer};
+use super::pieces::{Algorithm, Kind, Piece, Prefix, Rules, Users, tokenizer};
 use super::protobuf::{Fields, Value, text};
 use super::{Fault, Vocabulary, surround};
 
@@ -35,7 +35,7 @@ struct Ids {
 /// and a space goes in front after each of them too, unless `legacy` in `tokenizer_config.json` is false. A text begins
 /// with the token for it, unless `add_bos_token` is false.
 pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Vocabulary, Fault> {
-    let model = parse(bytes)?;
+    let mut model = parse(bytes)?;
     let algorithm = match model.model_type {
         1 => Algorithm::Unigram,
         2 => Algorithm::Bpe,
@@ -50,20 +50,26 @@ pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Vocabulary, Fault> {
                       tokenizer.json";
         return Err(Fault::Unknown(reason.into()));
     }
-    let text_of = |id: u64| Some(model.pieces.get(usize::try_from(id).ok()?)?.text.as_str());
     let prefix = match (model.prefix, beside.flag("legacy")) {
         (false, _) => Prefix::Never,
         (true, Some(false)) => Prefix::First,
         (true, _) => Prefix::Always,
     };
+    let users = if prefix == Prefix::Never { Users::First } else { Users::Escaped };
+    if users == Users::First {
+        let of_users = model.pieces.iter_mut().filter(|piece| piece.kind == Kind::UserDefined);
+        of_users.for_each(|piece| piece.text = piece.text.replace('▁', " "));
+    }
     let rules = Rules {
         algorithm,
         prefix,
         collapse: model.collapse,
         escape: model.escape,
         bytes: model.bytes,
+        users,
         unknown: usize::try_from(model.ids.unknown).ok().filter(|id| *id < model.pieces.len()),
     };
+    let text_of = |id: u64| Some(model.pieces.get(usize::try_from(id).ok()?)?.text.as_str());
     let mut tokenizer = tokenizer(&model.pieces, &beside.added(), &rules)?;
     let begins = beside.flag("add_bos_token").unwrap_or(true);
     let ends = beside.flag("add_eos_token").unwrap_or(false);
