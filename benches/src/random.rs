@@ -3,9 +3,9 @@
 
 use std::sync::LazyLock;
 
-use burn::module::{Module, Param, Reparameterizer};
+use burn::module::{Module, ModuleMapper, Param, Reparameterizer};
 use burn::prelude::*;
-use burn::tensor::Distribution;
+use burn::tensor::{DType, Distribution};
 use t2_model::adapter::{Expert, ExpertError, ExpertInfo, Svf};
 use t2_model::decoder::{AttentionConfig, Decoder, DecoderConfig, MlpConfig};
 use t2_model::decomposition::Targets;
@@ -29,6 +29,17 @@ pub static SHAPE_MID: LazyLock<DecoderConfig> =
 /// A random decoder with an [`Svf`] of random factors and `z = 1` beside every matrix of its blocks.
 pub fn adapted(config: &DecoderConfig, device: &Device) -> Decoder {
     config.init(device).apply_reparameterization(RandomFactors)
+}
+
+/// As [`adapted`], with weights and factors of type `dtype`.
+pub fn adapted_as(config: &DecoderConfig, dtype: DType, device: &Device) -> Decoder {
+    struct Cast(DType);
+    impl ModuleMapper for Cast {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|value| value.cast(self.0))
+        }
+    }
+    config.init(device).map(&mut Cast(dtype)).apply_reparameterization(RandomFactors)
 }
 
 /// Experts for `model` whose scales swing about one, each in its own rhythm.
@@ -69,14 +80,14 @@ impl Reparameterizer for RandomFactors {
         if !Targets::ALL.matches(path) {
             return (param, None);
         }
-        let (dims, device) = (param.lazy_shape(), param.lazy_device());
+        let (dims, device, dtype) = (param.lazy_shape(), param.lazy_device(), param.base().dtype());
         let (d_in, d_out) = (dims[0], dims[1]);
         let k = d_in.min(d_out);
         // Columns and rows of length one, about, so that a signal keeps its size through the blocks.
         let frozen = |dims: [usize; 2]| {
             let bound = (3.0 / dims[0].max(dims[1]) as f64).sqrt();
-            let factor = Tensor::random(dims, Distribution::Uniform(-bound, bound), &device);
-            Param::from_tensor(factor).set_require_grad(false)
+            let factor = Tensor::<2>::random(dims, Distribution::Uniform(-bound, bound), &device);
+            Param::from_tensor(factor.cast(dtype)).set_require_grad(false)
         };
         let svf = Svf {
             z: Param::from_tensor(Tensor::ones([k], &device)),

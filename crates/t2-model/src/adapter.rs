@@ -17,12 +17,12 @@ pub use svf::Svf;
 /// What hangs beside the weight of a linear layer, with the numbers that an expert holds for it.
 pub trait Adapter {
     /// The layer's product, without its bias, under the numbers that the adapter itself holds: `x` `[batch, seq, d_in]`
-    /// to `[batch, seq, d_out]`. Differentiable in these numbers.
-    fn apply_own(&self, x: Tensor<3>) -> Tensor<3>;
+    /// to `[batch, seq, d_out]`. `weight` `[d_in, d_out]` is the layer's own. Differentiable in these numbers.
+    fn apply_own(&self, x: Tensor<3>, weight: Tensor<2>) -> Tensor<3>;
 
     /// The layer's product, without its bias, where each row of the batch has numbers of its own, `rows` `[batch, k]`:
-    /// `x` `[batch, seq, d_in]` to `[batch, seq, d_out]`.
-    fn apply_rows(&self, x: Tensor<3>, rows: Tensor<2>) -> Tensor<3>;
+    /// `x` `[batch, seq, d_in]` to `[batch, seq, d_out]`. `weight` `[d_in, d_out]` is the layer's own.
+    fn apply_rows(&self, x: Tensor<3>, rows: Tensor<2>, weight: Tensor<2>) -> Tensor<3>;
 }
 
 /// The adapter that hangs on `layer`, if there is one.
@@ -36,15 +36,16 @@ fn adapter_of(layer: &Linear) -> Option<&dyn Adapter> {
 pub fn project(x: Tensor<3>, layer: &Linear, active: &Active<'_>) -> Tensor<3> {
     let y = match (adapter_of(layer), active) {
         (None, _) | (_, Active::Base) => dense(x, layer),
-        (Some(adapter), Active::Own) => adapter.apply_own(x),
+        (Some(adapter), Active::Own) => adapter.apply_own(x, layer.weight.base()),
         (Some(adapter), Active::Rows(rows)) => match rows.z(layer.weight.id) {
             None => dense(x, layer),
             Some(z) => match rows.parts() {
-                None => adapter.apply_rows(x, z),
+                None => adapter.apply_rows(x, z, layer.weight.base()),
                 Some(parts) => {
                     let base = dense(x.clone().select(0, parts.base), layer);
                     let adapted = parts.adapted;
-                    let adapted = adapter.apply_rows(x.select(0, adapted.clone()), z.select(0, adapted));
+                    let (x, z) = (x.select(0, adapted.clone()), z.select(0, adapted));
+                    let adapted = adapter.apply_rows(x, z, layer.weight.base());
                     Tensor::cat(vec![base, adapted], 0).select(0, parts.back)
                 }
             },

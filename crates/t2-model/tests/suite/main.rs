@@ -7,6 +7,8 @@ mod expert;
 #[cfg(test)]
 mod generation;
 #[cfg(test)]
+mod half;
+#[cfg(test)]
 mod loading;
 #[cfg(test)]
 mod mixtures;
