@@ -5,6 +5,7 @@ mod commands;
 mod device;
 mod environment;
 mod error;
+mod heat_map;
 mod html;
 mod interrupt;
 mod output;

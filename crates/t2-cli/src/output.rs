@@ -71,6 +71,18 @@ impl Output {
         }
     }
 
+    /// Print a figure that `draw` makes, with colors or without, on stderr; nothing under `-q` or `--json`.
+    pub(crate) fn figure(&self, draw: impl FnOnce(bool) -> String) {
+        if !self.json {
+            self.note(&draw(self.bold));
+        }
+    }
+
+    /// An empty line between tables and figures.
+    pub(crate) fn gap(&self) {
+        self.figure(|_| String::new());
+    }
+
     /// A bar for `total` steps; hidden under `-q` and where stderr is no terminal.
     pub(crate) fn progress(&self, total: u64, message: impl Into<Cow<'static, str>>) -> ProgressBar {
         self.bar(total, message, STEPS)

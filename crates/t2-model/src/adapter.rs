@@ -4,7 +4,9 @@
 //! `svf.rs` and a line in `adapter_of`; expert files and banks find its numbers by the end of their path.
 
 pub mod expert;
+mod mix;
 pub mod mixture;
+pub mod statistics;
 mod svf;
 
 use burn::nn::Linear;

@@ -69,3 +69,55 @@ fn a_mixture_written_acts_like_the_same_mixture_at_once() {
     let at_once = ["--expert", "half.safetensors=0.3", "--expert", "double.safetensors=0.6"];
     assert_eq!(distance(&world, &written, &at_once), 0.0);
 }
+
+#[test]
+fn an_expert_is_shown_by_target_block_and_matrix() {
+    let world = World::new();
+    world.save_expert("model", "half", 0.5);
+    let shown = world.run(&["expert", "inspect", "half.safetensors"]);
+    assert_eq!((shown.code, shown.stdout.as_str()), (0, ""));
+    for part in ["training", "‖z - 1‖", "block 1", "mlp.down", "██", "rms(z - 1)"] {
+        assert!(shown.stderr.contains(part), "no `{part}` in {}", shown.stderr);
+    }
+    assert!(!shown.stderr.contains('\u{1b}'), "colors without a terminal: {}", shown.stderr);
+    let json = world.json(&["expert", "inspect", "half.safetensors", "--changed", "0.5"]);
+    assert_eq!(json["by_layer"]["1"]["count"], 48);
+    let all = json["all"].as_object().unwrap();
+    assert_eq!((all["min"].as_f64(), all["std"].as_f64(), all["changed"].as_f64()), (Some(0.5), Some(0.0), Some(0.0)));
+    assert_eq!(json["by_target"]["mlp"], json["all"]);
+    let json = world.json(&["expert", "inspect", "half.safetensors"]);
+    assert_eq!(json["matrices"][0]["changed"], 1.0);
+}
+
+#[test]
+fn weights_by_block_mix_block_by_block() {
+    let world = World::new();
+    world.save_expert("model", "half", 0.5);
+    world.save_expert("model", "double", 2.0);
+    let mix = ["expert", "mix", "half.safetensors", "double.safetensors", "--out", "mixed.safetensors", "--layers"];
+    world.json(&[&mix[..], &["0:half=1,1-:double=0.5"]].concat());
+    let by_layer = world.json(&["expert", "inspect", "mixed.safetensors"])["by_layer"].clone();
+    assert_eq!((by_layer["0"]["mean"].as_f64(), by_layer["1"]["mean"].as_f64()), (Some(0.5), Some(1.5)));
+    let refused = world.run(&[&mix[..], &["0-7:half=1"]].concat());
+    assert!(refused.code == 1 && refused.stderr.contains("2 blocks"), "{}", refused.stderr);
+    let refused = world.run(&[&mix[..], &["half=1"]].concat());
+    assert!(refused.code == 2 && refused.stderr.contains("0-11:half=1"), "{}", refused.stderr);
+}
+
+#[test]
+fn two_experts_of_one_model_are_compared() {
+    let world = World::new();
+    world.save_expert("model", "half", 0.5);
+    world.save_expert("model", "double", 2.0);
+    let json = world.json(&["expert", "diff", "half.safetensors", "double.safetensors"]);
+    let expected = ["a", "b", "base_model", "cosine", "max", "mean", "by_target", "by_layer", "matrices"];
+    assert_eq!(keys(&json), expected);
+    assert_eq!((json["cosine"].as_f64(), json["max"].as_f64()), (Some(-1.0), Some(1.5)));
+    assert_eq!(json["matrices"].as_array().unwrap().len(), 6);
+    let shown = world.run(&["expert", "diff", "half.safetensors", "half.safetensors"]).stderr;
+    assert!(shown.contains("1.0000") && shown.contains("block 0"), "{shown}");
+    world.save_model("other", 2);
+    world.save_expert("other", "stranger", 0.5);
+    let refused = world.run(&["expert", "diff", "half.safetensors", "stranger.safetensors"]);
+    assert!(refused.code == 1 && refused.stderr.contains("was trained on the base model"), "{}", refused.stderr);
+}

@@ -9,7 +9,7 @@ use burn::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::mixture::adapted_params;
+use super::mixture::{MixtureError, adapted_params};
 use crate::decoder::CausalLm;
 use crate::decomposition::Targets;
 use crate::files::{self, WriteError};
@@ -144,6 +144,9 @@ pub enum ExpertError {
         /// The expert.
         name: String,
     },
+    /// A mixture by block does not fit the experts.
+    #[error(transparent)]
+    Mixture(#[from] MixtureError),
     /// There is nothing to mix.
     #[error("there is no expert to mix; give at least one")]
     NothingToMix,
@@ -214,43 +217,6 @@ impl Expert {
         let adapted = adapted_params(&model);
         self.check_targets(|path| adapted.get(path).map(|param| param.k))?;
         Ok(model.map(&mut WriteScales { path: paths::Path::default(), z: &self.z }))
-    }
-
-    /// One expert that acts like the weighted sum `1 + Σ_e α_e (z_e - 1)`, over the union of the experts' weights. A
-    /// single expert of weight 1 stays itself, bit for bit.
-    ///
-    /// # Errors
-    ///
-    /// [`ExpertError::NothingToMix`] without experts, [`ExpertError::OtherBase`] and [`ExpertError::OtherRank`] for
-    /// experts that do not belong together, [`ExpertError::BadWeight`] for a weight that is no number.
-    pub fn mix(experts: &[(&Self, f32)]) -> Result<Self, ExpertError> {
-        let &[(first, weight), ref others @ ..] = experts else { return Err(ExpertError::NothingToMix) };
-        if others.is_empty() && weight == 1.0 {
-            return Ok(first.clone());
-        }
-        let mut z: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-        let mut targets = Targets::NONE;
-        for &(expert, weight) in experts {
-            let ExpertInfo { name, targets: own, .. } = &expert.info;
-            if !weight.is_finite() {
-                return Err(ExpertError::BadWeight { name: name.clone(), weight });
-            }
-            expert.check_base(&first.info.base_model)?;
-            targets = targets | *own;
-            for (path, scales) in &expert.z {
-                let mixed = z.entry(path.clone()).or_insert_with(|| vec![1.0; scales.len()]);
-                if mixed.len() != scales.len() {
-                    let (found, expected) = (scales.len(), mixed.len());
-                    return Err(ExpertError::OtherRank { name: name.clone(), target: path.clone(), found, expected });
-                }
-                mixed.iter_mut().zip(scales).for_each(|(mixed, z)| *mixed += weight * (z - 1.0));
-            }
-        }
-        let parts: Vec<String> =
-            experts.iter().map(|(expert, weight)| format!("{weight}*{}", expert.info.name)).collect();
-        let name = parts.join("+");
-        let info = ExpertInfo { training: format!("mixed: {name}"), name, targets, ..first.info.clone() };
-        Self::new(z, info)
     }
 
     /// The scales of one weight, `[k]`.

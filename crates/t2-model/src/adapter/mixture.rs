@@ -9,6 +9,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 
 use super::expert::{Expert, ExpertError, Z_SUFFIX};
+use super::statistics::layer_of;
 use crate::decoder::CausalLm;
 use crate::paths::Path;
 
@@ -140,7 +141,7 @@ impl Mixture {
     }
 
     /// Refuse coefficients that do not fit a bank of `experts` experts for a model of `layers` blocks.
-    fn check(&self, row: usize, experts: usize, layers: usize) -> Result<(), MixtureError> {
+    pub(super) fn check(&self, row: usize, experts: usize, layers: usize) -> Result<(), MixtureError> {
         if self.rows.len() != 1 && self.rows.len() != layers {
             return Err(MixtureError::Blocks { row, found: self.rows.len(), expected: layers });
         }
@@ -189,7 +190,7 @@ impl Bank {
                 None => vec![0.0; k],
             });
             let data = TensorData::new(rows.collect::<Vec<f32>>(), [experts.len(), k]);
-            deviations.insert(id, (block_of(&path), Tensor::from_data(data, &device)));
+            deviations.insert(id, (layer_of(&path).unwrap_or(0), Tensor::from_data(data, &device)));
         }
         Ok(Self { deviations, experts: experts.len(), layers })
     }
@@ -356,9 +357,4 @@ pub(super) fn adapted_params<M: Module>(model: &M) -> BTreeMap<String, Adapted> 
     let mut collect = Collect { path: Path::default(), ids: BTreeMap::new(), found: BTreeMap::new() };
     model.visit(&mut collect);
     collect.found
-}
-
-/// The decoder block a parameter path belongs to, `blocks.3.mlp.up.weight` to 3; 0 outside the blocks.
-fn block_of(path: &str) -> usize {
-    path.split('.').find_map(|part| part.parse().ok()).unwrap_or(0)
 }

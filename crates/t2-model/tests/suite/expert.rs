@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use t2_model::Hash;
 use t2_model::adapter::expert::Parametrization;
-use t2_model::adapter::{Expert, ExpertError, ExpertInfo};
+use t2_model::adapter::{Expert, ExpertError, ExpertInfo, Mixture};
 use t2_model::decoder::CausalLm;
 use t2_model::decomposition::{Decomposition, Targets};
 
@@ -190,4 +190,24 @@ fn experts_mix_when_they_belong_together() {
     assert!(matches!(Expert::mix(&[(&expert, f32::NAN)]), Err(ExpertError::BadWeight { .. })));
     let foreign = tiny::expert(&tiny::adapted(&tiny::decoder(2)), 3);
     assert!(matches!(Expert::mix(&[(&expert, 1.0), (&foreign, 1.0)]), Err(ExpertError::OtherBase { .. })));
+}
+
+#[test]
+fn experts_mix_by_block() {
+    let model = tiny::adapted(&tiny::decoder(1));
+    let (a, b) = (tiny::expert(&model, 9), tiny::expert(&model, 10));
+    assert_eq!(Expert::layers(&[&a, &b]), 2);
+    let mixture = Mixture::per_layer(vec![vec![1.0, 0.0], vec![0.25, 0.5]]);
+    let mixed = Expert::mix_by_layer(&[&a, &b], &mixture).unwrap();
+    let both = Expert::mix(&[(&a, 0.25), (&b, 0.5)]).unwrap();
+    for (path, z) in mixed.iter() {
+        let expected = if path.starts_with("blocks.0.") { a.z(path) } else { both.z(path) };
+        let distance = z.iter().zip(expected.unwrap()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // `1 + (z - 1)` rounds once.
+        assert!(distance <= f32::EPSILON, "{path}: {distance:e}");
+    }
+    let one_block = Expert::mix_by_layer(&[&a, &b], &Mixture::per_layer(vec![vec![1.0, 0.0]; 3])).unwrap_err();
+    assert!(one_block.to_string().contains("3 blocks"), "{one_block}");
+    let one_weight = Expert::mix_by_layer(&[&a, &b], &Mixture::global(vec![1.0])).unwrap_err();
+    assert!(one_weight.to_string().contains("1 coefficients"), "{one_weight}");
 }
