@@ -84,12 +84,12 @@ impl Weights {
         }
     }
 
-    /// How the weights are stored: `Q4_K 120 x, 80.1 MiB; F32 …`.
+    /// How the weights are stored: `63.3 MiB in Q4_1 (210 tensors), …`.
     fn stored(&self) -> String {
         let Some(stored) = &self.stored else { return "not downloaded".to_owned() };
         let size = |bytes: usize| ByteSize::b(bytes as u64);
-        let parts = stored.iter().map(|(ty, all)| format!("{ty}: {} tensors, {}", all.tensors, size(all.bytes)));
-        parts.collect::<Vec<_>>().join("; ")
+        let parts = stored.iter().map(|(ty, all)| format!("{} in {ty} ({} tensors)", size(all.bytes), all.tensors));
+        parts.collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -13,6 +13,7 @@ mod names;
 mod parts;
 mod problem;
 mod value;
+mod vocabulary;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -12,7 +12,8 @@ use super::vocabulary::beside::Beside;
 use super::vocabulary::charsmap::Charsmap;
 use super::vocabulary::gguf::GgufVocabulary;
 use super::vocabulary::{self, Fault, Vocabulary, vocab_merges};
-use crate::checkpoint::foreign;
+use crate::checkpoint::{LoadError, foreign};
+use crate::format::{self, gguf::Gguf};
 
 /// What the decoder of a tokenizer puts where bytes do not form a character (yet).
 const REPLACEMENT: char = '\u{fffd}';
@@ -60,6 +61,9 @@ pub enum TokenizerError {
         /// What it asks for, what is known, and the way out.
         reason: String,
     },
+    /// The GGUF file that the tokenizer is in cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The chat template refuses the conversation, or uses something we do not know.
     #[error("the chat template failed: {0}; check the order of the roles, or prompt the model without a conversation")]
     Template(String),
@@ -90,6 +94,10 @@ impl Tokenizer {
     /// [`TokenizerError`] when a file is broken, or asks for something that we do not do. The template is only looked at
     /// by [`encode_chat`](Self::encode_chat).
     pub fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
+        if let Some(file) = format::gguf_at(dir)? {
+            let vocabulary = Gguf::open(&file)?.vocabulary()?;
+            return vocabulary.map(|vocabulary| Self::from_gguf(&vocabulary, &file)).transpose();
+        }
         let beside = Beside::read(dir)?;
         let path = dir.join("tokenizer.json");
         let vocabulary = match read(&path)? {

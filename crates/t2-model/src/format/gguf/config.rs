@@ -13,6 +13,7 @@ use super::{Gguf, Metadata, Problem, Tensor};
 use crate::checkpoint::LoadError;
 
 pub use special::SpecialTokens;
+pub(super) use special::{TOKENS, id};
 
 /// More than any model has, and few enough for lists of them.
 const MOST_LAYERS: u64 = 100_000;
@@ -179,7 +180,7 @@ impl<'a> Keys<'a> {
     /// Number of token ids: rows of the embedding, which may be more than there are tokens.
     fn vocab(&self) -> Result<u64, Problem> {
         let rows = self.tensor("token_embd.weight").and_then(|embed| embed.shape.first().copied());
-        match (rows, self.metadata().strings(special::TOKENS)?) {
+        match (rows, self.metadata().strings(TOKENS)?) {
             (Some(rows), _) => Ok(rows as u64),
             (None, Some(tokens)) => Ok(tokens.len() as u64),
             (None, None) => self.required("vocab_size"),

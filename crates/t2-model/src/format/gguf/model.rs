@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Gguf;
-use crate::architecture::{Architecture, Source};
+use super::{Family, Gguf, SpecialTokens};
+use crate::architecture::{Architecture, Source, Transform};
 use crate::checkpoint::{GenerationDefaults, LoadError};
 use crate::format::Format;
 use crate::format::stored::Tensors;
@@ -14,7 +14,11 @@ use crate::format::stored::Tensors;
 #[derive(Debug)]
 pub(crate) struct Model {
     gguf: Gguf,
+    family: &'static Family,
     config: Value,
+    special: SpecialTokens,
+    /// Rows of a head, for families that store them interleaved.
+    head_dim: usize,
 }
 
 /// Whether `path` is called as a GGUF model is: a file on its own, or the first of several.
@@ -31,7 +35,9 @@ impl Model {
     /// Open the file at `path`.
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let gguf = Gguf::open(path)?;
-        Ok(Self { gguf, config: Value::Null })
+        let (family, config, special) = (gguf.family()?, gguf.config()?, gguf.special_tokens()?);
+        let head_dim = config["head_dim"].as_u64().and_then(|width| width.try_into().ok()).unwrap_or(1);
+        Ok(Self { gguf, family, config, special, head_dim })
     }
 }
 
@@ -45,7 +51,8 @@ impl Format for Model {
     }
 
     fn generation(&self) -> Result<GenerationDefaults, LoadError> {
-        Ok(GenerationDefaults::default())
+        let SpecialTokens { bos, ends, pad, .. } = self.special.clone();
+        Ok(GenerationDefaults { eos: ends, bos, pad, ..GenerationDefaults::default() })
     }
 
     fn open(&mut self) -> Result<(), LoadError> {
@@ -61,11 +68,14 @@ impl Format for Model {
     }
 
     fn locate(&self, _: &dyn Architecture, source: Source) -> Source {
-        source
+        let names = self.family.name(&source.path).into_iter().collect();
+        let rows = self.family.rows(&source.path, self.head_dim, source.rows);
+        // The converter has added the one that norms multiply by beside their weight.
+        Source { names, rows, transform: Transform::None, ..source }
     }
 
-    fn is_known(&self, _: &dyn Architecture, _: &str) -> bool {
-        false
+    fn is_known(&self, _: &dyn Architecture, name: &str) -> bool {
+        !self.family.paths(name).is_empty()
     }
 }
 
