@@ -69,7 +69,7 @@ impl From<FloatType> for DType {
 /// MODEL, for the commands that need one.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArg {
-    /// `tiny` (bundled), a folder in the Hugging Face layout, or a Hub id `org/name[@revision]`
+    /// `tiny` (bundled), a folder in the Hugging Face layout, a .gguf file, or `org/name[@revision][:file.gguf]` of the Hub
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
 }

@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 /// Train one expert by reinforcement learning; resumes what the folder holds
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// `tiny` (bundled), a folder in the Hugging Face layout, or a Hub id
+    /// `tiny` (bundled), a folder in the Hugging Face layout, a .gguf file, or a Hub id
     #[arg(value_name = "MODEL", required_unless_present = "config", conflicts_with = "config")]
     model: Option<String>,
     #[arg(

@@ -256,7 +256,10 @@ fn the_stretch_of_llama_3_is_known_by_its_factors() {
         "original_max_position_embeddings": 8192, "rope_theta": 5e5,
     });
     check_rope(with(&theirs), &expected);
-    let other = json!({ "rope_type": "factors", "factors": [1.0, 2.5], "rope_theta": 5e5 });
+    let other = json!({
+        "rope_type": "longrope", "short_factor": [1.0, 2.5], "long_factor": [1.0, 2.5], "attention_factor": 1.0,
+        "original_max_position_embeddings": 4096, "rope_theta": 5e5,
+    });
     check_rope(with(&[1.0, 2.5]), &other);
     check_rope(with(&[1.0, 1.0]), &json!({ "rope_type": "default", "rope_theta": 5e5 }));
 }

@@ -28,8 +28,7 @@ impl Gguf {
         family::find(self.metadata()).map_err(|problem| self.bad(problem))
     }
 
-    /// The `config.json` of the model. Its `rope_parameters` may have the type `factors`, which transformers does not have:
-    /// the list `factors` divides the frequencies one by one.
+    /// The `config.json` of the model.
     ///
     /// # Errors
     ///

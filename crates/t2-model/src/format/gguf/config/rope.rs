@@ -54,7 +54,7 @@ impl Keys<'_> {
         Ok(Some(json))
     }
 
-    /// What divides each frequency. Where it is the stretch of Llama 3, it is called that.
+    /// What divides each frequency. Where it is the stretch of Llama 3, it is called that, elsewhere a `longrope`.
     fn factors(&self, theta: f64) -> Result<Option<Value>, Problem> {
         let Some(tensor) = self.tensor("rope_freqs.weight") else { return Ok(None) };
         let factors: Vec<f64> = tensor.values().into_iter().map(decimal).collect();
@@ -75,7 +75,14 @@ impl Keys<'_> {
                 "high_freq_factor": llama3.high,
                 "original_max_position_embeddings": llama3.original as u64,
             }),
-            false => json!({ "rope_type": "factors", "factors": factors }),
+            // A list for short contexts and the same for long ones, with nothing made up for.
+            false => json!({
+                "rope_type": "longrope",
+                "short_factor": factors,
+                "long_factor": factors,
+                "attention_factor": 1.0,
+                "original_max_position_embeddings": self.required("context_length")?,
+            }),
         }))
     }
 
