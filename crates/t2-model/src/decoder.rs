@@ -26,7 +26,7 @@ pub use attention::Attention;
 pub use cache::KvCache;
 pub use config::{
     Activation, AttentionBias, AttentionConfig, BadShape, BlockKind, DecoderConfig, MlpConfig, NormConfig, NormPlace,
-    QkNorm, RopeConfig, RopeScaling, Rotary, ScaleConfig,
+    Outgrown, QkNorm, RopeConfig, RopeScaling, Rotary, ScaleConfig,
 };
 pub use mlp::Mlp;
 pub use norm::RmsNorm;

@@ -107,3 +107,37 @@ pub(super) fn sources(config: &DecoderConfig) -> impl Iterator<Item = Source> {
         false => source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small config with `extra` keys.
+    fn config(extra: &Value) -> DecoderConfig {
+        let mut json = json!({
+            "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
+        });
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Gemma2.config(&json).unwrap()
+    }
+
+    #[test]
+    fn absent_keys_and_nulls_mean_what_transformers_assumes() {
+        let given = config(&json!({}));
+        assert!(given.tied_head && given.mlp.activation == Activation::GeluTanh);
+        assert_eq!((given.attention.kv_heads, given.attention.head_dim), (4, 256));
+        assert_eq!((given.attention.scale, given.attention.cap), (Some(0.0625), Some(50.0)));
+        assert_eq!((given.scale.logits_cap, given.scale.embedding), (Some(30.0), Some(32f64.sqrt())));
+        assert_eq!([0, 1, 2, 3].map(|layer| given.kind(layer).window), [Some(4096), None, Some(4096), None]);
+        let bare = config(&json!({ "attn_logit_softcapping": null, "final_logit_softcapping": null }));
+        assert_eq!((bare.attention.cap, bare.scale.logits_cap), (None, None));
+    }
+
+    #[test]
+    fn the_number_under_the_root_is_written_as_it_was_read() {
+        for number in [1, 20, 144, 168, 256, 4095] {
+            let json = Gemma2.to_json(&config(&json!({ "query_pre_attn_scalar": number })));
+            assert_eq!(json["query_pre_attn_scalar"], json!(number));
+        }
+    }
+}

@@ -135,3 +135,56 @@ fn ropes(keys: &Keys<'_>) -> Result<[RopeConfig; 2], LoadError> {
     let local = rope::read_nested(keys, &local, keys.number("rope_local_base_freq")?)?;
     Ok([global, local])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decoder::RopeScaling;
+
+    /// Global and local theta, and which of the first seven layers see a window.
+    #[track_caller]
+    fn check(architecture: &dyn Architecture, extra: &Value, thetas: [f64; 2], sliding: [u8; 7]) {
+        let config = architecture.config(extra).unwrap();
+        assert_eq!([config.rope.theta, config.local_rope.as_ref().unwrap().theta], thetas);
+        let is_sliding =
+            |layer| u8::from(config.kind(layer) == BlockKind { window: Some(4096), rotary: Rotary::Local });
+        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(is_sliding), sliding);
+        assert!(config.tied_head && (config.vocab, config.attention.heads) == (262_208, 8));
+        let again = Gemma3.config(&architecture.to_json(&config)).unwrap();
+        assert_eq!(again, config, "written and read back");
+    }
+
+    #[test]
+    fn both_spellings_of_both_encodings_are_read() {
+        let usual = [1, 1, 1, 1, 1, 0, 1];
+        check(&Gemma3, &json!({}), [1e6, 1e4], usual);
+        check(&Gemma3, &json!({ "rope_theta": 5e4, "rope_local_base_freq": 100 }), [5e4, 100.0], usual);
+        let types: Vec<_> = (0..26).map(|layer| ["full_attention", "sliding_attention"][layer % 2]).collect();
+        check(&Gemma3, &json!({ "layer_types": types }), [1e6, 1e4], [0, 1, 0, 1, 0, 1, 0]);
+        check(&Gemma3, &json!({ "sliding_window_pattern": 2 }), [1e6, 1e4], [1, 0, 1, 0, 1, 0, 1]);
+        let nested = json!({ "full_attention": { "rope_theta": 7 }, "sliding_attention": { "rope_theta": 8 } });
+        check(&Gemma3, &json!({ "rope_parameters": nested }), [7.0, 8.0], usual);
+        check(&Gemma3, &json!({ "rope_parameters": { "full_attention": {} } }), [1e6, 1e4], usual);
+        check(&Gemma3Multimodal, &json!({ "text_config": { "rope_theta": 9 } }), [9.0, 1e4], usual);
+        check(&Gemma3Multimodal, &json!({}), [1e6, 1e4], usual);
+    }
+
+    #[test]
+    fn only_the_encoding_of_layers_that_see_everything_is_rescaled() {
+        let scaling = json!({ "rope_type": "linear", "factor": 8.0 });
+        let config = Gemma3.config(&json!({ "rope_scaling": scaling })).unwrap();
+        assert_eq!(config.rope.scaling, RopeScaling::Linear { factor: 8.0 });
+        assert_eq!(config.local_rope.unwrap().scaling, RopeScaling::None);
+    }
+
+    #[test]
+    fn what_the_decoder_cannot_run_is_refused() {
+        #[track_caller]
+        fn check_refused(extra: &Value, part: &str) {
+            let error = Gemma3.config(extra).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        check_refused(&json!({ "rope_parameters": { "rope_theta": 7 } }), "full_attention and sliding_attention");
+        check_refused(&json!({ "use_bidirectional_attention": true }), "use_bidirectional_attention");
+    }
+}

@@ -68,3 +68,26 @@ impl Architecture for Granite {
         LLAMA
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small config with `extra` keys.
+    fn config(extra: &Value) -> DecoderConfig {
+        let mut json = json!({
+            "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
+        });
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Granite.config(&json).unwrap()
+    }
+
+    #[test]
+    fn a_multiplier_of_one_is_no_multiplier() {
+        let plain = config(&json!({}));
+        assert_eq!((plain.scale, plain.attention.scale), (ScaleConfig::default(), Some(1.0)));
+        let scaled = config(&json!({ "residual_multiplier": 0.22, "logits_scaling": 16 }));
+        assert_eq!((scaled.scale.residual, scaled.scale.logits_divisor), (Some(0.22), Some(16.0)));
+        assert_eq!(Granite.config(&Granite.to_json(&scaled)).unwrap(), scaled, "written and read back");
+    }
+}

@@ -50,3 +50,26 @@ impl Architecture for Mistral {
         LLAMA
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small config with `extra` keys.
+    fn config(extra: &Value) -> DecoderConfig {
+        let mut json = json!({
+            "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
+        });
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Mistral.config(&json).unwrap()
+    }
+
+    #[test]
+    fn a_window_that_is_null_is_none_and_one_that_is_missing_is_the_default() {
+        let window = |extra| layers::window(&config(&extra));
+        assert_eq!(window(json!({})), Some(4096));
+        assert_eq!(window(json!({ "sliding_window": null })), None);
+        assert_eq!(window(json!({ "sliding_window": 5 })), Some(5));
+        assert_eq!(config(&json!({})).attention.kv_heads, 8);
+    }
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::keys::{Keys, with_defaults};
 use super::{Architecture, Rows, Source, layers, plain_sources, rope, shape};
 use crate::checkpoint::LoadError;
-use crate::decoder::{AttentionConfig, DecoderConfig, RopeScaling};
+use crate::decoder::{AttentionConfig, DecoderConfig, Outgrown, RopeScaling};
 
 /// `Phi3ForCausalLM`.
 #[derive(Debug)]
@@ -53,6 +53,9 @@ impl Architecture for Phi3 {
         rename_yarn(&mut json);
         let keys = Keys(&json);
         let mut config = shape::read(&keys, rope::read_partial(&keys)?)?;
+        if let RopeScaling::LongRope { outgrown, .. } = &mut config.rope.scaling {
+            *outgrown = Outgrown::Reread;
+        }
         config.kinds = layers::kinds(&[true], keys.count("sliding_window")?);
         Ok(config)
     }
@@ -100,5 +103,26 @@ fn rows(config: &DecoderConfig, path: &str) -> Rows {
         Some("mlp.gate.weight") => gate_up(0..hidden),
         Some("mlp.up.weight") => gate_up(hidden..2 * hidden),
         _ => Rows::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_that_are_stored_as_one_are_parts_of_it() {
+        let json = json!({
+            "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 8,
+            "num_key_value_heads": 2,
+        });
+        let config = Phi3.config(&json).unwrap();
+        let fused = |name: &str| -> Vec<_> {
+            let is_part = |source: &Source| source.names[0] == format!("model.layers.1.{name}.weight");
+            Phi3.sources(&config).filter(is_part).map(|source| (source.stored_shape(), source.rows)).collect()
+        };
+        let part = |range, of| (vec![of, 32], Rows::Part { range, of });
+        assert_eq!(fused("self_attn.qkv_proj"), [part(0..32, 48), part(32..40, 48), part(40..48, 48)]);
+        assert_eq!(fused("mlp.gate_up_proj"), [part(0..6, 12), part(6..12, 12)]);
     }
 }

@@ -73,3 +73,41 @@ pub(super) fn write_kinds(config: &DecoderConfig, json: &mut Value) {
     json["sliding_window"] = json!(window);
     json["layer_types"] = json!(layers::types(config));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small config with `extra` keys.
+    fn config(extra: &Value) -> DecoderConfig {
+        let mut json = json!({
+            "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
+            "num_key_value_heads": 2,
+        });
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Qwen2.config(&json).unwrap()
+    }
+
+    #[track_caller]
+    fn check(extra: &Value, windows: [Option<usize>; 4]) {
+        let config = config(extra);
+        assert_eq!([0, 1, 2, 3].map(|layer| config.kind(layer).window), windows);
+        let again = Qwen2.config(&Qwen2.to_json(&config)).unwrap();
+        assert_eq!(again, config, "written and read back");
+    }
+
+    #[test]
+    fn windows_begin_after_some_layers_where_they_are_switched_on() {
+        let (all, none) = ([Some(4); 4], [None; 4]);
+        check(&json!({ "sliding_window": 4, "max_window_layers": 0 }), none);
+        check(&json!({ "use_sliding_window": true, "sliding_window": 4, "max_window_layers": 0 }), all);
+        check(
+            &json!({ "use_sliding_window": true, "sliding_window": 4, "max_window_layers": 2 }),
+            [None, None, Some(4), Some(4)],
+        );
+        check(&json!({ "use_sliding_window": true, "sliding_window": 4 }), none);
+        let types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
+        let listed = json!({ "use_sliding_window": true, "sliding_window": 4, "layer_types": types });
+        check(&listed, [Some(4), None, None, Some(4)]);
+    }
+}

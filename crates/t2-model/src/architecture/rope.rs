@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::keys::{Keys, bad, missing};
 use crate::checkpoint::LoadError;
-use crate::decoder::{RopeConfig, RopeScaling};
+use crate::decoder::{Outgrown, RopeConfig, RopeScaling};
 
 /// The rotary encoding of a family that turns every coordinate.
 pub(super) fn read(keys: &Keys<'_>) -> Result<RopeConfig, LoadError> {
@@ -89,7 +89,7 @@ impl Scaling<'_> {
         };
         Ok(RopeScaling::Yarn {
             factor,
-            attention_factor: self.nested.number("attention_factor")?.unwrap_or(attention_factor),
+            attention_factor: self.nested.number("attention_factor")?.unwrap_or(rounded(attention_factor)),
             beta_fast: self.nested.number("beta_fast")?.unwrap_or(32.0),
             beta_slow: self.nested.number("beta_slow")?.unwrap_or(1.0),
             original_max_seq_len,
@@ -119,8 +119,9 @@ impl Scaling<'_> {
         Ok(RopeScaling::LongRope {
             short: list("short_factor")?,
             long: list("long_factor")?,
-            attention_factor: self.nested.number("attention_factor")?.unwrap_or(attention_factor),
+            attention_factor: self.nested.number("attention_factor")?.unwrap_or(rounded(attention_factor)),
             original_max_seq_len,
+            outgrown: Outgrown::Keep,
         })
     }
 
@@ -131,7 +132,7 @@ impl Scaling<'_> {
     /// Stretch of the context: what the config says, or how much longer than the original context it is.
     fn factor(&self, original: usize) -> Result<f64, LoadError> {
         let ratio = self.keys.required("max_position_embeddings")? as f64 / original as f64;
-        Ok(self.nested.number("factor")?.unwrap_or(ratio))
+        Ok(self.nested.number("factor")?.unwrap_or(rounded(ratio)))
     }
 
     /// Context length of pretraining. The key beside `rope_parameters` wins over the one inside, as in transformers.
@@ -142,6 +143,12 @@ impl Scaling<'_> {
             None => self.keys.required("max_position_embeddings"),
         }
     }
+}
+
+/// `x` to twelve digits: more than f32 tells apart, and few enough that JSON gives the same number back.
+fn rounded(x: f64) -> f64 {
+    const DIGITS: f64 = 1e12;
+    (x * DIGITS).round() / DIGITS
 }
 
 /// Rotary encoding in the newer spelling.
@@ -167,7 +174,7 @@ pub(super) fn write(rope: &RopeConfig) -> Value {
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_max_seq_len,
         }),
-        RopeScaling::LongRope { short, long, attention_factor, original_max_seq_len } => json!({
+        RopeScaling::LongRope { short, long, attention_factor, original_max_seq_len, .. } => json!({
             "rope_type": "longrope",
             "short_factor": short,
             "long_factor": long,
@@ -244,13 +251,15 @@ mod tests {
             truncate: true,
         };
         let usual = 0.1 * 4f64.ln() + 1.0;
+        let both = rounded((0.2 * 4f64.ln() + 1.0) / usual);
+        let usual = rounded(usual);
         check(&json!({ "rope_scaling": { "type": "yarn", "factor": 4 } }), 10_000.0, yarn(4.0, usual, 4096));
         let original = json!({ "rope_type": "yarn", "original_max_position_embeddings": 1024 });
         check(&json!({ "rope_parameters": original }), 10_000.0, yarn(4.0, usual, 1024));
         let given = json!({ "rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5, "mscale": 2.0 });
         check(&json!({ "rope_parameters": given }), 10_000.0, yarn(4.0, 1.5, 4096));
         let scales = json!({ "rope_type": "yarn", "factor": 4.0, "mscale": 2.0, "mscale_all_dim": 1.0 });
-        check(&json!({ "rope_parameters": scales }), 10_000.0, yarn(4.0, (0.2 * 4f64.ln() + 1.0) / usual, 4096));
+        check(&json!({ "rope_parameters": scales }), 10_000.0, yarn(4.0, both, 4096));
         let ramp = json!({ "rope_type": "yarn", "factor": 4.0, "beta_fast": 16, "beta_slow": 2, "truncate": false });
         let RopeScaling::Yarn { .. } = config(&Llama, &json!({ "rope_parameters": ramp })).unwrap().rope.scaling else {
             panic!("yarn is read as yarn");
@@ -273,10 +282,11 @@ mod tests {
     fn phi3_turns_a_part_of_each_head_at_frequencies_of_its_own() {
         let (short, long) = (vec![1.0; 6], vec![4.0; 6]);
         let scaling = RopeScaling::LongRope {
-            attention_factor: (1.0 + 2f64.ln() / 2048f64.ln()).sqrt(),
+            attention_factor: rounded((1.0 + 2f64.ln() / 2048f64.ln()).sqrt()),
             short: short.clone(),
             long: long.clone(),
             original_max_seq_len: 2048,
+            outgrown: Outgrown::Reread,
         };
         let rope = RopeConfig { fraction: 0.75, scaling, ..RopeConfig::new(10_000.0) };
         for name in ["longrope", "su", "yarn"] {

@@ -82,3 +82,38 @@ fn kinds(keys: &Keys<'_>, count: usize) -> Result<Vec<BlockKind>, LoadError> {
     };
     Ok(BlockKind::pattern(sliding.iter().enumerate().map(kind).collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small config with `extra` keys.
+    fn config(extra: &Value) -> DecoderConfig {
+        let mut json = json!({
+            "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
+        });
+        json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        SmolLm3.config(&json).unwrap()
+    }
+
+    #[track_caller]
+    fn check(extra: &Value, rotated: [bool; 4], windows: [Option<usize>; 4]) {
+        let config = config(extra);
+        assert_eq!([0, 1, 2, 3].map(|layer| config.kind(layer).rotary == Rotary::Global), rotated);
+        assert_eq!([0, 1, 2, 3].map(|layer| config.kind(layer).window), windows);
+        let again = SmolLm3.config(&SmolLm3.to_json(&config)).unwrap();
+        assert_eq!(again, config, "written and read back");
+    }
+
+    #[test]
+    fn layers_without_positions_are_listed_or_every_fourth() {
+        let none = [None; 4];
+        check(&json!({}), [true, true, true, false], none);
+        check(&json!({ "no_rope_layers": null }), [true, true, true, false], none);
+        check(&json!({ "no_rope_layer_interval": 2 }), [true, false, true, false], none);
+        check(&json!({ "no_rope_layers": [0, 1, 1, 1] }), [false, true, true, true], none);
+        let window = json!({ "use_sliding_window": true, "sliding_window": 4 });
+        check(&window, [true, true, true, false], [None, None, None, Some(4)]);
+        assert!(config(&json!({})).tied_head);
+    }
+}

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blocks::{BlockKind, Rotary};
 pub(crate) use parameters::{EMBED, HEAD, is_norm};
-pub use rope::{RopeConfig, RopeScaling};
+pub use rope::{Outgrown, RopeConfig, RopeScaling};
 
 /// Everything that determines a decoder except its weights.
 ///
@@ -362,7 +362,8 @@ mod tests {
             "the share that rope.fraction turns is 3; it must be even, from 2 to 8",
         );
         let (short, long) = (vec![1.0; 4], vec![1.0; 3]);
-        let scaling = RopeScaling::LongRope { short, long, attention_factor: 1.0, original_max_seq_len: 16 };
+        let outgrown = Outgrown::Keep;
+        let scaling = RopeScaling::LongRope { short, long, attention_factor: 1.0, original_max_seq_len: 16, outgrown };
         check_refused(
             |config| config.rope.scaling = scaling.clone(),
             "the length of a list of rope.scaling is 3; it must be 4",

@@ -24,10 +24,11 @@ impl Rotation {
     pub(crate) fn new(rope: &RopeConfig, head_dim: usize, positions: &[Vec<usize>], device: &Device) -> Self {
         let shape = [positions.len(), 1, positions[0].len(), rope.rotated(head_dim)];
         let factor = amplitude(&rope.scaling);
-        let freqs: Vec<Vec<f64>> = positions
-            .iter()
-            .map(|row| frequencies(rope, head_dim, row.last().map_or(0, |position| position + 1)))
-            .collect();
+        let of = |row: &Vec<usize>| frequencies(rope, head_dim, row.last().map_or(0, |position| position + 1));
+        let freqs = match rope.scaling {
+            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. } => positions.iter().map(of).collect(),
+            _ => vec![of(&positions[0]); positions.len()],
+        };
         let table = |f: fn(f64) -> f64, first_half: f64| {
             let angles = positions.iter().zip(&freqs).flat_map(|(row, freqs)| {
                 row.iter().flat_map(move |&p| {
@@ -116,6 +117,7 @@ fn ramp(low: f64, high: f64, rotated: f64, truncate: bool) -> impl Fn(u32) -> f6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decoder::Outgrown;
 
     /// Frequencies of a head of 128 in a sequence of `seq_len`, over those without scaling.
     fn ratios(scaling: RopeScaling, seq_len: usize) -> Vec<f64> {
@@ -160,6 +162,7 @@ mod tests {
             long: vec![4.0; 64],
             attention_factor: 1.0,
             original_max_seq_len: 100,
+            outgrown: Outgrown::Keep,
         };
         check(longrope.clone(), 100, 7, 1.0);
         check(longrope, 101, 7, 0.25);

@@ -6,6 +6,9 @@ transformers computes from it.
 
 Needs torch and transformers (made with 2.15.0 and 5.24.0, on the CPU). `families.rs` reads every folder that it finds.
 
+transformers reads a text anew when it outgrows the original context of `longrope` for Phi-3, and for no other family:
+`llama_longrope` goes on with keys of the short encoding.
+
 Of each case two prompts are kept, one shorter and one longer than the windows and original contexts of the configs, with
 their logits and 64 greedy tokens, each computed alone. Weights are stored in half precision, so that they are the same
 numbers in f32, and computed with in f32.
@@ -64,6 +67,9 @@ CASES = {
         "bfloat16", None,
     ),
     "llama_yarn_attention_factor": ("Llama", rope("yarn", attention_factor=1.25, **YARN), "float16", None),
+    "llama_longrope": (
+        "Llama", rope("longrope", original_max_position_embeddings=ORIGINAL, **LONGROPE), "bfloat16", "old",
+    ),
     "llama_gelu": ("Llama", dict(hidden_act="gelu", attention_bias=True, mlp_bias=True), "bfloat16", None),
     # Windows.
     "mistral": ("Mistral", dict(sliding_window=WINDOW, head_dim=12), "bfloat16", "old"),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use burn::prelude::*;
 use t2_model::adapter::Active;
 use t2_model::adapter::mixture::MixtureError;
-use t2_model::decoder::{CausalLm, Decoder, LmShape};
+use t2_model::decoder::{CausalLm, Decoder, DecoderConfig, LmShape, Outgrown, RopeConfig, RopeScaling};
 use t2_model::generate::score::{Sequences, log_likelihoods, option_log_likelihoods};
 use t2_model::generate::{
     Completion, FinishReason, GenerateConfig, GenerateError, Prompts, Sampling, generate, generate_with,
@@ -28,17 +28,26 @@ fn prompts() -> Vec<Vec<u32>> {
 }
 
 fn complete(prompts: &[Vec<u32>], seeds: &[u64], config: &GenerateConfig) -> Vec<Completion> {
-    generate(&model(), Prompts::new(prompts).seeded(seeds), config).unwrap()
+    complete_by(&model(), prompts, seeds, config)
+}
+
+fn complete_by(model: &Decoder, prompts: &[Vec<u32>], seeds: &[u64], config: &GenerateConfig) -> Vec<Completion> {
+    generate(model, Prompts::new(prompts).seeded(seeds), config).unwrap()
 }
 
 /// Every row of the batch is what it is alone. Returns the rows.
 #[track_caller]
 fn check_rows(config: &GenerateConfig) -> Vec<Completion> {
+    check_rows_of(&model(), config)
+}
+
+#[track_caller]
+fn check_rows_of(model: &Decoder, config: &GenerateConfig) -> Vec<Completion> {
     let prompts = prompts();
     let seeds: Vec<u64> = (50..).take(prompts.len()).collect();
-    let together = complete(&prompts, &seeds, config);
+    let together = complete_by(model, &prompts, &seeds, config);
     for (row, together) in together.iter().enumerate() {
-        let alone = &complete(&prompts[row..=row], &seeds[row..=row], config)[0];
+        let alone = &complete_by(model, &prompts[row..=row], &seeds[row..=row], config)[0];
         assert_eq!((&together.ids, together.finish), (&alone.ids, alone.finish), "row {row}");
         for (together, alone) in together.logprobs.iter().zip(&alone.logprobs) {
             assert!((together - alone).abs() < LOGPROB_GAP, "row {row}: {together} vs {alone}");
@@ -55,6 +64,31 @@ fn a_row_gets_the_same_tokens_alone_and_in_a_batch() {
     check_rows(&plain);
     check_rows(&GenerateConfig { sampling: narrow, ..GREEDY });
     check_rows(&GenerateConfig { stop: vec![0, 1, 2, 3, 4, 5], ..plain });
+}
+
+/// Windows, and positions that depend on the length of a row: some prompts are longer than either from the start, others
+/// become so, and rows leave the batch meanwhile.
+#[test]
+fn positions_of_a_row_do_not_depend_on_its_batch() {
+    let plain = tiny::config();
+    let pairs = plain.attention.head_dim / 2;
+    let longrope = |outgrown| RopeScaling::LongRope {
+        short: vec![1.0; pairs],
+        long: (0..pairs).map(|pair| 2.0 + pair as f64).collect(),
+        attention_factor: 1.1,
+        original_max_seq_len: 8,
+        outgrown,
+    };
+    let dynamic = RopeScaling::Dynamic { factor: 4.0, original_max_seq_len: 8 };
+    let shape = |scaling| DecoderConfig { rope: RopeConfig { scaling, ..RopeConfig::new(100.0) }, ..plain.clone() };
+    let scalings = [dynamic, longrope(Outgrown::Keep), longrope(Outgrown::Reread)];
+    let stopping = GenerateConfig { sampling: Sampling::PLAIN, stop: (0..4).collect(), ..GREEDY };
+    for config in scalings.map(shape).iter().chain([&tiny::switched()]) {
+        let model = tiny::shaped(config, 4);
+        let rows = check_rows_of(&model, &stopping);
+        assert!(rows.iter().any(|row| row.finish == FinishReason::Stop && row.ids.len() < GREEDY.max_new_tokens));
+        check_rows_of(&model, &GREEDY);
+    }
 }
 
 #[test]

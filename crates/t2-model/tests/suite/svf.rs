@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::prelude::*;
 use t2_model::adapter::{Active, Expert, ExpertInfo, Svf};
-use t2_model::decoder::{CausalLm, Decoder};
+use t2_model::decoder::{CausalLm, Decoder, DecoderConfig};
 use t2_model::generate::score::Sequences;
 
 use crate::tiny;
@@ -90,9 +90,9 @@ fn loss(model: &Decoder, active: Active<'_>, device: &Device) -> Tensor<1> {
     weighted_logprobs(model, active, device).sum()
 }
 
-/// A model away from `z = 1`, and the gradient of every scale, matrix by matrix.
-fn model_and_gradient() -> (Decoder, Vec<Vec<f32>>) {
-    let model = tiny::trainable(&tiny::decoder(1));
+/// A model of this shape away from `z = 1`, and the gradient of every scale, matrix by matrix.
+fn model_and_gradient(config: &DecoderConfig) -> (Decoder, Vec<Vec<f32>>) {
+    let model = tiny::trainable(&tiny::shaped(config, 1));
     let model = tiny::expert(&model, 5).apply_to(model).unwrap();
     let gradients = loss(&model, Active::Own, &Device::flex().autodiff()).backward();
     let gradient = |svf: &Svf| tiny::values(svf.z.val().grad(&gradients).unwrap());
@@ -102,7 +102,13 @@ fn model_and_gradient() -> (Decoder, Vec<Vec<f32>>) {
 
 #[test]
 fn the_gradient_is_that_of_finite_differences() {
-    let (model, found) = model_and_gradient();
+    check_slopes(&tiny::config());
+    check_slopes(&tiny::switched());
+}
+
+#[track_caller]
+fn check_slopes(config: &DecoderConfig) {
+    let (model, found) = model_and_gradient(config);
     let model = model.valid();
     let expert = scales_of(&model);
     // Added up in f64, so that only the model itself rounds to f32.
@@ -119,7 +125,7 @@ fn the_gradient_is_that_of_finite_differences() {
         let central = |step: f32| (value(path, index, step) - value(path, index, -step)) / (2.0 * f64::from(step));
         ((4.0 * central(STEP) - central(2.0 * STEP)) / 3.0) as f32
     };
-    let paths = (0..2).flat_map(|block| {
+    let paths = (0..config.layers).flat_map(|block| {
         let names = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.gate", "mlp.up", "mlp.down"];
         names.map(|name| format!("blocks.{block}.{name}.weight"))
     });
@@ -134,7 +140,14 @@ fn the_gradient_is_that_of_finite_differences() {
 
 #[test]
 fn the_gradient_is_that_of_the_dense_chain_rule() {
-    let (model, found) = model_and_gradient();
+    for config in [tiny::config(), tiny::switched()] {
+        check_chain_rule(&config);
+    }
+}
+
+#[track_caller]
+fn check_chain_rule(config: &DecoderConfig) {
+    let (model, found) = model_and_gradient(config);
     let dense = model.clone().materialize().set_require_grad(true);
     let gradients = loss(&dense, Active::Base, &Device::flex().autodiff()).backward();
     let mut worst = 0.0_f64;

@@ -6,7 +6,10 @@ use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use t2_model::adapter::{Expert, ExpertInfo};
-use t2_model::decoder::{AttentionBias, AttentionConfig, Block, CausalLm, Decoder, DecoderConfig, MlpConfig};
+use t2_model::decoder::{
+    Activation, AttentionBias, AttentionConfig, Block, BlockKind, CausalLm, Decoder, DecoderConfig, MlpConfig,
+    NormConfig, NormPlace, QkNorm, RopeConfig, Rotary, ScaleConfig,
+};
 use t2_model::decomposition::{Decomposition, Targets};
 
 /// Two blocks with grouped heads, biases and every matrix of another shape than its transpose.
@@ -18,6 +21,29 @@ pub(crate) fn config() -> DecoderConfig {
         attention: AttentionConfig { bias: AttentionBias::All, ..tiny.attention.clone() },
         mlp: MlpConfig { bias: true, ..MlpConfig::new(40) },
         ..tiny
+    }
+}
+
+/// The same with every switch of the decoder.
+pub(crate) fn switched() -> DecoderConfig {
+    let plain = config();
+    let bias = AttentionBias::Qkv;
+    let window = BlockKind { window: Some(3), rotary: Rotary::Local };
+    let unturned = BlockKind { rotary: Rotary::Off, ..BlockKind::PLAIN };
+    DecoderConfig {
+        layers: 3,
+        attention: AttentionConfig { bias, qk_norm: QkNorm::Head, scale: Some(0.5), cap: Some(2.0), ..plain.attention },
+        mlp: MlpConfig { activation: Activation::GeluTanh, ..plain.mlp },
+        norm: NormConfig { place: NormPlace::Around, ..plain.norm },
+        local_rope: Some(RopeConfig { fraction: 0.5, ..RopeConfig::new(50.0) }),
+        kinds: vec![BlockKind::PLAIN, window, unturned],
+        scale: ScaleConfig {
+            embedding: Some(2.0),
+            residual: Some(0.7),
+            logits_divisor: Some(1.5),
+            logits_cap: Some(3.0),
+        },
+        ..plain
     }
 }
 

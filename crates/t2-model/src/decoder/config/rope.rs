@@ -37,7 +37,9 @@ impl RopeConfig {
     /// keys keep the turn that they had when they were computed.
     pub(crate) fn switches_after(&self) -> Option<usize> {
         match self.scaling {
-            RopeScaling::LongRope { original_max_seq_len, .. } => Some(original_max_seq_len),
+            RopeScaling::LongRope { original_max_seq_len, outgrown: Outgrown::Reread, .. } => {
+                Some(original_max_seq_len)
+            }
             _ => None,
         }
     }
@@ -102,8 +104,7 @@ pub enum RopeScaling {
         original_max_seq_len: usize,
     },
     /// `LongRoPE`: every frequency divided by a number of its own, from one list for sequences up to the original length
-    /// and another for longer ones. A sequence that outgrows the original length in a cache is read anew, once, as
-    /// transformers does for Phi-3; so decoding with a cache is always reading the whole text.
+    /// and another for longer ones.
     LongRope {
         /// Divisors up to the original length, one for each pair of coordinates that is turned.
         short: Vec<f64>,
@@ -113,5 +114,20 @@ pub enum RopeScaling {
         attention_factor: f64,
         /// Context length of pretraining, in tokens.
         original_max_seq_len: usize,
+        /// What becomes of a sequence that grows beyond it in a cache.
+        #[serde(default)]
+        outgrown: Outgrown,
     },
+}
+
+/// What becomes of the keys in a cache when their sequence outgrows the length that their frequencies are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outgrown {
+    /// All tokens are read anew, once, as transformers does for Phi-3: decoding with a cache is reading the whole text.
+    #[default]
+    Reread,
+    /// They stay as they are, as in transformers for every other family: decoding with a cache and reading the whole text
+    /// anew differ, as with [`RopeScaling::Dynamic`].
+    Keep,
 }
