@@ -114,7 +114,7 @@ fn broken_json_is_named() {
 fn what_config_json_cannot_say_is_refused() {
     let set =
         |key: &'static str, value: Value| move |dir: &Path| edit_json(dir, "config.json", |json| json[key] = value);
-    check("tied", set("architectures", json!(["GPT2LMHeadModel"])), &["GPT2LMHeadModel", "LlamaForCausalLM"]);
+    check("tied", set("architectures", json!(["GPTNeoForCausalLM"])), &["GPTNeoForCausalLM", "LlamaForCausalLM"]);
     check("tied", set("hidden_act", json!("relu")), &["hidden_act", "relu", "silu"]);
     check("linear", set("rope_scaling", json!({ "type": "mrope", "factor": 2.0 })), &["rope_type", "mrope", "llama3"]);
     check("tied", set("num_hidden_layers", json!(2_000_000_000)), &["model.layers.2.input_layernorm.weight"]);

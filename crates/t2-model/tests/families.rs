@@ -250,7 +250,7 @@ fn what_is_saved_is_read_back_as_the_same_model() {
         let again = load(&folder, DType::F32, &device);
         assert_eq!(again.model.config(), loaded.model.config(), "{name}");
         for case in cases(&dir) {
-            let logits = |model| forward(model, &device, &[case.prompt.clone()], None);
+            let logits = |model| forward(model, &device, std::slice::from_ref(&case.prompt), None);
             assert_eq!(logits(&again.model), logits(&loaded.model), "{name}");
         }
     }

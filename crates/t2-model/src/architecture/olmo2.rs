@@ -1,4 +1,4 @@
-//! OLMo 2: norms on what attention and feed-forward network add, and on queries and keys over all heads together.
+//! `OLMo` 2: norms on what attention and feed-forward network add, and on queries and keys over all heads together.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! SmolLM3: every fourth layer tells queries and keys no positions.
+//! `SmolLM3`: every fourth layer tells queries and keys no positions.
 
 use serde_json::{Value, json};
 

@@ -116,9 +116,9 @@ impl Grid {
 mod tests {
     use super::*;
 
-    /// For each row and query of `columns`, the columns that it sees, and whether a mask was needed to say so.
+    /// For each row and query of `columns`, the columns that it sees, from the first to before the second, and whether a mask was needed to say so.
     #[track_caller]
-    fn check(pad: &[usize], columns: Range<usize>, window: Option<usize>, seen: &[&[Range<usize>]], masked: bool) {
+    fn check(pad: &[usize], columns: Range<usize>, window: Option<usize>, seen: &[&[(usize, usize)]], masked: bool) {
         let grid = Grid { pad: pad.to_vec(), columns: columns.clone() };
         let (first, hidden) = grid.hidden(window, &Device::flex());
         assert_eq!(hidden.is_some(), masked);
@@ -132,18 +132,18 @@ mod tests {
             .map(|row| row.iter().zip(first..).filter(|(hidden, _)| !**hidden).map(|(_, column)| column).collect())
             .collect();
         let expected: Vec<Vec<usize>> =
-            seen.iter().flat_map(|row| row.iter().map(|seen| seen.clone().collect())).collect();
+            seen.iter().flat_map(|row| row.iter().map(|&(from, to)| (from..to).collect())).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn a_query_sees_its_window_and_no_padding() {
-        check(&[0], 0..3, None, &[&[0..1, 0..2, 0..3]], true);
-        check(&[0], 0..4, Some(2), &[&[0..1, 0..2, 1..3, 2..4]], true);
-        check(&[1, 0], 2..4, None, &[&[1..3, 1..4], &[0..3, 0..4]], true);
-        check(&[1, 0], 3..4, Some(3), &[&[1..4], &[1..4]], false);
-        check(&[2, 0], 3..4, Some(3), &[&[2..4], &[1..4]], true);
-        check(&[0], 5..6, None, &[&[0..6]], false);
-        check(&[0], 5..6, Some(2), &[&[4..6]], false);
+        check(&[0], 0..3, None, &[&[(0, 1), (0, 2), (0, 3)]], true);
+        check(&[0], 0..4, Some(2), &[&[(0, 1), (0, 2), (1, 3), (2, 4)]], true);
+        check(&[1, 0], 2..4, None, &[&[(1, 3), (1, 4)], &[(0, 3), (0, 4)]], true);
+        check(&[1, 0], 3..4, Some(3), &[&[(1, 4)], &[(1, 4)]], false);
+        check(&[2, 0], 3..4, Some(3), &[&[(2, 4)], &[(1, 4)]], true);
+        check(&[0], 5..6, None, &[&[(0, 6)]], false);
+        check(&[0], 5..6, Some(2), &[&[(4, 6)]], false);
     }
 }
