@@ -5,6 +5,7 @@
 
 mod bytes;
 mod config;
+mod describe;
 mod family;
 mod header;
 mod metadata;
@@ -24,6 +25,7 @@ use crate::format::quant::GgmlType;
 use crate::format::stored::{StoredTensor, Tensors};
 
 pub use config::SpecialTokens;
+pub use describe::{Description, describe};
 pub use family::{FAMILIES, Family};
 pub use header::{Header, TensorInfo, parse};
 pub use metadata::Metadata;

@@ -7,6 +7,8 @@ mod config;
 #[cfg(test)]
 mod container;
 #[cfg(test)]
+mod describe;
+#[cfg(test)]
 mod parts;
 #[cfg(test)]
 mod quant;

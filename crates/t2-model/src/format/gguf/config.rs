@@ -12,6 +12,7 @@ use super::family::{self, Family};
 use super::{Gguf, Metadata, Problem, Tensor};
 use crate::checkpoint::LoadError;
 
+pub(super) use rope::Llama3;
 pub use special::SpecialTokens;
 pub(super) use special::{TOKENS, id};
 

@@ -10,9 +10,9 @@ use super::{Metadata, Problem};
 const ARCHITECTURE: &str = "general.architecture";
 /// Layers of the Gemma 2 of 27B, whose scores are scaled in its own way. The file does not say so; llama.cpp goes by their
 /// number too.
-const GEMMA2_27B: u64 = 46;
+pub(super) const GEMMA2_27B: u64 = 46;
 /// Layers of the Gemma 3 of 27B.
-const GEMMA3_27B: u64 = 62;
+pub(super) const GEMMA3_27B: u64 = 62;
 
 /// A family of models.
 #[derive(Debug)]

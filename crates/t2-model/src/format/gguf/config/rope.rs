@@ -12,11 +12,11 @@ const ROUNDING: f64 = 1e-5;
 
 /// The stretch of Llama 3.1 to 3.3, of which only `factor` differs between models: wavelengths above
 /// `original / low` are stretched in full, those below `original / high` are kept.
-struct Llama3 {
-    factor: f64,
-    low: f64,
-    high: f64,
-    original: f64,
+pub(in crate::format::gguf) struct Llama3 {
+    pub(in crate::format::gguf) factor: f64,
+    pub(in crate::format::gguf) low: f64,
+    pub(in crate::format::gguf) high: f64,
+    pub(in crate::format::gguf) original: f64,
 }
 
 impl Keys<'_> {
@@ -129,7 +129,7 @@ impl Keys<'_> {
 
 impl Llama3 {
     /// What each of `count` frequencies is divided by, for the base `theta`.
-    fn factors(&self, theta: f64, count: usize) -> impl Iterator<Item = f64> {
+    pub(in crate::format::gguf) fn factors(&self, theta: f64, count: usize) -> impl Iterator<Item = f64> {
         (0..count).map(move |index| {
             let wavelength = TAU * theta.powf(index as f64 / count as f64);
             let share = (self.original / wavelength - self.low) / (self.high - self.low);

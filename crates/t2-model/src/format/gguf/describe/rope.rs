@@ -1,0 +1,91 @@
+//! The `rope_parameters` of a `config.json` as keys and tensors.
+
+use serde_json::Value;
+
+use super::{Writer, float};
+use crate::format::gguf::Problem;
+use crate::format::gguf::config::Llama3;
+
+impl Writer<'_> {
+    pub(super) fn rope(&mut self) -> Result<(), Problem> {
+        let both = self.config["rope_parameters"].clone();
+        let rope = if both["full_attention"].is_object() { &both["full_attention"] } else { &both };
+        let head_dim = self.count("head_dim")?;
+        let share = rope["partial_rotary_factor"].as_f64().unwrap_or(1.0);
+        let turned = (f64::from(head_dim) * share) as u32;
+        self.put("rope.dimension_count", turned);
+        self.put("rope.freq_base", number(rope, "rope_theta")?);
+        if let Some(local) = float(&both["sliding_attention"]["rope_theta"]) {
+            self.put("rope.freq_base_swa", local);
+        }
+        match rope["rope_type"].as_str().unwrap_or("default") {
+            "default" => {}
+            "linear" => {
+                self.put("rope.scaling.type", "linear");
+                self.put("rope.scaling.factor", number(rope, "factor")?);
+            }
+            "yarn" => self.yarn(rope)?,
+            "llama3" => {
+                let of = |key| number(rope, key).map(f64::from);
+                let stretch = Llama3 {
+                    factor: of("factor")?,
+                    low: of("low_freq_factor")?,
+                    high: of("high_freq_factor")?,
+                    original: of("original_max_position_embeddings")?,
+                };
+                let theta = rope["rope_theta"].as_f64().unwrap_or_default();
+                let factors = stretch.factors(theta, turned as usize / 2).map(|factor| factor as f32);
+                self.tensors.push(("rope_freqs.weight", factors.collect()));
+            }
+            "factors" => self.tensors.push(("rope_freqs.weight", list(rope, "factors")?)),
+            "longrope" => self.longrope(rope)?,
+            other => return Err(Problem::bad("rope_type", other, "one of default, linear, yarn, llama3, longrope")),
+        }
+        Ok(())
+    }
+
+    fn yarn(&mut self, rope: &Value) -> Result<(), Problem> {
+        self.put("rope.scaling.type", "yarn");
+        self.put("rope.scaling.factor", number(rope, "factor")?);
+        self.put("rope.scaling.original_context_length", original(rope)?);
+        for (key, theirs) in [
+            ("yarn_beta_fast", "beta_fast"),
+            ("yarn_beta_slow", "beta_slow"),
+            ("yarn_attn_factor", "attention_factor"),
+            ("yarn_log_multiplier", "mscale_all_dim"),
+        ] {
+            if let Some(number) = float(&rope[theirs]) {
+                self.put(&format!("rope.scaling.{key}"), number);
+            }
+        }
+        Ok(())
+    }
+
+    /// The factor of the scores is a key here, where transformers computes it from the two lengths.
+    fn longrope(&mut self, rope: &Value) -> Result<(), Problem> {
+        let (original, context) = (original(rope)?, self.count("max_position_embeddings")?);
+        let stretch = f64::from(context) / f64::from(original);
+        let computed = if stretch > 1.0 { (1.0 + stretch.ln() / f64::from(original).ln()).sqrt() } else { 1.0 };
+        self.put("rope.scaling.type", "longrope");
+        self.put("rope.scaling.original_context_length", original);
+        self.put("rope.scaling.attn_factor", float(&rope["attention_factor"]).unwrap_or(computed as f32));
+        self.tensors.push(("rope_factors_long.weight", list(rope, "long_factor")?));
+        self.tensors.push(("rope_factors_short.weight", list(rope, "short_factor")?));
+        Ok(())
+    }
+}
+
+fn number(rope: &Value, key: &str) -> Result<f32, Problem> {
+    float(&rope[key]).ok_or_else(|| Problem::bad(key, &rope[key], "a number in rope_parameters"))
+}
+
+fn original(rope: &Value) -> Result<u32, Problem> {
+    const KEY: &str = "original_max_position_embeddings";
+    let number = rope[KEY].as_u64().and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 1);
+    number.ok_or_else(|| Problem::bad(KEY, &rope[KEY], "a whole number in rope_parameters"))
+}
+
+fn list(rope: &Value, key: &str) -> Result<Vec<f32>, Problem> {
+    let list = rope[key].as_array().and_then(|list| list.iter().map(float).collect());
+    list.ok_or_else(|| Problem::bad(key, &rope[key], "a list of numbers in rope_parameters"))
+}
