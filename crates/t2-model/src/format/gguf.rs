@@ -25,7 +25,7 @@ use crate::format::quant::GgmlType;
 use crate::format::stored::{StoredTensor, Tensors};
 
 pub use config::SpecialTokens;
-pub use describe::{Description, describe};
+pub use describe::{Description, describe, describe_tokenizer};
 pub use family::{FAMILIES, Family};
 pub use header::{Header, TensorInfo, parse};
 pub use metadata::Metadata;

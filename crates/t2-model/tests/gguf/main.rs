@@ -15,4 +15,6 @@ mod quant;
 #[cfg(test)]
 mod raw;
 #[cfg(test)]
+mod tokenizer;
+#[cfg(test)]
 mod write;

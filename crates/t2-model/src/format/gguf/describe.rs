@@ -4,11 +4,14 @@
 //! refused: it would be another model.
 
 mod rope;
+mod tokenizer;
 
 use serde_json::Value;
 
 use super::family::{FAMILIES, Family};
 use super::{MetaValue, Problem};
+
+pub use tokenizer::describe_tokenizer;
 
 /// What stands in a GGUF file beside the parameters of a model and its tokenizer.
 #[derive(Debug)]
