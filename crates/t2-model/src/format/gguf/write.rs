@@ -65,7 +65,7 @@ pub enum GgufWriteError {
 ///
 /// # Panics
 ///
-/// When a tensor gives more or fewer numbers than its shape says, or [`ALIGNMENT`] is no power of two.
+/// When a tensor gives more or fewer numbers than its shape says, or `general.alignment` is no power of two.
 pub fn write(path: &Path, metadata: &[(String, MetaValue)], tensors: Vec<NewTensor<'_>>) -> Result<(), GgufWriteError> {
     let alignment = alignment(metadata);
     let header = header(metadata, &tensors, alignment)?;
