@@ -6,8 +6,10 @@ mod jinja;
 mod json;
 mod methods;
 mod python;
+mod slice;
 mod source;
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use minijinja::{Error, ErrorKind, context};
@@ -19,13 +21,16 @@ use jinja::{MAX_STEPS, environment};
 use python::Shown;
 use source::translate;
 
+/// The longest text that a template may write. A million tokens are about a tenth of it.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 /// The special tokens that templates may name.
 const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// A chat template and the special tokens it may name.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    source: String,
+    /// The Jinja program for minijinja, or what is wrong with it.
+    program: Result<String, String>,
     special: Map<String, Value>,
 }
 
@@ -42,7 +47,7 @@ pub struct ChatOptions {
 impl ChatTemplate {
     /// The template in `source`. `special` are the texts of `bos_token`, `eos_token` and the like.
     pub fn new(source: &str, special: Map<String, Value>) -> Self {
-        Self { source: translate(source), special }
+        Self { program: translate(source), special }
     }
 
     /// The template in `chat_template.jinja`, else in `tokenizer_config.json`, else `None`.
@@ -66,26 +71,52 @@ impl ChatTemplate {
     ///
     /// [`TokenizerError::Template`] when the template refuses the conversation, does not end, or is none.
     pub fn render(&self, messages: &[impl Serialize], options: &ChatOptions) -> Result<String, TokenizerError> {
-        let shown = |value| Shown::wrap(minijinja::Value::from_serialize(value));
+        let program = self.program.as_ref().map_err(|reason| TokenizerError::Template(reason.clone()))?;
         let messages: Vec<_> = messages.iter().map(shown).collect();
-        let tools: Option<Vec<_>> = (!options.tools.is_empty())
-            .then(|| options.tools.iter().map(|tool| Shown::wrap(minijinja::Value::from_serialize(tool))).collect());
-        let [special, variables] = [&self.special, &options.variables].map(minijinja::Value::from_serialize);
+        let tools = (!options.tools.is_empty()).then(|| options.tools.iter().map(shown).collect::<Vec<_>>());
+        let [special, variables] = [&self.special, &options.variables]
+            .map(|names| names.iter().map(|(name, value)| (name, shown(value))).collect::<minijinja::Value>());
+        let mut text = BoundedText::default();
         let render = || {
             let always = context! { messages, tools, documents => (), add_generation_prompt => true };
-            environment().template_from_str(&self.source)?.render(context! { ..variables, ..always, ..special })
+            let names = context! { ..variables, ..always, ..special };
+            environment().template_from_str(program)?.render_captured_to(names, &mut text).map(drop)
         };
-        render().map_err(|e| TokenizerError::Template(reason(&e)))
+        render().map_err(|e| TokenizerError::Template(reason(&e)))?;
+        Ok(String::from_utf8_lossy(&text.0).into_owned())
     }
 
     /// The Jinja program.
     pub(super) fn source(&self) -> &str {
-        &self.source
+        self.program.as_deref().unwrap_or_default()
+    }
+}
+
+fn shown(value: impl Serialize) -> minijinja::Value {
+    Shown::wrap(minijinja::Value::from_serialize(value))
+}
+
+/// What a template has written, up to [`MAX_TEXT_BYTES`].
+#[derive(Default)]
+struct BoundedText(Vec<u8>);
+
+impl Write for BoundedText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 fn reason(error: &Error) -> String {
     match error.kind() {
+        ErrorKind::WriteFailure => format!("it wrote more than {MAX_TEXT_BYTES} bytes, more than any model reads"),
         ErrorKind::OutOfFuel => format!("it was not done after {MAX_STEPS} steps, as if it ran in circles"),
         _ => error.to_string(),
     }
@@ -117,7 +148,7 @@ mod tests {
 
     fn template(source: &str) -> ChatTemplate {
         let special = serde_json::json!({ "bos_token": "<s>", "eos_token": "</s>" });
-        ChatTemplate { source: source.to_owned(), special: special.as_object().unwrap().clone() }
+        ChatTemplate::new(source, special.as_object().unwrap().clone())
     }
 
     #[track_caller]

@@ -1,14 +1,21 @@
-"""Writes templates.json beside this script: short chat templates, with what transformers renders from them.
+"""Writes templates.json and families.json beside this script: chat templates, with what transformers renders from them.
 
     python make_templates.py
+    python make_templates.py --real OUT TEMPLATE.jinja...
 
-Needs transformers (made with 5.24.0; torch is not needed). A template that transformers refuses has no text.
+templates.json has short ones, families.json one in the style of each family with a table of conversations. With --real
+the same conversations are rendered by the templates given, to OUT/chats.json.
+
+Needs transformers (made with 5.24.0; torch is not needed). What transformers refuses has no text.
 """
 
+import argparse
 import json
 from pathlib import Path
 
 from transformers.utils.chat_template_utils import render_jinja_template
+
+from families import CONVERSATIONS, FAMILIES
 
 HERE = Path(__file__).parent
 SPECIAL = dict(bos_token="<s>", eos_token="</s>")
@@ -86,18 +93,40 @@ end
 """
 
 
-def render(template):
+def render(template, messages=MESSAGES, tools=None, variables=None):
+    more = dict(SPECIAL, **(variables or {}))
     try:
-        [text], _ = render_jinja_template([MESSAGES], chat_template=template, add_generation_prompt=True, **SPECIAL)
+        [text], _ = render_jinja_template(
+            [messages], tools=tools, chat_template=template, add_generation_prompt=True, **more
+        )
     except Exception:
         return None
     return text
 
 
+def write(path, **golden):
+    path.write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")
+
+
+def families(templates):
+    rendered = {
+        name: dict(template=template, texts=[render(template, **conversation) for conversation in CONVERSATIONS])
+        for name, template in templates.items()
+    }
+    return dict(special=SPECIAL, conversations=CONVERSATIONS, rendered=rendered)
+
+
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("templates", type=Path, nargs="*")
+    arguments = parser.parse_args()
+    if arguments.real:
+        write(arguments.real / "chats.json", **families({path.name: path.read_text() for path in arguments.templates}))
+        return
     rendered = [dict(template=template, text=render(template)) for template in [*TEMPLATES, LINES]]
-    golden = dict(messages=MESSAGES, special=SPECIAL, rendered=rendered)
-    (HERE / "templates.json").write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")
+    write(HERE / "templates.json", messages=MESSAGES, special=SPECIAL, rendered=rendered)
+    write(HERE / "families.json", **families(FAMILIES))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::json;
 use super::methods::{justify, optional, question, shown, strip};
-use super::python::{bind, is_space, lines, padding, refuse, repr, text};
+use super::python::{bind, check_widths, is_space, lines, padding, refuse, repr, text};
+use super::slice;
 
 /// Add the filters and tests of this file to `env`, in place of minijinja's.
 pub(super) fn add(env: &mut Environment<'_>) {
@@ -34,6 +35,7 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("int", int);
     env.add_filter("float", float);
     env.add_filter("round", round);
+    env.add_filter(slice::FILTER, slice::slice);
 
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     env.add_test("number", |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
@@ -148,6 +150,7 @@ fn urlencode(value: &Value) -> Result<String, Error> {
 }
 
 fn format(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Value, Error> {
+    check_widths(&text(value)?)?;
     minijinja::filters::format(state, value, Rest(args.0.into_iter().map(shown).collect()))
 }
 

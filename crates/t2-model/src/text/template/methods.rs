@@ -4,7 +4,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::python::{Shown, bind, is_printable, is_space, lines, padding, refuse};
+use super::python::{Shown, bind, check_widths, is_printable, is_space, lines, padding, refuse};
 
 /// The value of `value.method(args)` in a template.
 pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -17,6 +17,7 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
     match ours {
         Some(answer) => Ok(answer),
         None if method == "format" => {
+            check_widths(value.as_str().unwrap_or_default())?;
             let args: Vec<Value> = args.iter().cloned().map(shown).collect();
             unknown_method_callback(state, value, method, &args)
         }

@@ -3,17 +3,59 @@
 //! Three things are known to the parser of transformers and not to minijinja's: lines may end in `\r\n` or `\r`, the tag
 //! `{% generation %}` marks what the assistant said (and shows it like any other text), and `'%s' % x` formats.
 
+use super::slice::rewrite;
+
+/// More words and signs than this in a tag are refused, and as many branches of `elif`: minijinja calls itself for each,
+/// and would run out of stack. Real templates have up to 60.
+const MAX_TOKENS: usize = 1000;
+
 /// `source` with these three written for minijinja: line ends as `\n`, the tag as `{% with %}`, which scopes names in
-/// the same way, and formatting by the filter `format`.
-pub(super) fn translate(source: &str) -> String {
+/// the same way, and formatting by the filter `format`. Slices are calls of a filter of ours.
+///
+/// # Errors
+///
+/// What is too much for a parser, in words.
+pub(super) fn translate(source: &str) -> Result<String, String> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
+    let mut branches = 0;
     while let Some(start) = tag_start(rest) {
         out.push_str(&rest[..start]);
-        rest = tag(&rest[start..], &mut out);
+        let mut translated = String::new();
+        let name = tag_name(&rest[start..]).1;
+        let verbatim = rest[start..].starts_with("{#") || name == "raw";
+        branches += usize::from(name == "elif");
+        rest = tag(&rest[start..], &mut translated);
+        if !verbatim {
+            if tokens(&translated) > MAX_TOKENS || branches > MAX_TOKENS {
+                let part: String = translated.chars().take(40).collect();
+                return Err(format!(
+                    "more than {MAX_TOKENS} words and signs in `{part}…`, or as many branches of elif"
+                ));
+            }
+            translated = rewrite(&translated);
+        }
+        out.push_str(&translated);
     }
-    out + rest
+    Ok(out + rest)
+}
+
+/// How many words, strings and signs there are in `text`.
+fn tokens(mut text: &str) -> usize {
+    let mut count = 0;
+    while let Some(c) = text.chars().next() {
+        count += usize::from(!c.is_whitespace());
+        let word = || text.find(|c| !is_word(c)).unwrap_or(text.len());
+        text = &text[if is_quote(c) {
+            string_len(text)
+        } else if is_word(c) {
+            word()
+        } else {
+            c.len_utf8()
+        }..];
+    }
+    count
 }
 
 /// Where the next `{{`, `{%` or `{#` is.
@@ -102,7 +144,7 @@ fn operand_len(text: &str) -> usize {
 }
 
 /// Length in bytes of the string literal that `text` starts with, quotes included.
-fn string_len(text: &str) -> usize {
+pub(super) fn string_len(text: &str) -> usize {
     let quote = text.chars().next();
     let mut escaped = false;
     let closes = |&(_, c): &(usize, char)| {
@@ -113,11 +155,11 @@ fn string_len(text: &str) -> usize {
     text.char_indices().skip(1).find(closes).map_or(text.len(), |(at, _)| at + 1)
 }
 
-fn is_quote(c: char) -> bool {
+pub(super) fn is_quote(c: char) -> bool {
     c == '\'' || c == '"'
 }
 
-fn is_word(c: char) -> bool {
+pub(super) fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
@@ -132,7 +174,7 @@ mod tests {
 
     #[track_caller]
     fn check(source: &str, expected: &str) {
-        assert_eq!(translate(source), expected);
+        assert_eq!(translate(source).as_deref(), Ok(expected));
     }
 
     #[test]
@@ -169,6 +211,16 @@ mod tests {
             "{% raw %}{% generation %}{% endraw %}{% generation %}",
             "{% raw %}{% generation %}{% endraw %}{% with %}",
         );
+    }
+
+    #[test]
+    fn what_would_exhaust_the_parser_is_refused() {
+        let many = |text: &str| text.repeat(MAX_TOKENS);
+        for source in [many("-"), many("not "), many("+1"), many(".a"), many("|e"), many(" % 'x'")] {
+            assert!(translate(&format!("{{{{ 'a' {source} }}}}")).is_err(), "{source:.9}");
+            assert!(translate(&format!("{{% raw %}}{{{{ 'a' {source} }}}}{{% endraw %}}")).is_ok(), "{source:.9}");
+        }
+        assert!(translate(&many("{{ 'many, many words' }} -")).is_ok());
     }
 
     #[test]
