@@ -57,7 +57,11 @@ fn weights(shape: [usize; 2], device: &Device) -> Vec<(&'static str, DType, Tens
     };
     let mut all = vec![("f32", DType::F32, weight.clone())];
     let halves = [("f16", DType::F16), ("bf16", DType::BF16)].into_iter();
-    all.extend(halves.filter(|(_, dtype)| device.supports_dtype(*dtype)).map(|(name, dtype)| (name, dtype, weight.clone().cast(dtype))));
+    all.extend(
+        halves
+            .filter(|(_, dtype)| device.supports_dtype(*dtype))
+            .map(|(name, dtype)| (name, dtype, weight.clone().cast(dtype))),
+    );
     all.extend([("q8", DType::F32, in_blocks(QuantValue::Q8S)), ("q4", DType::F32, in_blocks(QuantValue::Q4S))]);
     all
 }

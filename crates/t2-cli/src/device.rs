@@ -135,6 +135,12 @@ fn check_dtype(device: &Device, dtype: DType) -> anyhow::Result<()> {
     bail!("{} does not compute in {}; use --dtype f32", product(device), dtype.name())
 }
 
+/// Whether `device` has products of its own in `dtype`. The CPU turns every weight from bf16 into f32 at every product,
+/// which takes ten times as long as that product in f32 (docs/benchmarks.md).
+pub(crate) fn computes_in(device: &Device, dtype: DType) -> bool {
+    *device != Device::flex() || dtype != DType::BF16
+}
+
 /// Every device of this machine that this build can use, the CPU first.
 pub(crate) fn list() -> Vec<Found> {
     let gpus = [Backend::Cuda, Backend::Wgpu].into_iter().flat_map(Backend::devices);
@@ -219,6 +225,12 @@ mod tests {
     #[test]
     fn auto_is_never_a_software_rasterizer() {
         assert!(!auto().software);
+    }
+
+    #[test]
+    fn the_cpu_has_no_products_in_bf16() {
+        let computes = [DType::F32, DType::F16, DType::BF16].map(|dtype| computes_in(&Device::flex(), dtype));
+        assert_eq!(computes, [true, true, false]);
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -42,8 +42,15 @@ impl<'a> Terminal<'a> {
     /// A session on the device and with the types that the global options name, shown here.
     pub(crate) fn session<'t>(&'t self, global: &Global) -> anyhow::Result<Session<'t>> {
         let (device, dtype) = device::of(global)?;
+        let in_f32 = !dtype.is_none_or(|dtype| device::computes_in(&device, dtype));
+        if let Some(dtype) = dtype.filter(|_| in_f32) {
+            self.out.note(&format!(
+                "the CPU does not compute in {0}: weights are rounded to it and kept in f32; --dtype f16 takes half of that",
+                dtype.name()
+            ));
+        }
         let (sources, seed) = (environment::sources(), global.seed.unwrap_or(0));
-        Ok(Session { device, dtype, sources, seed, watch: self })
+        Ok(Session { device, dtype, in_f32, sources, seed, watch: self })
     }
 
     /// Let `update` move the bar for `about`. If another bar is shown, or none, `make` makes this one first.

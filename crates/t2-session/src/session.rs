@@ -24,8 +24,10 @@ use crate::source::{self, Sources};
 pub struct Session<'a> {
     /// Where tensors live.
     pub device: Device,
-    /// Type of the weights in memory; f32 when `None`.
+    /// Type of the weights; f32 when `None`.
     pub dtype: Option<DType>,
+    /// Keep the weights in f32, rounded to `dtype`: for a device that does not compute in that.
+    pub in_f32: bool,
     /// Where models come from, and what is kept of them.
     pub sources: Sources,
     /// Seed of single answers and of the search for a mixture. A training run brings its own.
@@ -55,7 +57,7 @@ impl Pool<'_> {
 impl Session<'static> {
     /// A session on `device` that nobody watches: weights in f32, `sources` to take models from.
     pub fn new(device: Device, sources: Sources) -> Self {
-        Self { device, dtype: None, sources, seed: 0, watch: &() }
+        Self { device, dtype: None, in_f32: false, sources, seed: 0, watch: &() }
     }
 }
 
@@ -76,7 +78,8 @@ impl Session<'_> {
         let path = found.fetch_weights(self.watch)?;
         let mut progress = |loading| self.watch.see(Event::Loading(loading));
         let hashes = self.sources.hashes();
-        let options = LoadOptions { dtype: self.dtype, hashes: hashes.as_deref(), progress: Some(&mut progress) };
+        let (dtype, rounded) = if self.in_f32 { (None, self.dtype) } else { (self.dtype, None) };
+        let options = LoadOptions { dtype, rounded, hashes: hashes.as_deref(), progress: Some(&mut progress) };
         let mut checkpoint = Files::open(&path)?.load(&self.device, options)?;
         if let Some(tokenizer) = &mut tokenizer {
             checkpoint.generation.end_at(tokenizer.end_tokens());

@@ -23,6 +23,9 @@ const IN_FLIGHT: usize = 256 << 20;
 pub struct LoadOptions<'a> {
     /// Type of the weights in memory; f32 when `None`.
     pub dtype: Option<DType>,
+    /// Type that the weights are rounded to before they take that of memory; not at all when `None`. So a device without
+    /// products in bf16 computes with bf16 weights all the same.
+    pub rounded: Option<DType>,
     /// A folder that remembers the hashes of checkpoints; without one the weights are read twice, once for the hash.
     pub hashes: Option<&'a Path>,
     /// Called after each tensor; may break off.
@@ -50,7 +53,7 @@ impl Files {
     ///
     /// When the list of parameters disagrees with the decoder, which a test rules out.
     pub fn load(&self, device: &Device, options: LoadOptions<'_>) -> Result<Checkpoint, LoadError> {
-        let LoadOptions { dtype, hashes, progress } = options;
+        let LoadOptions { dtype, rounded, hashes, progress } = options;
         let dtype = dtype.unwrap_or(DType::F32);
         let generation = self.format.generation()?;
         let stored = self.stored()?;
@@ -61,7 +64,8 @@ impl Files {
         let mut nobody = |_| ControlFlow::Continue(());
         let progress = progress.unwrap_or(&mut nobody);
         let path = paths::Path::default();
-        let mut fill = Fill { path, stored: &stored, dtype, loading, in_flight: 0, filled: 0, failed: None, progress };
+        let dtypes = [rounded.unwrap_or(dtype), dtype];
+        let mut fill = Fill { path, stored: &stored, dtypes, loading, in_flight: 0, filled: 0, failed: None, progress };
         let model = self.config.init(device).map(&mut fill);
         if let Some(error) = fill.failed {
             return Err(error);
@@ -76,7 +80,8 @@ impl Files {
 struct Fill<'a> {
     path: paths::Path,
     stored: &'a BTreeMap<String, Stored<'a>>,
-    dtype: DType,
+    /// What weights are rounded to, and what they are in memory.
+    dtypes: [DType; 2],
     loading: Loading,
     /// Bytes handed to the device since it was last waited for.
     in_flight: usize,
@@ -88,9 +93,9 @@ struct Fill<'a> {
 impl Fill<'_> {
     /// The stored tensor for a parameter whose values live on `device`.
     fn tensor<const D: usize>(&mut self, stored: &Stored<'_>, device: &Device) -> Result<Tensor<D>, LoadError> {
-        let values = stored.values(self.dtype)?;
+        let [rounded, dtype] = self.dtypes.map(|dtype| stored.source.dtype(dtype));
+        let values = stored.values(rounded)?.convert_dtype(dtype);
         self.in_flight += values.as_bytes().len();
-        let dtype = values.dtype();
         let tensor = Tensor::from_data(values, (device, dtype));
         if self.in_flight >= IN_FLIGHT {
             self.in_flight = 0;
