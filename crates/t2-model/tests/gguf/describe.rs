@@ -91,7 +91,11 @@ fn every_rotary_encoding_is_read_as_it_was_described() {
             "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192, "rope_theta": 5e5,
         }),
-        json!({ "rope_type": "factors", "factors": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "rope_theta": 1e4 }),
+        json!({
+            "rope_type": "longrope", "short_factor": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+            "long_factor": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "attention_factor": 1.0,
+            "original_max_position_embeddings": 4096, "rope_theta": 1e4,
+        }),
     ] {
         check(&config("llama", &json!({ "rope_parameters": rope })));
     }

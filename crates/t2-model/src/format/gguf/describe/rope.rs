@@ -37,7 +37,6 @@ impl Writer<'_> {
                 let factors = stretch.factors(theta, turned as usize / 2).map(|factor| factor as f32);
                 self.tensors.push(("rope_freqs.weight", factors.collect()));
             }
-            "factors" => self.tensors.push(("rope_freqs.weight", list(rope, "factors")?)),
             "longrope" => self.longrope(rope)?,
             other => return Err(Problem::bad("rope_type", other, "one of default, linear, yarn, llama3, longrope")),
         }
@@ -61,16 +60,23 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The factor of the scores is a key here, where transformers computes it from the two lengths.
+    /// The factor of the scores is a key here, where transformers computes it from the two lengths. One list for contexts of
+    /// any length is a tensor of its own.
     fn longrope(&mut self, rope: &Value) -> Result<(), Problem> {
         let (original, context) = (original(rope)?, self.count("max_position_embeddings")?);
         let stretch = f64::from(context) / f64::from(original);
         let computed = if stretch > 1.0 { (1.0 + stretch.ln() / f64::from(original).ln()).sqrt() } else { 1.0 };
+        let [long, short] = [list(rope, "long_factor")?, list(rope, "short_factor")?];
+        let factor = float(&rope["attention_factor"]).unwrap_or(computed as f32);
+        if long == short && factor == 1.0 {
+            self.tensors.push(("rope_freqs.weight", long));
+            return Ok(());
+        }
         self.put("rope.scaling.type", "longrope");
         self.put("rope.scaling.original_context_length", original);
-        self.put("rope.scaling.attn_factor", float(&rope["attention_factor"]).unwrap_or(computed as f32));
-        self.tensors.push(("rope_factors_long.weight", list(rope, "long_factor")?));
-        self.tensors.push(("rope_factors_short.weight", list(rope, "short_factor")?));
+        self.put("rope.scaling.attn_factor", factor);
+        self.tensors.push(("rope_factors_long.weight", long));
+        self.tensors.push(("rope_factors_short.weight", short));
         Ok(())
     }
 }
