@@ -6,6 +6,7 @@ mod decompose;
 mod demo;
 mod eval;
 mod expert;
+mod export;
 pub(crate) mod generate;
 mod info;
 mod logits;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Answer(answer::Args),
     Chat(chat::Args),
     Expert(expert::Args),
+    Export(export::Args),
     Report(report::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -47,6 +49,7 @@ impl Command {
             Self::Answer(args) => answer::run(args, global, out),
             Self::Chat(args) => chat::run(args, global, out),
             Self::Expert(args) => expert::run(args, global, out),
+            Self::Export(args) => export::run(args, global, out),
             Self::Report(args) => report::run(args, out),
             Self::Demo(args) => demo::run(args, global, out),
             Self::Pretrain(args) => pretrain::run(args, global, out),

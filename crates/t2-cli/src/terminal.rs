@@ -96,6 +96,18 @@ impl Watch for Terminal<'_> {
                 }
             }
             Event::Decomposing(progress) => self.decomposing(progress),
+            Event::Exporting { done, total } => {
+                self.show(
+                    "writing",
+                    || self.out.progress(total as u64, "writing"),
+                    |shown| {
+                        shown.bar.set_position(done as u64);
+                    },
+                );
+                if done == total {
+                    self.done();
+                }
+            }
             Event::Answering { what, done, total } => {
                 let make = || self.out.progress(total as u64, what.to_owned());
                 self.show(what, make, |shown| shown.bar.set_position(done as u64));

@@ -6,6 +6,7 @@ mod fingerprint;
 pub(crate) mod foreign;
 mod generation;
 mod save;
+mod tensors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use fill::{LoadOptions, Loading};
 pub use generation::GenerationDefaults;
 pub(crate) use save::hash_of_model;
 pub use save::save;
+pub(crate) use tensors::FileTensor;
 
 /// A model as loaded from disk.
 #[derive(Debug)]

@@ -19,10 +19,12 @@ use crate::decoder::CausalLm;
 use crate::files::WriteError;
 use crate::hash::Hash;
 
+pub(crate) use lookup::{StoredFactors, find as find_factors};
 use stream::Stream;
 pub use targets::{Targets, UnknownTarget};
 pub use weights::Weights;
 
+mod lookup;
 mod manifest;
 mod plan;
 mod store;

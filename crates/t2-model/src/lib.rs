@@ -6,6 +6,7 @@ pub mod architecture;
 pub mod checkpoint;
 pub mod decoder;
 pub mod decomposition;
+pub mod export;
 pub mod files;
 pub mod footprint;
 pub mod format;

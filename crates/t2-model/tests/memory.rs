@@ -1,15 +1,19 @@
-//! A decomposition keeps to the memory it is allowed, by what the allocator hands out.
+//! A decomposition keeps to the memory it is allowed, and an export to a tensor at a time, by what the allocator hands out.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use burn::prelude::*;
 use peak_alloc::PeakAlloc;
 use t2_linalg::HostSvd;
+use t2_model::adapter::expert::Parametrization;
+use t2_model::adapter::{Expert, ExpertInfo};
 use t2_model::architecture::Llama;
 use t2_model::checkpoint::{self, Files, GenerationDefaults};
 use t2_model::decoder::{AttentionConfig, DecoderConfig, MlpConfig};
 use t2_model::decomposition::{DecomposeConfig, DecomposeError, Targets, decompose};
+use t2_model::export::{Export, MergeOptions, write_merged};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
@@ -18,6 +22,10 @@ const MIB: usize = 1 << 20;
 
 /// What the process holds beside the matrices: threads, names, buffers for files.
 const BESIDE: usize = MIB;
+
+/// Tensors' worth that an export holds at a time: the stored values, the factors, the change, the sum of both and its
+/// bytes. The model has 28 that large.
+const TENSORS: usize = 6;
 
 /// Eight blocks of 1.9 MiB in f32.
 static CONFIG: LazyLock<DecoderConfig> = LazyLock::new(|| DecoderConfig {
@@ -32,7 +40,7 @@ static CONFIG: LazyLock<DecoderConfig> = LazyLock::new(|| DecoderConfig {
 
 // One test: the allocator counts the whole process.
 #[test]
-fn the_memory_allowed_is_not_exceeded_and_is_used() {
+fn the_memory_allowed_is_not_exceeded_and_is_used_and_an_export_holds_one_tensor() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
     {
@@ -63,4 +71,47 @@ fn the_memory_allowed_is_not_exceeded_and_is_used() {
     assert!(peaks[0] < peaks[2], "a larger allowance is made use of: {peaks:?}");
     let error = run(Some(MIB)).unwrap_err();
     assert!(matches!(error, DecomposeError::Memory { memory: 1, .. }), "{error}");
+    export(folder.path());
+}
+
+/// Write a merged folder, and expect that what is held at a time is made of one tensor: its values, their change, their
+/// bytes, and the factors of the change with one product of them.
+fn export(base: &Path) {
+    let device = Device::flex();
+    let [factors, merged] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+    let files = Files::open(base).unwrap();
+    let weights = files.weights(Targets::ALL, None, &device).unwrap();
+    let keep_on = |_| ControlFlow::Continue(());
+    decompose(weights, DecomposeConfig::default(), &HostSvd::default(), factors.path(), keep_on).unwrap();
+    let expert = expert(base);
+    let mut keep_on = |_, _| ControlFlow::Continue(());
+    let export = Export {
+        files: &files,
+        expert: Some(&expert),
+        factors: factors.path(),
+        device: &device,
+        progress: &mut keep_on,
+    };
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
+    let report = write_merged(export, MergeOptions::default(), merged.path()).unwrap();
+    let peak = ALLOCATOR.peak_usage() - before;
+    let MlpConfig { d_hidden, .. } = CONFIG.mlp;
+    let tensor = size_of::<f32>() * CONFIG.d_model * d_hidden;
+    println!("exported {} bytes at a peak of {peak}, {:.1} tensors", report.bytes, peak as f64 / tensor as f64);
+    assert!(peak < TENSORS * tensor + BESIDE, "{peak} bytes, {} tensors of {tensor}", peak / tensor);
+}
+
+/// An expert that doubles everything.
+fn expert(base: &Path) -> Expert {
+    let adapted = CONFIG.parameters().filter(|(path, _)| Targets::ALL.matches(path));
+    let z = adapted.map(|(path, shape)| (path, vec![2.0; shape.into_iter().min().unwrap()]));
+    let info = ExpertInfo {
+        name: "double".to_owned(),
+        base_model: checkpoint::hash(base).unwrap(),
+        targets: Targets::ALL,
+        parametrization: Parametrization::Scale,
+        training: String::new(),
+    };
+    Expert::new(z.collect(), info).unwrap()
 }

@@ -6,6 +6,7 @@ use t2_dispatch::DispatchError;
 use t2_model::adapter::ExpertError;
 use t2_model::checkpoint::LoadError;
 use t2_model::decomposition::{DecomposeError, OtherModel};
+use t2_model::export::ExportError;
 use t2_model::files::WriteError;
 use t2_model::generate::GenerateError;
 use t2_model::text::TokenizerError;
@@ -82,6 +83,9 @@ pub enum SessionError {
     /// Factors of another model.
     #[error(transparent)]
     OtherModel(#[from] OtherModel),
+    /// A model could not be written for other programs.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A prompt could not be completed.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -115,6 +119,7 @@ impl SessionError {
             Self::Source(SourceError::Interrupted { .. })
             | Self::Train(TrainError::Interrupted { .. })
             | Self::Decompose(DecomposeError::Interrupted { .. })
+            | Self::Export(ExportError::Interrupted { .. })
             | Self::Generate(GenerateError::Interrupted { .. })
             | Self::Dispatch(DispatchError::Generate(GenerateError::Interrupted { .. }))
             | Self::Evaluate(EvaluateError::Interrupted { .. }) => true,

@@ -25,6 +25,13 @@ pub enum Event<'a> {
     Loading(Loading),
     /// Weights are decomposed.
     Decomposing(Progress),
+    /// A model is written for other programs. The last event has `done` equal to `total`.
+    Exporting {
+        /// Tensors written.
+        done: usize,
+        /// Tensors in all.
+        total: usize,
+    },
     /// Examples are answered. The last event has `done` equal to `total`.
     Answering {
         /// Who answers what.

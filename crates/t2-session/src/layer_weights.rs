@@ -153,7 +153,6 @@ fn weight_of(text: &str) -> Result<(String, f32), String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::collections::BTreeMap;
 

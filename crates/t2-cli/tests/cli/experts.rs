@@ -121,3 +121,38 @@ fn two_experts_of_one_model_are_compared() {
     let refused = world.run(&["expert", "diff", "half.safetensors", "stranger.safetensors"]);
     assert!(refused.code == 1 && refused.stderr.contains("was trained on the base model"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_model_goes_out_with_its_expert_in_its_weights() {
+    let world = World::new();
+    world.save_expert("model", "half", 0.5);
+    let export = ["export", "model", "--expert", "half.safetensors=0.5", "--to", "hf", "--shard-size", "4KB", "merged"];
+    let json = world.json(&export);
+    assert_eq!(keys(&json), ["path", "residual", "files", "bytes", "tensors", "changed"]);
+    assert!(json["files"].as_array().unwrap().len() > 1 && json["changed"] == 6, "{json}");
+    let logits = |args: &[&str]| {
+        let json = world.json(&[&["logits"], args, &["--ids", "15,14,3"]].concat());
+        json["last_logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let (merged, expected) = (logits(&["merged"]), logits(&["model", "--expert", "half.safetensors=0.5"]));
+    let distance = merged.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(distance < SAME, "{distance:e}");
+    // The tokenizer came along.
+    assert_eq!(world.run(&["generate", "merged", "--prompt", "one", "--max-new-tokens", "1"]).code, 0);
+    let again = world.run(&export);
+    assert!(again.code == 1 && again.stderr.contains("merged is not empty"), "{}", again.stderr);
+}
+
+#[test]
+fn an_expert_goes_out_as_an_adapter_that_says_what_it_leaves_out() {
+    let world = World::new();
+    world.save_expert("model", "half", 0.5);
+    let export = ["export", "model", "--to", "peft", "--rank", "3", "adapter"];
+    let json = world.json(&[&export[..], &["--expert", "half.safetensors"]].concat());
+    assert_eq!(keys(&json), ["path", "residual", "rank", "matrices"]);
+    assert!((0.1..1.0).contains(&json["residual"].as_f64().unwrap()), "{json}");
+    assert_eq!(json["matrices"].as_array().unwrap().len(), 6);
+    assert!(world.path("adapter/adapter_config.json").exists());
+    let refused = world.run(&["export", "model", "--to", "peft", "other"]);
+    assert!(refused.code == 1 && refused.stderr.contains("no expert is given"), "{}", refused.stderr);
+}

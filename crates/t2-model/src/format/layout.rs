@@ -84,6 +84,13 @@ impl Rows {
         }
     }
 
+    /// The elements of a stored tensor of `rows` rows that belong to the parameter, in the order of the decoder.
+    pub(crate) fn pick<E: Copy>(&self, stored: &[E], rows: usize) -> Vec<E> {
+        let stride = stored.len() / rows.max(1);
+        let row = |row| &stored[self.stored(row) * stride..(self.stored(row) + 1) * stride];
+        (0..self.count(rows)).flat_map(row).copied().collect()
+    }
+
     /// Write the elements of a parameter, in the order of the decoder, to their place in the stored tensor.
     pub(crate) fn place<E: Copy>(&self, values: &[E], stored: &mut [E], rows: usize) {
         let stride = stored.len() / rows.max(1);
@@ -135,7 +142,8 @@ mod tests {
         let stored: Vec<usize> = (0..8).flat_map(|row| [row, row]).collect();
         let order: Vec<usize> = (0..rows.count(8)).map(|row| rows.stored(row)).collect();
         assert_eq!(order, expected);
-        let picked: Vec<usize> = order.iter().flat_map(|&row| [row, row]).collect();
+        let picked = rows.pick(&stored, 8);
+        assert_eq!(picked, order.iter().flat_map(|&row| [row, row]).collect::<Vec<_>>());
         let mut back = vec![99; stored.len()];
         rows.place(&picked, &mut back, 8);
         let written = back.iter().zip(&stored).filter(|(back, _)| **back != 99);

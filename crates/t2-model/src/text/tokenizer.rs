@@ -253,6 +253,15 @@ impl Tokenizer {
         special::hide(&mut self.inner, ids);
     }
 
+    /// The content of a `tokenizer.json` that reads the same.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenizerError::Tokenize`] when the tokenizer has a part that the file has no word for.
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.inner.to_string(true).map_err(tokenize)
+    }
+
     /// Number of tokens, added ones included.
     pub fn vocab(&self) -> usize {
         self.inner.get_vocab_size(true)

@@ -5,6 +5,8 @@ mod decomposition;
 #[cfg(test)]
 mod expert;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod generation;
 #[cfg(test)]
 mod half;

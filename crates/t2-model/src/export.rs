@@ -1,0 +1,60 @@
+//! Experts for other programs: a merged checkpoint, or an adapter of low rank beside the one at hand.
+//!
+//! `W' - W = U diag((z - 1) ∘ s) Vᵀ` is what an expert changes. Merged, it is added to the weight in the shape and order
+//! that the checkpoint stores it in: so names, fused tensors and the config stay those of its family, and a weight that
+//! the expert leaves alone is copied bit for bit. As a LoRA adapter only the directions of largest `|(z - 1) s|` are
+//! written. Both read the factors from a folder and go through the model tensor by tensor.
+
+mod change;
+mod companions;
+mod error;
+mod lora;
+mod merged;
+mod shards;
+
+pub use error::ExportError;
+pub use lora::{LoraOptions, LoraReport, Residual, write_lora};
+pub use merged::{MergeOptions, MergeReport, write_merged};
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use burn::prelude::Device;
+
+use crate::adapter::Expert;
+use crate::checkpoint::Files;
+
+/// What is written, where its factors are, and who is told how far it is.
+pub struct Export<'a> {
+    /// The checkpoint of the base model.
+    pub files: &'a Files,
+    /// The expert; `None` for the base model itself.
+    pub expert: Option<&'a Expert>,
+    /// The folder with the f32 factors of every weight that the expert scales.
+    pub factors: &'a Path,
+    /// Where matrices are multiplied.
+    pub device: &'a Device,
+    /// Called with the number of tensors done and in all; may break off.
+    pub progress: &'a mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+}
+
+impl Export<'_> {
+    /// Refuse a folder that holds something already, and an expert that does not fit the model.
+    fn check(&self, dir: &Path) -> Result<(), ExportError> {
+        if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(ExportError::NotEmpty { dir: dir.to_owned() });
+        }
+        let Some(expert) = self.expert else { return Ok(()) };
+        let ranks: std::collections::BTreeMap<String, usize> =
+            self.files.config.parameters().filter_map(|(path, shape)| Some((path, shape.into_iter().min()?))).collect();
+        Ok(expert.check_targets(|path| ranks.get(path).copied())?)
+    }
+
+    /// Tell that `done` of `total` tensors are written.
+    fn tell(&mut self, done: usize, total: usize) -> Result<(), ExportError> {
+        match (self.progress)(done, total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(ExportError::Interrupted { done, total }),
+        }
+    }
+}

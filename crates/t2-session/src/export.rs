@@ -1,0 +1,118 @@
+//! Experts for other programs: find the model, decompose what the expert scales, write.
+
+use std::path::{Path, PathBuf};
+
+use t2_linalg::AutoSvd;
+use t2_model::adapter::Expert;
+use t2_model::checkpoint::{self, Files};
+use t2_model::decomposition::{self, DecomposeConfig, FactorType};
+use t2_model::export::{Export, LoraOptions, LoraReport, MergeOptions, MergeReport};
+use t2_model::export::{write_lora, write_merged};
+
+use crate::error::SessionError;
+use crate::event::Event;
+use crate::experts;
+use crate::session::Session;
+use crate::source;
+
+/// What is to be written.
+#[derive(Clone, Debug)]
+pub struct ExportRequest<'a> {
+    /// The model, by name.
+    pub model: &'a str,
+    /// Expert files, or names of the model's own experts, and how much of each.
+    pub experts: &'a [(PathBuf, f32)],
+    /// In which form.
+    pub to: ExportTo,
+    /// The folder to write, new or empty.
+    pub dir: &'a Path,
+}
+
+/// In which form an expert goes to other programs.
+#[derive(Clone, Copy, Debug)]
+pub enum ExportTo {
+    /// A checkpoint in the Hugging Face layout with the expert in its weights.
+    Merged(MergeOptions),
+    /// A LoRA adapter for PEFT.
+    Lora {
+        /// Directions of each matrix.
+        rank: usize,
+    },
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub enum Exported {
+    /// A merged checkpoint.
+    Merged(MergeReport),
+    /// An adapter.
+    Lora(LoraReport),
+}
+
+impl Session<'_> {
+    /// Write a model under the weighted sum of experts for other programs.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError`] when there is no such model, an expert is another model's, the model cannot be decomposed, or
+    /// the disk refuses.
+    pub fn export(&self, request: &ExportRequest<'_>) -> Result<Exported, SessionError> {
+        let found = source::find(request.model, &self.sources, self.watch)?;
+        let dir = found.fetch_weights(self.watch)?;
+        let expert = mixed(request.experts, &dir)?;
+        let files = Files::open(&dir)?;
+        let scratch =
+            tempfile::tempdir().map_err(|source| SessionError::Read { path: std::env::temp_dir(), source })?;
+        let factors = self.factors_dir().unwrap_or_else(|| scratch.path().to_owned());
+        if let Some(expert) = &expert {
+            expert.check_base(&checkpoint::hash(&dir)?)?;
+            self.factor(&files, expert, &factors)?;
+        }
+        let mut progress = |done, total| self.watch.see(Event::Exporting { done, total });
+        let export = Export {
+            files: &files,
+            expert: expert.as_ref(),
+            factors: &factors,
+            device: &self.device,
+            progress: &mut progress,
+        };
+        match request.to {
+            ExportTo::Merged(options) => Ok(Exported::Merged(write_merged(export, options, request.dir)?)),
+            ExportTo::Lora { rank } => {
+                let options = LoraOptions { rank, base_model: name_for_others(request.model, &dir) };
+                Ok(Exported::Lora(write_lora(export, &options, request.dir)?))
+            }
+        }
+    }
+
+    /// Bring the f32 factors of what `expert` scales to the folder `cache`.
+    fn factor(&self, files: &Files, expert: &Expert, cache: &Path) -> Result<(), SessionError> {
+        let weights = files.weights(expert.info.targets, None, &self.device)?;
+        let config = DecomposeConfig { factors: FactorType::F32, ..DecomposeConfig::default() };
+        decomposition::decompose(weights, config, &AutoSvd::default(), cache, |progress| {
+            self.watch.see(Event::Decomposing(progress))
+        })?;
+        Ok(())
+    }
+}
+
+/// The weighted sum of `experts`; `None` without any.
+fn mixed(experts: &[(PathBuf, f32)], model_dir: &Path) -> Result<Option<Expert>, SessionError> {
+    if experts.is_empty() {
+        return Ok(None);
+    }
+    let load = |(path, weight): &(PathBuf, f32)| Ok((experts::load(path, Some(model_dir))?, *weight));
+    let loaded = experts.iter().map(load).collect::<Result<Vec<(Expert, f32)>, SessionError>>()?;
+    let parts: Vec<(&Expert, f32)> = loaded.iter().map(|(expert, weight)| (expert, *weight)).collect();
+    Ok(Some(Expert::mix(&parts)?))
+}
+
+/// How other programs find the model: the name of a repository as it is, a folder by its full path.
+fn name_for_others(model: &str, dir: &Path) -> String {
+    let is_local = model == source::BUNDLED || Path::new(model).exists();
+    if is_local {
+        dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string()
+    } else {
+        model.to_owned()
+    }
+}
