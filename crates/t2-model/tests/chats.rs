@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 use t2_model::Message;
 use t2_model::text::{ChatOptions, ChatTemplate};
-
-/// Templates that add text to what `safe` returns. Jinja escapes the text for HTML then (`&#34;`), which nobody means.
-const MARKUP: [&str; 3] = ["v3.jinja", "v3_spm.jinja", "meetkai-functionary-medium-v3.1.jinja"];
 
 #[derive(serde::Deserialize)]
 struct Conversation {
@@ -28,7 +27,7 @@ struct Family {
     texts: Vec<Option<String>>,
 }
 
-/// What golden/make_templates.py writes.
+/// What `golden/make_templates.py` writes.
 #[derive(serde::Deserialize)]
 struct Families {
     special: Map<String, Value>,
@@ -36,18 +35,19 @@ struct Families {
     rendered: BTreeMap<String, Family>,
 }
 
-/// What is expected of a conversation that transformers refuses.
+/// Whose templates are looked at.
 #[derive(PartialEq)]
-enum Refused {
-    /// An error.
-    Too,
-    /// Nothing: real templates stumble there by accident, such as over tools that are none.
-    Whatever,
+enum Origin {
+    /// Our own.
+    Ours,
+    /// Of real models. Where transformers refuses, such as to go through tools that are none, we may not. And where they
+    /// add text to what `safe` returns, Jinja escapes the text for HTML, which nobody means.
+    Real,
 }
 
-/// Expect the texts of every conversation by every template in the file at `path`, but for templates that are `excepted`.
+/// Expect the texts of every conversation by every template in the file at `path`.
 #[track_caller]
-fn check_all(path: &Path, refused: Refused, excepted: &[&str]) {
+fn check_all(path: &Path, origin: Origin) {
     let Families { special, conversations, rendered } = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let mut wrong = vec![];
     for (name, Family { template, texts }) in rendered {
@@ -58,8 +58,8 @@ fn check_all(path: &Path, refused: Refused, excepted: &[&str]) {
             match (template.render(&conversation.messages, &options), expected) {
                 (Ok(ours), Some(text)) if ours == text => {}
                 (Err(_), None) => {}
-                (_, None) if refused == Refused::Whatever => {}
-                _ if excepted.contains(&name.as_str()) => {}
+                (_, None) if origin == Origin::Real => {}
+                (Ok(_), Some(text)) if origin == Origin::Real && text.contains("&#34;") => {}
                 (ours, expected) => wrong.push(format!("{name}, conversation {at}: {ours:?}, not {expected:?}")),
             }
         }
@@ -73,14 +73,14 @@ fn golden() -> PathBuf {
 
 #[test]
 fn conversations_are_written_as_by_transformers() {
-    check_all(&golden(), Refused::Too, &[]);
+    check_all(&golden(), Origin::Ours);
 }
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test asks for its data through the environment")]
 fn real_templates_too() {
     match std::env::var_os("T2_TOKENIZERS").map(|dir| Path::new(&dir).join("chats.json")).filter(|path| path.exists()) {
-        Some(path) => check_all(&path, Refused::Whatever, &MARKUP),
+        Some(path) => check_all(&path, Origin::Real),
         None => println!("skipped: set T2_TOKENIZERS to what golden/make_templates.py --real has written"),
     }
 }
@@ -111,6 +111,40 @@ fn a_template_that_does_not_end_is_stopped() {
     check_refused("{% macro f(x) %}{{ f(x + 1) }}{{ f(x + 1) }}{% endmacro %}{{ f(0) }}", "");
     check_refused("{% for a in [1] recursive %}{{ loop([a]) }}{% endfor %}", "");
     check_refused(&format!("{range}{{% set x = 'x' * 9999 %}}{{% for a in r %}}{{{{ x }}}}{{% endfor %}}"), "bytes");
+}
+
+/// `source` with a few characters changed, cut out, or put where others are.
+fn damaged(source: &str, rng: &mut ChaCha8Rng) -> String {
+    let mut chars: Vec<char> = source.chars().collect();
+    for _ in 0..rng.random_range(1..8) {
+        let [from, to] = [(); 2].map(|()| rng.random_range(0..chars.len()));
+        let length = rng.random_range(1..12).min(chars.len() - from);
+        match rng.random_range(0..4) {
+            0 => chars[from] = chars[to],
+            1 if length < chars.len() => drop(chars.drain(from..from + length)),
+            2 => chars.extend_from_within(from..from + length),
+            _ => {
+                let part = chars[from..from + length].to_vec();
+                drop(chars.splice(to..to, part));
+            }
+        }
+    }
+    chars.into_iter().collect()
+}
+
+#[test]
+fn damaged_templates_are_refused_or_read() {
+    let Families { special, conversations, rendered } =
+        serde_json::from_slice(&std::fs::read(golden()).unwrap()).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    for Family { template, .. } in rendered.values() {
+        for Conversation { messages, tools, variables } in &conversations {
+            let options = ChatOptions { tools: tools.clone(), variables: variables.clone() };
+            let template = ChatTemplate::new(&damaged(template, &mut rng), special.clone());
+            // Either is fine; it must come back.
+            let _ = template.render(messages, &options);
+        }
+    }
 }
 
 #[test]

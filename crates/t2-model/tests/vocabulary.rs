@@ -17,7 +17,7 @@ const TEXT_TO_QWEN: [&str; 2] = ["</s>", "<s>hello</s>"];
 /// and we one.
 const SPACES_AS_TEXT: [&str; 2] = ["▁a", "▁▁ x"];
 
-/// Where golden/make_tokenizers.py writes the small tokenizer `name`.
+/// Where `golden/make_tokenizers.py` writes the small tokenizer `name`.
 fn small(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokenizers").join(name)
 }
@@ -118,6 +118,29 @@ fn vocabularies_in_gguf() {
     check("gguf_llama");
     check("gguf_gemma");
     check("gguf_phi3");
+}
+
+/// Expect the ids that `name` gives from the tokenizer.json that it is written to.
+#[track_caller]
+fn check_written(name: &str) {
+    let tokenizer = load(&small(name));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_json().unwrap()).unwrap();
+    let written = load(dir.path());
+    for text in json::<Vec<String>>(&small("texts.json")) {
+        let ids = tokenizer.encode(&text).unwrap();
+        assert_eq!(written.encode(&text).unwrap(), ids, "{name}: {text:?}");
+        assert_eq!(written.decode(&ids).unwrap(), tokenizer.decode(&ids).unwrap(), "{name}: {text:?}");
+    }
+}
+
+#[test]
+fn every_format_can_be_written_as_tokenizer_json() {
+    for name in ["llama2", "gemma", "bpe_of_users", "unigram", "llama3", "qwen2", "gguf_llama-bpe", "gguf_phi3"] {
+        check_written(name);
+    }
+    let error = load(&small("bpe_rules")).to_json().unwrap_err().to_string();
+    assert!(error.contains("SentencePiece"), "{error}");
 }
 
 #[test]

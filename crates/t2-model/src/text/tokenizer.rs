@@ -253,12 +253,18 @@ impl Tokenizer {
         special::hide(&mut self.inner, ids);
     }
 
-    /// The content of a `tokenizer.json` that reads the same.
+    /// A `tokenizer.json` that gives the same ids, for libraries that read no other format.
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Tokenize`] when the tokenizer has a part that the file has no word for.
+    /// [`TokenizerError::Tokenize`] for a SentencePiece model that normalizes characters: the tokenizers crate does that
+    /// in another way.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
+        if self.charsmap.is_some() {
+            return Err(TokenizerError::Tokenize(
+                "no tokenizer.json normalizes as its SentencePiece model does".into(),
+            ));
+        }
         self.inner.to_string(true).map_err(tokenize)
     }
 

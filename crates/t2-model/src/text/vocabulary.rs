@@ -23,6 +23,7 @@ pub(super) mod splitter;
 pub(super) mod tiktoken;
 pub(super) mod vocab_merges;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use tokenizers::models::bpe::Vocab;
@@ -102,8 +103,11 @@ pub(super) fn model(bytes: &[u8], beside: &Beside) -> Result<Vocabulary, Fault> 
     if tiktoken::is_ranks(bytes) { tiktoken::read(bytes, beside) } else { sentencepiece::read(bytes, beside) }
 }
 
-/// Write `added` into `vocab`, so that each of them gets its own id when the tokenizer is told of it.
+/// Write `added` into `vocab`, in place of what has their ids, so that each of them gets its own when the tokenizer is
+/// told of it.
 pub(super) fn place(vocab: &mut Vocab, added: &[(u32, AddedToken)]) {
+    let taken: HashSet<u32> = added.iter().map(|(id, _)| *id).collect();
+    vocab.retain(|_, id| !taken.contains(id));
     for (id, token) in added {
         vocab.insert(token.content.clone(), *id);
     }

@@ -17,6 +17,7 @@ use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::replace::{Replace, ReplacePattern};
 use tokenizers::normalizers::utils::Sequence as Normalizers;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::{AddedToken, Tokenizer};
@@ -27,6 +28,7 @@ use super::{Fault, place};
 
 /// How a space is written in pieces.
 const SPACE: char = '▁';
+
 /// A piece of a vocabulary; its position is its id.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {
@@ -79,8 +81,9 @@ pub(super) enum Algorithm {
 /// Where a space goes in front that the text does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prefix {
+    /// Nowhere.
     Never,
-    /// Where a text starts.
+    /// Where a text starts, unless with a space. That is what transformers does where a file says `legacy: false`.
     First,
     /// Where a text starts and after each special token.
     Always,
@@ -99,16 +102,16 @@ pub(super) struct Rules {
     pub(super) bytes: bool,
     /// The id of the piece that stands for what nothing spells.
     pub(super) unknown: Option<usize>,
+    /// When pieces of the user are cut out.
     pub(super) users: Users,
 }
 
-/// When pieces of the user are cut out. Later would be too late for the first kind, and earlier would part a space in
-/// front from the piece that it belongs to.
+/// When pieces of the user are cut out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Users {
     /// Out of the text as it is, so that these pieces are spelt with spaces.
     First,
-    /// Out of the escaped text.
+    /// Out of the escaped text, where a space in front of it all is a piece of its own.
     Escaped,
 }
 
@@ -117,25 +120,13 @@ pub(super) fn tokenizer(pieces: &[Piece], added: &[(u32, AddedToken)], rules: &R
     let users = if rules.users == Users::Escaped { users(pieces) } else { vec![] };
     let mut tokenizer = Tokenizer::new(model(pieces, added, rules, !users.is_empty())?);
     tokenizer.with_normalizer(Some(Normalizers::new(normalizers(rules)?)));
-    let mut cuts = Vec::new();
-    if rules.prefix == Prefix::First {
-        cuts.push(Metaspace::new(space(rules), PrependScheme::First, false).into());
-    }
-    if !users.is_empty() {
-        cuts.push(isolate(users.iter().map(|text| escaped(text)).collect::<Vec<_>>().join("|"))?);
-    }
+    let cuts = cuts(&users, rules)?;
     tokenizer.with_pre_tokenizer((!cuts.is_empty()).then(|| PreTokenizers::new(cuts)));
     tokenizer.with_decoder(Some(Decoders::new(decoders(rules)?)));
-    let whole = |piece: &&Piece| match piece.kind {
-        Kind::Control | Kind::Unknown => true,
-        Kind::UserDefined => rules.users == Users::First,
-        Kind::Normal | Kind::Unused | Kind::Byte => false,
-    };
-    let token =
-        |piece: &Piece| AddedToken::from(piece.text.as_str(), piece.kind != Kind::UserDefined).normalized(false);
     // What a file says of a token beside the pieces counts.
     let described: HashSet<&str> = added.iter().map(|(_, token)| token.content.as_str()).collect();
-    let own = pieces.iter().filter(whole).filter(|piece| !described.contains(piece.text.as_str())).map(token);
+    let own = pieces.iter().filter(|piece| !described.contains(piece.text.as_str()));
+    let own = own.filter_map(|piece| whole(piece, rules));
     tokenizer.add_tokens(&own.chain(added.iter().map(|(_, token)| token.clone())).collect::<Vec<_>>());
     match added.iter().find(|(id, token)| tokenizer.token_to_id(&token.content) != Some(*id)) {
         Some((id, token)) => {
@@ -144,6 +135,27 @@ pub(super) fn tokenizer(pieces: &[Piece], added: &[(u32, AddedToken)], rules: &R
         }
         None => Ok(tokenizer),
     }
+}
+
+/// The token for `piece`, if it is found in the text as it is.
+fn whole(piece: &Piece, rules: &Rules) -> Option<AddedToken> {
+    let special = match piece.kind {
+        Kind::Control | Kind::Unknown => true,
+        Kind::UserDefined if rules.users == Users::First => false,
+        _ => return None,
+    };
+    Some(AddedToken::from(piece.text.as_str(), special).normalized(false))
+}
+
+fn cuts(users: &[&str], rules: &Rules) -> Result<Vec<PreTokenizerWrapper>, Fault> {
+    let mut cuts: Vec<PreTokenizerWrapper> = vec![];
+    if rules.prefix == Prefix::First {
+        cuts.push(Metaspace::new(space(rules), PrependScheme::First, false).into());
+    }
+    if !users.is_empty() {
+        cuts.push(isolate(users.iter().map(|text| escaped(text)).collect::<Vec<_>>().join("|"))?);
+    }
+    Ok(cuts)
 }
 
 /// The pieces of the user, long ones first.

@@ -1,4 +1,4 @@
-//! `tokenizer.model` of SentencePiece: a `ModelProto` (sentencepiece_model.proto) of pieces and how they are used.
+//! `tokenizer.model` of SentencePiece: a `ModelProto` (`sentencepiece_model.proto`) of pieces and how they are used.
 
 use super::beside::Beside;
 use super::charsmap::Charsmap;

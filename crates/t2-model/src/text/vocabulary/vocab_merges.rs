@@ -53,7 +53,7 @@ fn splitter(beside: &Beside) -> Result<&'static str, Fault> {
 fn pairs(merges: &[u8]) -> Result<Merges, Fault> {
     let text = std::str::from_utf8(merges).map_err(|_| Fault::Broken("its merges.txt is not UTF-8".into()))?;
     let lines =
-        text.lines().enumerate().filter(|(at, line)| !line.is_empty() && !(*at == 0 && line.starts_with("#version")));
+        text.lines().enumerate().filter(|(at, line)| !(line.is_empty() || *at == 0 && line.starts_with("#version")));
     let pair = |(at, line): (usize, &str)| {
         let expected = || Fault::Broken(format!("line {} of its merges.txt is not two pieces and a space", at + 1));
         let (left, right) = line.split_once(' ').filter(|(_, right)| !right.contains(' ')).ok_or_else(expected)?;
