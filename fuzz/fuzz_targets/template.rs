@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use t2_model::Message;
-use t2_model::text::{ChatTemplate};
+use t2_model::text::ChatTemplate;
 
 fuzz_target!(|template: &str| {
     let messages = [("system", "Be short."), ("user", "What is 6 * 7?"), ("assistant", "42"), ("user", "Why?")];
     let messages = messages.map(|(role, content)| Message::new(role, content));
-    let _ = ChatTemplate::new(template, Default::default()).render(&messages);
+    let _ = ChatTemplate::new(template, Default::default()).render(&messages, &Default::default());
 });
