@@ -235,3 +235,13 @@ fn the_template_in_a_gguf_file_is_used() {
     assert_eq!(ids, tokenizer.encode_fragment("<s>a<|im_end|>").unwrap());
     assert_eq!(tokenizer.end_tokens().collect::<Vec<_>>(), [481, 481]);
 }
+
+#[test]
+fn a_turn_of_phi_3_ends_by_its_template() {
+    let metadata: GgufVocabulary = json(&small("gguf_phi3").join("gguf.json"));
+    let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}".to_owned();
+    let metadata = GgufVocabulary { chat_template: Some(template), ..metadata };
+    let tokenizer = Tokenizer::from_gguf(&metadata, Path::new("x.gguf")).unwrap();
+    let ends: Vec<u32> = tokenizer.end_tokens().collect();
+    assert_eq!(ends, [2, tokenizer.token_id("<|end|>").unwrap()]);
+}

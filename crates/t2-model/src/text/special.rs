@@ -12,7 +12,8 @@ const SEVERAL: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"]
 /// Keys whose token ends a text or a turn.
 const ENDS: [&str; 2] = ["eos_token", "eot_token"];
 /// What chat templates end a turn with, and nothing else.
-const ENDS_OF_TURN: [&str; 5] = ["<|im_end|>", "<|eot_id|>", "<|end_of_turn|>", "<end_of_turn>", "<|endofturn|>"];
+const ENDS_OF_TURN: [&str; 6] =
+    ["<|im_end|>", "<|eot_id|>", "<|end|>", "<|end_of_turn|>", "<end_of_turn>", "<|endofturn|>"];
 
 /// The special tokens of a checkpoint, by their text.
 pub(super) struct Named {
