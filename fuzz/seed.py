@@ -1,4 +1,4 @@
-"""Small valid files in corpus/, for the fuzzer to start from. Needs numpy and the gguf package.
+"""Small valid files in corpus/, for the fuzzer to start from. Needs numpy, safetensors and the gguf package.
 
     python3 fuzz/seed.py
 """
@@ -9,6 +9,7 @@ import shutil
 
 import numpy
 from gguf import GGUFWriter
+from safetensors.numpy import save_file
 
 HERE = pathlib.Path(__file__).parent
 GOLDEN = HERE.parent / "crates/t2-model/tests/golden"
@@ -23,9 +24,20 @@ def main():
         shutil.copy(path, HERE / "corpus/config" / f"{path.parent.name}.json")
     for index, path in enumerate(sorted(GOLDEN.rglob("model*.safetensors"))[:4]):
         shutil.copy(path, HERE / "corpus/safetensors" / str(index))
+    tiny_safetensors(HERE / "corpus/safetensors/fits")
     templates = [text for text in strings(json.loads((GOLDEN / "templates.json").read_text())) if "{%" in text or "{{" in text]
     for index, text in enumerate(templates):
         (HERE / "corpus/template" / str(index)).write_text(text)
+
+
+def tiny_safetensors(path):
+    """Tensors of the config that the target has: one block of width 2."""
+    shapes = {"model.embed_tokens.weight": (2, 2), "model.norm.weight": (2,)}
+    block = {"self_attn.q_proj": (2, 2), "self_attn.k_proj": (2, 2), "self_attn.v_proj": (2, 2), "self_attn.o_proj": (2, 2)}
+    block |= {"mlp.gate_proj": (2, 2), "mlp.up_proj": (2, 2), "mlp.down_proj": (2, 2)}
+    block |= {"input_layernorm": (2,), "post_attention_layernorm": (2,)}
+    shapes |= {f"model.layers.0.{name}.weight": shape for name, shape in block.items()}
+    save_file({name: numpy.ones(shape, numpy.float32) for name, shape in shapes.items()}, path)
 
 
 def strings(value):

@@ -5,6 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use t2_model::architecture::{ARCHITECTURES, find};
+use t2_model::burn::tensor::DType;
+use t2_model::{Footprint, Targets};
 
 /// Layers that are listed one by one below; the list itself is as long as the config says.
 const MOST_LAYERS: usize = 100;
@@ -14,10 +16,15 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = find(&json);
     for architecture in ARCHITECTURES {
         let Ok(config) = architecture.config(&json) else { continue };
-        if config.check().is_ok() && config.layers <= MOST_LAYERS {
+        if config.check().is_err() {
+            continue;
+        }
+        config.num_params();
+        if config.layers <= MOST_LAYERS {
             for source in architecture.sources(&config) {
                 source.stored_shape();
             }
+            Footprint::of(&config, DType::BF16, Targets::ALL);
             let again = architecture.config(&architecture.to_json(&config));
             assert!(again.is_ok(), "{}: what is written is read: {again:?}", architecture.hf_name());
         }

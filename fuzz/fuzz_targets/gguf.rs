@@ -6,7 +6,7 @@ use std::io::Write;
 
 use libfuzzer_sys::fuzz_target;
 use t2_model::Tokenizer;
-use t2_model::checkpoint::{self, Files};
+use t2_model::checkpoint::{self, Files, LoadOptions};
 use t2_model::format::gguf::{Gguf, parse};
 
 /// More numbers than this are not worth a fuzzer's time.
@@ -29,5 +29,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(files) = Files::open(file.path()) {
         let _ = files.stored_as();
         let _ = files.hash(None);
+        if files.config.num_params() <= MOST_NUMBERS {
+            let _ = files.load(&t2_model::burn::prelude::Device::flex(), LoadOptions::default());
+        }
     }
 });

@@ -48,6 +48,13 @@ pub(crate) struct Found {
     device: Device,
 }
 
+impl Found {
+    /// Whether the device has products of its own in `dtype`; see [`computes_in`].
+    pub(crate) fn computes_in(&self, dtype: DType) -> bool {
+        computes_in(&self.device, dtype)
+    }
+}
+
 impl FromStr for Choice {
     type Err = String;
 
@@ -157,7 +164,9 @@ fn cpu() -> Found {
     let device = Device::flex();
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    let free_memory = Some(system.available_memory()).filter(|&bytes| bytes > 0);
+    // A container may be allowed less than the machine has.
+    let limit = system.cgroup_limits().map(|limits| limits.free_memory);
+    let free_memory = Some(system.available_memory()).filter(|&bytes| bytes > 0).into_iter().chain(limit).min();
     Found { name: "cpu".to_owned(), about: product(&device), software: false, free_memory, device }
 }
 

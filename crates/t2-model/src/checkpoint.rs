@@ -95,10 +95,30 @@ impl Files {
     /// [`LoadError`] when a tensor is missing, of the wrong shape, or no plain float.
     pub fn weights(&self, targets: Targets, dtype: Option<DType>, device: &Device) -> Result<Weights<'_>, LoadError> {
         let dtype = dtype.unwrap_or(DType::F32);
+        self.weights_as([dtype; 2], targets, device)
+    }
+
+    /// As [`weights`](Self::weights), for a model whose weights are rounded to `rounded` and f32 in memory
+    /// ([`LoadOptions::rounded`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`weights`](Self::weights).
+    pub fn rounded_weights(&self, targets: Targets, rounded: DType, device: &Device) -> Result<Weights<'_>, LoadError> {
+        self.weights_as([rounded, DType::F32], targets, device)
+    }
+
+    /// The weights of `targets`, rounded to the first type and, in memory, of the second.
+    fn weights_as(
+        &self,
+        [rounded, dtype]: [DType; 2],
+        targets: Targets,
+        device: &Device,
+    ) -> Result<Weights<'_>, LoadError> {
         let mut weights = Weights::none(targets, dtype, Some(device));
         for stored in self.stored()?.into_values() {
             let (path, shape) = (stored.source.path.clone(), stored.source.shape.clone());
-            weights.add(path, &shape, move || Ok(stored.read(dtype).convert_dtype(DType::F32).try_into_vec()?));
+            weights.add(path, &shape, move || Ok(stored.read(rounded).convert_dtype(DType::F32).try_into_vec()?));
         }
         Ok(weights)
     }
@@ -190,6 +210,11 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// Bytes of the parameter on disk: a fused tensor is shared by several.
+    fn bytes(&self) -> usize {
+        self.source.rows.bytes(self.tensor.data(), self.tensor.rows()).len()
+    }
+
     /// The values of the parameter in a model of `dtype`, laid out as in the decoder.
     fn read(&self, dtype: DType) -> TensorData {
         let Source { rows, layout, transform, .. } = &self.source;

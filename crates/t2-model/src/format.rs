@@ -19,6 +19,7 @@ use crate::checkpoint::{GenerationDefaults, LoadError};
 
 pub(crate) use folder::CONFIG;
 use folder::Folder;
+use safetensors::{INDEX, SINGLE};
 use stored::Tensors;
 
 /// A checkpoint on disk: what it says of the model, and its tensors.
@@ -61,7 +62,7 @@ pub(crate) fn gguf_at(path: &Path) -> Result<Option<PathBuf>, LoadError> {
     if path.is_file() {
         return Ok(Some(path.to_owned()));
     }
-    if path.join(CONFIG).exists() {
+    if path.join(CONFIG).exists() && [SINGLE, INDEX].iter().any(|weights| path.join(weights).exists()) {
         return Ok(None);
     }
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(None) };

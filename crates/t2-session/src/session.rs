@@ -62,9 +62,8 @@ impl Session<'static> {
 }
 
 impl Session<'_> {
-    /// Load the model `name`: `tiny`, a folder, a GGUF file, or `org/name[@revision][:file.gguf]` of the
-    /// Hub. What the model lacks to read
-    /// `input` is said before its weights are fetched.
+    /// Load the model `name`: `tiny`, a folder, a GGUF file, or `org/name[@revision][:file.gguf]` of the Hub. What the
+    /// model lacks to read `input` is said before its weights are fetched.
     ///
     /// # Errors
     ///
@@ -133,7 +132,10 @@ impl Session<'_> {
     ) -> Result<Report, SessionError> {
         let found = source::find(name, &self.sources, self.watch)?;
         let files = Files::open(&found.fetch_weights(self.watch)?)?;
-        let weights = files.weights(targets, self.dtype, &self.device)?;
+        let weights = match self.dtype.filter(|_| self.in_f32) {
+            Some(rounded) => files.rounded_weights(targets, rounded, &self.device)?,
+            None => files.weights(targets, self.dtype, &self.device)?,
+        };
         Ok(decomposition::decompose(weights, config, &AutoSvd::default(), cache, self.decomposing())?)
     }
 

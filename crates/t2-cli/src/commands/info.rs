@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let found = devices(global, out)?;
-    let mut result = json!({ "devices": found, "model": null, "parameters": null, "svf_parameters": null });
+    let mut result = json!({ "devices": found.iter().map(entry).collect::<Vec<_>>(), "model": null, "parameters": null, "svf_parameters": null });
     if let Some(name) = &args.model {
         let terminal = Terminal::new(out);
         let sources = environment::sources();
@@ -93,7 +93,7 @@ impl Weights {
     }
 }
 
-fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
+fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<device::Found>> {
     // A device that does not exist is an error here too.
     device::open(global.device)?;
     let auto = device::auto().name;
@@ -107,8 +107,17 @@ fn devices(global: &Global, out: &Output) -> anyhow::Result<Vec<Value>> {
         vec![found.name.clone(), found.about.clone(), use_of.to_owned()]
     });
     out.table(&["device", "product", "use"], &rows.collect::<Vec<_>>());
-    let entry = |found: &device::Found| json!({ "name": found.name, "about": found.about, "software": found.software, "auto": found.name == auto, "free_memory": found.free_memory });
-    Ok(found.iter().map(entry).collect())
+    Ok(found)
+}
+
+fn entry(found: &device::Found) -> Value {
+    json!({
+        "name": found.name,
+        "about": found.about,
+        "software": found.software,
+        "auto": found.name == device::auto().name,
+        "free_memory": found.free_memory,
+    })
 }
 
 fn describe(found: &Found, summary: &Summary, weights: Weights, out: &Output) -> anyhow::Result<Value> {
@@ -160,7 +169,7 @@ fn svf_parameters(config: &DecoderConfig, out: &Output) -> Value {
 }
 
 /// What the model takes in memory, by the type of its weights, and on which devices that much is free.
-fn memory(config: &DecoderConfig, devices: &[Value], out: &Output) -> Value {
+fn memory(config: &DecoderConfig, devices: &[device::Found], out: &Output) -> Value {
     let size = |bytes: usize| ByteSize::b(bytes as u64).to_string();
     let mut rows = vec![];
     let mut result = json!({});
@@ -168,15 +177,8 @@ fn memory(config: &DecoderConfig, devices: &[Value], out: &Output) -> Value {
         let of = |targets| Footprint::of(config, dtype, targets);
         let Footprint { weights, cache_per_token, .. } = of(Targets::NONE);
         let factors = TARGET_SETS.map(|targets| (targets.to_string(), of(targets).factors));
-        let fits = |bytes: usize| -> serde_json::Map<String, Value> {
-            let fits = |device: &Value| device["free_memory"].as_u64().map(|free| bytes as u64 <= free);
-            devices
-                .iter()
-                .filter_map(|device| Some((device["name"].as_str()?.to_owned(), fits(device).into())))
-                .collect()
-        };
-        let most = weights + factors.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
-        let (base, adapted) = (fits(weights), fits(most));
+        let fits = |targets| fits(config, dtype, targets, devices);
+        let (base, adapted) = (fits(Targets::NONE), fits(Targets::ALL));
         let mut row = vec![dtype.name().to_owned(), size(weights)];
         row.extend(factors.iter().map(|(_, bytes)| format!("+ {}", size(*bytes))));
         row.extend([size(cache_per_token), verdicts(&base, &adapted)]);
@@ -193,6 +195,21 @@ fn memory(config: &DecoderConfig, devices: &[Value], out: &Output) -> Value {
     let [mlp, attn, all] = TARGET_SETS.map(|targets| format!("factors {targets}"));
     out.table(&["in memory", "weights", &mlp, &attn, &all, "a token", "fits"], &rows);
     result
+}
+
+/// Whether weights of `dtype` with factors for `targets` fit each device, as it keeps them; `null` where that is not known.
+fn fits(
+    config: &DecoderConfig,
+    dtype: DType,
+    targets: Targets,
+    devices: &[device::Found],
+) -> serde_json::Map<String, Value> {
+    let fits = |found: &device::Found| {
+        let dtype = if found.computes_in(dtype) { dtype } else { DType::F32 };
+        let Footprint { weights, factors, .. } = Footprint::of(config, dtype, targets);
+        found.free_memory.map(|free| (weights + factors) as u64 <= free)
+    };
+    devices.iter().map(|found| (found.name.clone(), fits(found).into())).collect()
 }
 
 /// Where the base fits, and where it does with all its factors: `cpu; cuda:0 as base; wgpu:0 unknown`.

@@ -59,7 +59,7 @@ impl Files {
         let stored = self.stored()?;
         let stored_dtype = stored.get(EMBED).map_or(dtype, |embed| embed.tensor.ty.dtype());
         let hash = fingerprint::of(self, &stored, hashes)?;
-        let total = stored.values().map(|stored| stored.tensor.range.len()).sum();
+        let total = stored.values().map(Stored::bytes).sum();
         let loading = Loading { done: 0, total };
         let mut nobody = |_| ControlFlow::Continue(());
         let progress = progress.unwrap_or(&mut nobody);
@@ -101,7 +101,7 @@ impl Fill<'_> {
             self.in_flight = 0;
             device.sync().map_err(|error| LoadError::Device { reason: error.to_string() })?;
         }
-        self.loading.done += stored.tensor.range.len();
+        self.loading.done += stored.bytes();
         match (self.progress)(self.loading) {
             ControlFlow::Continue(()) => Ok(tensor),
             ControlFlow::Break(()) => Err(LoadError::Interrupted),

@@ -233,6 +233,11 @@ pub struct ScaleConfig {
     pub logits_cap: Option<f64>,
 }
 
+/// More blocks than any model has, and few enough to list their parameters.
+const MAX_LAYERS: usize = 1 << 16;
+/// More weights than any model has, and few enough to count their bytes.
+const MAX_PARAMS: u128 = 1 << 50;
+
 /// There is no decoder of this shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is {value}; it must be {expected}")]
@@ -285,6 +290,12 @@ impl DecoderConfig {
         let bad = |name, value, expected: &str| Err(BadShape { name, value, expected: expected.to_owned() });
         if let Some(&(name, value)) = counts.iter().find(|(_, value)| *value == 0) {
             return bad(name, value, "at least 1");
+        }
+        if self.layers > MAX_LAYERS {
+            return bad("layers", self.layers, &format!("at most {MAX_LAYERS}"));
+        }
+        if self.count() > MAX_PARAMS {
+            return bad("the number of weights", self.num_params(), "one that a computer could hold");
         }
         if !heads.is_multiple_of(kv_heads) {
             return bad("attention.kv_heads", kv_heads, &format!("a divisor of the {heads} heads"));

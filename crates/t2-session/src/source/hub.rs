@@ -1,6 +1,7 @@
 //! Models of the Hugging Face Hub, kept in the cache that every Hugging Face tool shares.
 //!
-//! What says which model it is comes first, its weights last: a model that does not run costs no download of gigabytes.
+//! What says which model it is comes first, its weights last: a model that does not run costs no download of gigabytes. A
+//! GGUF file is the exception: it is one file, and is fetched before it is read.
 //! A snapshot is fetched by its commit, and a branch is only pointed at another commit once that is complete: a
 //! download that was cut off never takes the place of a model.
 
@@ -8,9 +9,11 @@ mod cache;
 mod client;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use t2_model::checkpoint;
+use t2_model::format::gguf;
 
 use super::SourceError;
 use crate::event::{Event, Watch};
@@ -66,6 +69,14 @@ impl Default for Hub {
     }
 }
 
+impl fmt::Display for HubId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { repo, revision, file } = self;
+        write!(f, "{repo}@{revision}")?;
+        file.as_ref().map_or(Ok(()), |file| write!(f, ":{file}"))
+    }
+}
+
 impl HubId {
     /// `org/name[@revision][:file.gguf]`; `None` for anything else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -113,10 +124,8 @@ pub(crate) fn find(hub: &Hub, id: &HubId, watch: &dyn Watch) -> Result<Snapshot,
     let cached = |reason: &str| Snapshot::cached(cache, id, reason);
     if hub.offline {
         let reason = "HF_HUB_OFFLINE is set; unset it to download";
-        return cached(reason).ok_or_else(|| {
-            let HubId { repo, revision, .. } = id;
-            SourceError::hub(format!("{repo}@{revision} is not in the cache {} and {reason}", cache.display()))
-        });
+        return cached(reason)
+            .ok_or_else(|| SourceError::hub(format!("{id} is not in the cache {} and {reason}", cache.display())));
     }
     let client = Client::new(hub);
     let info = match client.info(id) {
@@ -152,13 +161,15 @@ impl Snapshot {
     /// What the cache knows as `id`; `None` when that is not enough to say which model it is.
     fn cached(cache: &Path, id: &HubId, reason: &str) -> Option<Self> {
         let repository = Repository::of(cache, &id.repo);
-        let commit = repository.commit(&id.revision)?;
-        let dir = repository.snapshot(&commit);
-        let known = match &id.file {
+        let is_known = |dir: &Path| match &id.file {
             Some(file) => parts_of(file).iter().all(|part| dir.join(part).exists()),
             None => dir.join(CONFIG).exists() || dir.join(ADAPTER).exists(),
         };
-        known.then(|| Self { id: id.clone(), repository, commit, dir, origin: Origin::Nowhere(reason.to_owned()) })
+        // The branch may point at a commit of which another file was fetched.
+        let commits = repository.commit(&id.revision).into_iter().chain(repository.commits());
+        let commit = commits.into_iter().find(|commit| is_known(&repository.snapshot(commit)))?;
+        let dir = repository.snapshot(&commit);
+        Some(Self { id: id.clone(), repository, commit, dir, origin: Origin::Nowhere(reason.to_owned()) })
     }
 
     /// The folder of the snapshot, or the one file of it that is wanted.
@@ -179,20 +190,29 @@ impl Snapshot {
     /// whole: it holds all of these.
     fn fetch_description(&self, watch: &dyn Watch) -> Result<(), SourceError> {
         if let Some(file) = &self.id.file {
+            if !gguf::is_model(Path::new(file)) {
+                return Err(SourceError::hub(format!(
+                    "{file} is a later part of a model; name its first part, and the others are fetched with it"
+                )));
+            }
             for part in parts_of(file) {
                 self.refuse_missing(&part)?;
                 self.get(&part, watch)?;
             }
             return self.point();
         }
+        let has_weights = self.has(SINGLE) || self.has(INDEX);
+        if let (false, Some(model)) = (has_weights || self.has(ADAPTER), self.models().first()) {
+            return Err(SourceError::hub(format!(
+                "{repo} has its weights as GGUF; name one of its files, such as {repo}:{model}",
+                repo = self.id.repo
+            )));
+        }
         if !self.has(CONFIG) && !self.has(ADAPTER) {
-            return Err(SourceError::hub(match self.models().first() {
-                Some(model) => format!(
-                    "{repo} has models as GGUF and no {CONFIG}; name one of its files, such as {repo}:{model}",
-                    repo = self.id.repo
-                ),
-                None => format!("{} has no {CONFIG}; choose a repository of a transformers model", self.id.repo),
-            }));
+            return Err(SourceError::hub(format!(
+                "{} has no {CONFIG}; choose a repository of a transformers model",
+                self.id.repo
+            )));
         }
         // Beside weights of its own an adapter is an extra.
         let adapter = (!self.has(SINGLE) && !self.has(INDEX)).then_some(ADAPTER);
@@ -216,10 +236,11 @@ impl Snapshot {
         Err(SourceError::hub(format!("{} has no {file}; it has {known}", self.id.repo)))
     }
 
-    /// The GGUF files of the repository.
+    /// The GGUF files of the repository that are models, or first parts of one: towers that see or hear are none.
     fn models(&self) -> Vec<&str> {
         let Origin::Hub(_, files) = &self.origin else { return vec![] };
-        files.keys().map(String::as_str).filter(|name| name.ends_with(GGUF)).collect()
+        let is_model = |name: &&str| gguf::is_model(Path::new(name)) && !name.contains("mmproj");
+        files.keys().map(String::as_str).filter(is_model).collect()
     }
 
     /// Fetch the weights.

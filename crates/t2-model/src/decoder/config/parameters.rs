@@ -48,7 +48,15 @@ impl DecoderConfig {
 
     /// Number of weights; a tied head counts once.
     pub fn num_params(&self) -> usize {
-        self.parameters().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        usize::try_from(self.count()).unwrap_or(usize::MAX)
+    }
+
+    /// As [`num_params`](Self::num_params), for shapes of any size: blocks are all alike, so one of them is counted.
+    pub(super) fn count(&self) -> u128 {
+        let numbers = |shape: &[usize]| shape.iter().map(|&d| d as u128).product::<u128>();
+        let block: u128 = self.block_parameters(0).iter().map(|(_, shape)| numbers(shape)).sum();
+        let heads = if self.tied_head { 1 } else { 2 };
+        self.layers as u128 * block + heads * numbers(&[self.vocab, self.d_model]) + self.d_model as u128
     }
 }
 

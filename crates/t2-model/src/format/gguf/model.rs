@@ -22,7 +22,7 @@ pub(crate) struct Model {
 }
 
 /// Whether `path` is called as a GGUF model is: a file on its own, or the first of several.
-pub(crate) fn is_model(path: &Path) -> bool {
+pub fn is_model(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_later_part = name.rsplit_once("-of-").is_some_and(|(start, _)| {
         let number = start.rsplit('-').next().unwrap_or_default();

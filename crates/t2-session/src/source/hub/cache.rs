@@ -31,6 +31,15 @@ impl Repository {
         named.or_else(|| self.snapshot(revision).is_dir().then(|| revision.to_owned()))
     }
 
+    /// Every commit of which files are here.
+    pub(super) fn commits(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join("snapshots")).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut commits: Vec<String> = names.collect();
+        commits.sort();
+        commits
+    }
+
     /// Let `revision` point at `commit`.
     pub(super) fn point(&self, revision: &str, commit: &str) -> io::Result<()> {
         if revision == commit {
@@ -83,15 +92,17 @@ fn complete<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&File) -> Result<
 
 /// Let `path` be the content `blob`; `up` leads from its folder to that of `blobs`.
 fn link(blobs: &Path, blob: &str, path: &Path, up: &Path) -> io::Result<()> {
-    // A link to nothing is left where blobs were cleared away.
-    if path.is_symlink() {
-        fs::remove_file(path)?;
-    }
     #[cfg(not(unix))]
     let _ = up;
+    // Another process may link the same file at this moment, and a link to nothing is left where blobs were cleared away:
+    // so the link is made under a name of our own and takes the place of whatever there is.
     #[cfg(unix)]
-    if std::os::unix::fs::symlink(up.join("blobs").join(blob), path).is_ok() {
-        return Ok(());
+    {
+        let mut new = path.as_os_str().to_owned();
+        new.push(format!(".{}", std::process::id()));
+        if std::os::unix::fs::symlink(up.join("blobs").join(blob), &new).is_ok() {
+            return fs::rename(&new, path);
+        }
     }
     // Where links are not to be had, other tools too keep the file itself in the snapshot.
     fs::rename(blobs.join(blob), path)
