@@ -47,31 +47,52 @@ pub enum Rows {
         /// Rows of a head.
         head_dim: usize,
     },
+    /// Some of them, interleaved in the same way: a projection that is stored in one tensor with others.
+    InterleavedPart {
+        /// The rows of this parameter.
+        range: Range<usize>,
+        /// How many rows the stored tensor has.
+        of: usize,
+        /// Rows of a head.
+        head_dim: usize,
+    },
 }
 
 impl Rows {
     /// The shape of the whole stored tensor, where the rows of one parameter have `shape`.
     pub(crate) fn stored_shape(&self, mut shape: Vec<usize>) -> Vec<usize> {
-        if let (Self::Part { of, .. }, Some(rows)) = (self, shape.first_mut()) {
+        if let (Self::Part { of, .. } | Self::InterleavedPart { of, .. }, Some(rows)) = (self, shape.first_mut()) {
             *rows = *of;
         }
         shape
     }
 
+    /// The same rows, where the whole tensor that they are of is the part `range` of one with `of` rows.
+    pub(crate) fn within(self, range: Range<usize>, of: usize) -> Self {
+        match self {
+            Self::All => Self::Part { range, of },
+            Self::Interleaved { head_dim } => Self::InterleavedPart { range, of, head_dim },
+            part @ (Self::Part { .. } | Self::InterleavedPart { .. }) => part,
+        }
+    }
+
     /// The bytes of a stored tensor of `rows` rows that belong to the parameter, in the order of the file.
     pub(crate) fn bytes<'a>(&self, data: &'a [u8], rows: usize) -> &'a [u8] {
         let stride = data.len() / rows.max(1);
-        match self {
-            Self::Part { range, .. } => &data[range.start * stride..range.end * stride],
-            Self::All | Self::Interleaved { .. } => data,
-        }
+        let range = self.range(rows);
+        &data[range.start * stride..range.end * stride]
     }
 
     /// How many rows of a stored tensor of `rows` rows belong to the parameter.
     pub(crate) fn count(&self, rows: usize) -> usize {
+        self.range(rows).len()
+    }
+
+    /// Where in a stored tensor of `rows` rows those of the parameter are.
+    fn range(&self, rows: usize) -> Range<usize> {
         match self {
-            Self::Part { range, .. } => range.len(),
-            Self::All | Self::Interleaved { .. } => rows,
+            Self::Part { range, .. } | Self::InterleavedPart { range, .. } => range.clone(),
+            Self::All | Self::Interleaved { .. } => 0..rows,
         }
     }
 
@@ -81,6 +102,7 @@ impl Rows {
             Self::All => row,
             Self::Part { range, .. } => range.start + row,
             Self::Interleaved { head_dim } => interleaved(row, *head_dim),
+            Self::InterleavedPart { range, head_dim, .. } => range.start + interleaved(row, *head_dim),
         }
     }
 
@@ -157,5 +179,6 @@ mod tests {
         check(&Rows::Part { range: 2..5, of: 8 }, &[2, 3, 4]);
         check(&Rows::Interleaved { head_dim: 4 }, &[0, 2, 1, 3, 4, 6, 5, 7]);
         check(&Rows::Interleaved { head_dim: 8 }, &[0, 2, 4, 6, 1, 3, 5, 7]);
+        check(&Rows::InterleavedPart { range: 2..6, of: 8, head_dim: 4 }, &[2, 4, 3, 5]);
     }
 }

@@ -108,6 +108,11 @@ impl<'a> Keys<'a> {
         self.tensor(name).is_some()
     }
 
+    /// Whether queries have a bias, stored on its own or with that of keys and values.
+    pub(super) fn has_attention_bias(&self) -> bool {
+        self.has("blk.0.attn_q.bias") || self.has("blk.0.attn_qkv.bias")
+    }
+
     pub(super) fn tensor(&self, name: &str) -> Option<Tensor<'a>> {
         self.gguf.tensor(name)
     }

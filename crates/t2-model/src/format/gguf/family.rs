@@ -59,7 +59,7 @@ pub const FAMILIES: &[Family] = &[
         hf_name: "Qwen3ForCausalLM",
         model_type: "qwen3",
         interleaved: false,
-        own_keys: |keys| Ok(json!({ "use_sliding_window": false, "attention_bias": keys.has("blk.0.attn_q.bias") })),
+        own_keys: |keys| Ok(json!({ "use_sliding_window": false, "attention_bias": keys.has_attention_bias() })),
         ..PLAIN
     },
     Family {
@@ -124,7 +124,7 @@ pub(super) fn find(metadata: &Metadata) -> Result<&'static Family, Problem> {
 
 fn with_biases(keys: &Keys<'_>) -> Result<Value, Problem> {
     Ok(json!({
-        "attention_bias": keys.has("blk.0.attn_q.bias"),
+        "attention_bias": keys.has_attention_bias(),
         "mlp_bias": keys.has("blk.0.ffn_gate.bias"),
     }))
 }
@@ -195,7 +195,7 @@ fn phi3(keys: &Keys<'_>) -> Result<Value, Problem> {
 
 fn olmo2(keys: &Keys<'_>) -> Result<Value, Problem> {
     match keys.window()? {
-        None => Ok(json!({ "attention_bias": keys.has("blk.0.attn_q.bias") })),
+        None => Ok(json!({ "attention_bias": keys.has_attention_bias() })),
         Some(window) => Err(keys.bad("attention.sliding_window", window, "none, as in OLMo 2; OLMo 3 is not read")),
     }
 }

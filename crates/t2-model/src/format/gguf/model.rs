@@ -1,9 +1,12 @@
 //! A GGUF file as a checkpoint.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::names::fused_name;
 use super::{Family, Gguf, SpecialTokens};
 use crate::architecture::{Architecture, Source, Transform};
 use crate::checkpoint::{GenerationDefaults, LoadError};
@@ -17,8 +20,20 @@ pub(crate) struct Model {
     family: &'static Family,
     config: Value,
     special: SpecialTokens,
-    /// Rows of a head, for families that store them interleaved.
+    projections: Projections,
+    /// The tensors that hold queries, keys and values together.
+    fused: BTreeSet<String>,
+}
+
+/// How many rows the projections to heads have.
+#[derive(Debug)]
+struct Projections {
+    /// Of one head.
     head_dim: usize,
+    /// Of all queries.
+    q: usize,
+    /// Of all keys, and of all values.
+    kv: usize,
 }
 
 /// Whether `path` is called as a GGUF model is: a file on its own, or the first of several.
@@ -36,8 +51,30 @@ impl Model {
     pub(crate) fn open(path: &Path) -> Result<Self, LoadError> {
         let gguf = Gguf::open(path)?;
         let (family, config, special) = (gguf.family()?, gguf.config()?, gguf.special_tokens()?);
-        let head_dim = config["head_dim"].as_u64().and_then(|width| width.try_into().ok()).unwrap_or(1);
-        Ok(Self { gguf, family, config, special, head_dim })
+        let projections = Projections::of(&config);
+        let names = gguf.tensors().map(|tensor| tensor.name).filter(|name| name.contains(".attn_qkv."));
+        let fused = names.map(str::to_owned).collect();
+        Ok(Self { gguf, family, config, special, projections, fused })
+    }
+}
+
+impl Projections {
+    fn of(config: &Value) -> Self {
+        let count = |key: &str| config[key].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(1);
+        let head_dim = count("head_dim");
+        let rows = |heads| head_dim.saturating_mul(count(heads));
+        Self { head_dim, q: rows("num_attention_heads"), kv: rows("num_key_value_heads") }
+    }
+
+    /// Where the rows of the parameter at `path` are when queries, keys and values are one tensor, and how many that has.
+    fn fused(&self, path: &str) -> (Range<usize>, usize) {
+        let [keys, values, end] = [0, 1, 2].map(|before| self.kv.saturating_mul(before).saturating_add(self.q));
+        let range = match path.rsplit('.').nth(1) {
+            Some("k") => keys..values,
+            Some("v") => values..end,
+            _ => 0..keys,
+        };
+        (range, end)
     }
 }
 
@@ -68,10 +105,16 @@ impl Format for Model {
     }
 
     fn locate(&self, _: &dyn Architecture, source: Source) -> Source {
-        let names = self.family.name(&source.path).into_iter().collect();
-        let rows = self.family.rows(&source.path, self.head_dim, source.rows);
+        let rows = self.family.rows(&source.path, self.projections.head_dim, source.rows);
+        let (name, rows) = match fused_name(&source.path).filter(|name| self.fused.contains(name)) {
+            Some(name) => {
+                let (range, of) = self.projections.fused(&source.path);
+                (Some(name), rows.within(range, of))
+            }
+            None => (self.family.name(&source.path), rows),
+        };
         // The converter has added the one that norms multiply by beside their weight.
-        Source { names, rows, transform: Transform::None, ..source }
+        Source { names: name.into_iter().collect(), rows, transform: Transform::None, ..source }
     }
 
     fn is_known(&self, _: &dyn Architecture, name: &str) -> bool {

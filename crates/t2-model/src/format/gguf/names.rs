@@ -53,6 +53,16 @@ pub(super) const FUSED: Names = &[
     ("output.weight", "head.weight"),
 ];
 
+/// What `--fuse-qkv` of llama.cpp's converter makes of three tensors, in any family: their rows one below the other.
+const FUSED_QKV: Names = &[
+    ("blk.{}.attn_qkv.weight", "blocks.{}.attn.q.weight"),
+    ("blk.{}.attn_qkv.weight", "blocks.{}.attn.k.weight"),
+    ("blk.{}.attn_qkv.weight", "blocks.{}.attn.v.weight"),
+    ("blk.{}.attn_qkv.bias", "blocks.{}.attn.q.bias"),
+    ("blk.{}.attn_qkv.bias", "blocks.{}.attn.k.bias"),
+    ("blk.{}.attn_qkv.bias", "blocks.{}.attn.v.bias"),
+];
+
 /// Tensors that are no parameters: the frequencies of the positions, which the config has, and what very old files store
 /// with every layer.
 const NO_PARAMETERS: [&str; 5] = [
@@ -66,16 +76,18 @@ const NO_PARAMETERS: [&str; 5] = [
 impl Family {
     /// The tensor that the parameter at `path` is stored in: `blk.3.attn_q.weight` for `blocks.3.attn.q.weight`.
     pub fn name(&self, path: &str) -> Option<String> {
-        let (pattern, layer) = pattern_of(path);
-        let (name, _) = self.names.iter().find(|(_, ours)| *ours == pattern)?;
-        Some(name.replacen("{}", layer, 1))
+        name_in(self.names, path)
     }
 
     /// The parameters that are stored in the tensor called `name`: none, one, or those that are fused in it.
     pub fn paths(&self, name: &str) -> Vec<String> {
         let (pattern, layer) = pattern_of(name);
-        let stored = self.names.iter().filter(|(theirs, _)| *theirs == pattern);
-        stored.map(|(_, ours)| ours.replacen("{}", layer, 1)).collect()
+        let stored = |names: Names| {
+            let stored = names.iter().filter(|(theirs, _)| *theirs == pattern);
+            stored.map(|(_, ours)| ours.replacen("{}", layer, 1)).collect::<Vec<_>>()
+        };
+        let own = stored(self.names);
+        if own.is_empty() { stored(FUSED_QKV) } else { own }
     }
 
     /// Which rows of its tensor the parameter at `path` is, in heads of `head_dim`, where the family's `config.json`
@@ -89,8 +101,19 @@ impl Family {
     /// Whether a file of this family may have a tensor called `name`, be it no parameter.
     pub fn knows(&self, name: &str) -> bool {
         let (pattern, _) = pattern_of(name);
-        NO_PARAMETERS.contains(&pattern.as_str()) || self.names.iter().any(|(theirs, _)| *theirs == pattern)
+        NO_PARAMETERS.contains(&pattern.as_str()) || !self.paths(name).is_empty()
     }
+}
+
+/// The tensor in which a file that fuses queries, keys and values has the parameter at `path`, if it is one of these.
+pub(super) fn fused_name(path: &str) -> Option<String> {
+    name_in(FUSED_QKV, path)
+}
+
+fn name_in(names: Names, path: &str) -> Option<String> {
+    let (pattern, layer) = pattern_of(path);
+    let (name, _) = names.iter().find(|(_, ours)| *ours == pattern)?;
+    Some(name.replacen("{}", layer, 1))
 }
 
 /// The pattern of a name and the number in it: `a.3.b` gives `a.{}.b` and `3`.
@@ -139,6 +162,16 @@ mod tests {
         assert_eq!(paths("blk.1.attn_qkv.weight"), all);
         assert_eq!(paths("blk.1.ffn_up.weight"), ["blocks.1.mlp.gate.weight", "blocks.1.mlp.up.weight"]);
         assert_eq!(paths("blk.1.ffn_gate.weight"), [""; 0]);
+        assert_eq!(family("llama").paths("blk.1.attn_qkv.weight"), all);
+        assert_eq!(family("qwen2").paths("blk.1.attn_qkv.bias"), all.map(|path| path.replace("weight", "bias")));
+        assert!(family("gemma2").knows("blk.0.attn_qkv.weight") && !family("llama").knows("blk.0.attn_kv.weight"));
+    }
+
+    #[test]
+    fn queries_keys_and_values_have_a_name_where_they_are_fused() {
+        assert_eq!(fused_name("blocks.12.attn.k.weight").as_deref(), Some("blk.12.attn_qkv.weight"));
+        assert_eq!(fused_name("blocks.0.attn.q.bias").as_deref(), Some("blk.0.attn_qkv.bias"));
+        assert_eq!(fused_name("blocks.0.attn.o.weight"), None);
     }
 
     #[test]
