@@ -82,9 +82,14 @@ impl Files {
     /// As [`open`](Self::open), without the weights, which may not be there.
     fn describe(path: &Path) -> Result<Self, LoadError> {
         let format = format::describe(path)?;
-        let architecture = architecture::find(format.config())?;
-        let config = architecture.config(format.config())?;
-        Ok(Self { format, architecture, config })
+        let read = |json| {
+            let architecture = architecture::find(json)?;
+            Ok((architecture, architecture.config(json)?))
+        };
+        match read(format.config()) {
+            Ok((architecture, config)) => Ok(Self { format, architecture, config }),
+            Err(problem) => Err(LoadError::Config { path: format.config_path(), problem: Box::new(problem) }),
+        }
     }
 
     /// The weights of `targets`, to be decomposed on `device`. Their values are rounded to `dtype` (f32 when `None`) as
@@ -158,6 +163,7 @@ impl Files {
     /// The stored tensor of every parameter, by the path of the parameter, checked for shape and type.
     fn stored(&self) -> Result<BTreeMap<String, Stored<'_>>, LoadError> {
         let mut theirs = self.format.tensors()?;
+        let path = || self.format.path().to_owned();
         let mut used = BTreeSet::new();
         let mut ours = BTreeMap::new();
         for source in self.architecture.sources(&self.config) {
@@ -165,20 +171,20 @@ impl Files {
             let found = source.names.iter().find_map(|name| Some((name.clone(), theirs.get(name)?.clone())));
             let (name, tensor) = found.ok_or_else(|| LoadError::MissingTensor {
                 name: source.names.first().cloned().unwrap_or_else(|| source.path.clone()),
-                path: self.format.path().to_owned(),
+                path: path(),
             })?;
             let expected = source.stored_shape();
             let tensor = match tensor {
                 Ok(tensor) if tensor.shape == expected => tensor,
-                Ok(tensor) => return Err(LoadError::WrongShape { name, found: tensor.shape, expected }),
-                Err(found) => return Err(LoadError::WrongDtype { name, found }),
+                Ok(tensor) => return Err(LoadError::WrongShape { path: path(), name, found: tensor.shape, expected }),
+                Err(found) => return Err(LoadError::WrongDtype { path: path(), name, found }),
             };
             used.insert(name.clone());
             ours.insert(source.path.clone(), Stored { source, name, tensor });
         }
         theirs.retain(|name, _| !used.contains(name));
         match theirs.into_keys().find(|name| self.is_surplus(name)) {
-            Some(name) => Err(LoadError::SurplusTensor { name }),
+            Some(name) => Err(LoadError::SurplusTensor { path: path(), name }),
             None => Ok(ours),
         }
     }
@@ -228,7 +234,12 @@ impl Stored<'_> {
         let values = self.read(dtype);
         match first_not_finite(&values) {
             None => Ok(values),
-            Some(value) => Err(LoadError::NotFinite { name: self.name.clone(), value, dtype: values.dtype().name() }),
+            Some(value) => Err(LoadError::NotFinite {
+                path: self.tensor.file.path().to_owned(),
+                name: self.name.clone(),
+                value,
+                dtype: values.dtype().name(),
+            }),
         }
     }
 }

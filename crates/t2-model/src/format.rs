@@ -27,6 +27,11 @@ pub(crate) trait Format: fmt::Debug + Send + Sync {
     /// The folder or file.
     fn path(&self) -> &Path;
 
+    /// The file that [`config`](Self::config) is from.
+    fn config_path(&self) -> PathBuf {
+        self.path().to_owned()
+    }
+
     /// What the model is, in the words of a `config.json`.
     fn config(&self) -> &Value;
 

@@ -86,8 +86,16 @@ pub enum LoadError {
         /// Where that was seen.
         found: String,
     },
+    /// What a file says of its model makes no sense, or is nothing that runs here.
+    #[error("{path}: {problem}")]
+    Config {
+        /// The `config.json` or the GGUF file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Box<LoadError>,
+    },
     /// The family is not one of [`ARCHITECTURES`](crate::architecture::ARCHITECTURES).
-    #[error("config.json names the architecture {found}; known are: {known}")]
+    #[error("the architecture is {found}; known are: {known}")]
     UnknownArchitecture {
         /// What the file says.
         found: String,
@@ -95,7 +103,7 @@ pub enum LoadError {
         known: String,
     },
     /// A key of `config.json` has a value that the decoder cannot run.
-    #[error("config.json: `{key}` is {found}, expected {expected}")]
+    #[error("`{key}` is {found}, expected {expected}")]
     BadConfig {
         /// The key.
         key: &'static str,
@@ -113,31 +121,39 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// A tensor has another shape than the config says.
-    #[error("tensor `{name}` is {found:?}, expected {expected:?}; config.json and the weights are of different models")]
+    #[error(
+        "{path}: tensor `{name}` is {found:?}, expected {expected:?}; its config and its weights are of different models"
+    )]
     WrongShape {
-        /// Hugging Face name.
+        /// The checkpoint.
+        path: PathBuf,
+        /// Stored name.
         name: String,
         /// Stored shape.
         found: Vec<usize>,
-        /// Shape that follows from `config.json`.
+        /// Shape that follows from the config.
         expected: Vec<usize>,
     },
     /// A tensor is stored that the family knows and the config does not ask for.
     #[error(
-        "tensor `{name}` is stored, but config.json says the model has none (biases, or more layers than it says); the \
-         config and the weights are of different models"
+        "{path}: tensor `{name}` is stored, but its config says the model has none (biases, or more layers than it says); \
+         the config and the weights are of different models"
     )]
     SurplusTensor {
-        /// Hugging Face name.
+        /// The checkpoint.
+        path: PathBuf,
+        /// Stored name.
         name: String,
     },
     /// A weight is not a finite number in the type it is loaded as.
     #[error(
-        "tensor `{name}` holds {value} as {dtype}; the file is damaged, or its numbers are too large for {dtype} (load \
-         it as f32)"
+        "{path}: tensor `{name}` holds {value} as {dtype}; the file is damaged, or its numbers are too large for {dtype} \
+         (load it as f32)"
     )]
     NotFinite {
-        /// Hugging Face name.
+        /// The file that the tensor is in.
+        path: PathBuf,
+        /// Stored name.
         name: String,
         /// The number.
         value: f32,
@@ -145,9 +161,13 @@ pub enum LoadError {
         dtype: &'static str,
     },
     /// A tensor is not a plain float.
-    #[error("tensor `{name}` is stored as {found}, expected F32, F16 or BF16; use a checkpoint that is not quantized")]
+    #[error(
+        "{path}: tensor `{name}` is stored as {found}, expected F32, F16 or BF16; use a checkpoint that is not quantized"
+    )]
     WrongDtype {
-        /// Hugging Face name.
+        /// The checkpoint.
+        path: PathBuf,
+        /// Stored name.
         name: String,
         /// Stored type.
         found: String,

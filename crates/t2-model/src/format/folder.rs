@@ -36,6 +36,10 @@ impl Format for Folder {
         &self.dir
     }
 
+    fn config_path(&self) -> PathBuf {
+        self.dir.join(CONFIG)
+    }
+
     fn config(&self) -> &Value {
         &self.config
     }
