@@ -96,6 +96,11 @@ fn every_rotary_encoding_is_read_as_it_was_described() {
             "long_factor": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "attention_factor": 1.0,
             "original_max_position_embeddings": 4096, "rope_theta": 1e4,
         }),
+        json!({
+            "rope_type": "longrope", "short_factor": [1.0, 1.0, 1.0, 1.0, 1.0, 1.5, 2.0, 2.5],
+            "long_factor": [1.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "original_max_position_embeddings": 1024,
+            "attention_factor": 1.25, "rope_theta": 1e4,
+        }),
     ] {
         check(&config("llama", &json!({ "rope_parameters": rope })));
     }
@@ -128,6 +133,12 @@ fn what_a_file_cannot_say_is_refused() {
     let uncapped = json!({ "query_pre_attn_scalar": 16, "sliding_window": 9, "final_logit_softcapping": 30.0 });
     check_refused(&config("gemma2", &uncapped), &["attn_logit_softcapping", "null"]);
     check_refused(&config("smollm3", &json!({ "no_rope_layers": [1, 0] })), &["no_rope_layers", "[1,0]", "fourth"]);
+    check_refused(&config("llama", &json!({ "hidden_act": "gelu" })), &["hidden_act", "gelu", "silu"]);
+    let other = json!({ "hidden_activation": "silu" });
+    check_refused(&config("gemma3_text", &other), &["hidden_activation", "silu", "gelu_pytorch_tanh"]);
     let dynamic = json!({ "rope_parameters": { "rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4 } });
     check_refused(&config("llama", &dynamic), &["rope_type", "dynamic", "yarn"]);
+    let exact =
+        json!({ "rope_parameters": { "rope_type": "yarn", "truncate": false, "factor": 2.0, "rope_theta": 1e4 } });
+    check_refused(&config("llama", &exact), &["truncate", "false", "rounds"]);
 }

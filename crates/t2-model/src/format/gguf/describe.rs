@@ -41,6 +41,7 @@ pub fn describe(config: &Value) -> Result<Description, Problem> {
     let mut out = Writer { config, name, metadata: vec![], tensors: vec![] };
     out.metadata.push(("general.architecture".to_owned(), name.into()));
     out.shape()?;
+    out.refuse_other_activation(family)?;
     out.rope()?;
     out.windows(family)?;
     match family.name {
@@ -92,6 +93,20 @@ impl Writer<'_> {
         }
         self.put("attention.layer_norm_rms_epsilon", self.float("rms_norm_eps")?);
         Ok(())
+    }
+
+    /// No key says what is between the matrices of the MLP: it is the custom of the family.
+    fn refuse_other_activation(&self, family: &Family) -> Result<(), Problem> {
+        let (key, custom) = match family.name {
+            "gemma2" | "gemma3" => ("hidden_activation", "gelu_pytorch_tanh"),
+            _ => ("hidden_act", "silu"),
+        };
+        match self.config[key].as_str() {
+            Some(found) if found != custom => {
+                Err(Problem::bad(key, found, format!("{custom}, as files have no key for it")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Windows, and which layers have them where that is not the custom of the family.
