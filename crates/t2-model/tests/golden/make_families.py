@@ -2,9 +2,9 @@
 transformers computes from it.
 
     python make_families.py [CASE ...]        write all checkpoints, or these
-    python make_families.py --check DIR       compare the checkpoints that tests/families.rs saved to DIR
+    python make_families.py --check DIR       compare the checkpoints that tests/families saved to DIR
 
-Needs torch and transformers (made with 2.15.0 and 5.24.0, on the CPU). `families.rs` reads every folder that it finds.
+Needs torch and transformers (made with 2.15.0 and 5.24.0, on the CPU). `families/` reads every folder that it finds.
 
 transformers reads a text anew when it outgrows the original context of `longrope` for Phi-3, and for no other family:
 `llama_longrope` goes on with keys of the short encoding.

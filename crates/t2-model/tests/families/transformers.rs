@@ -1,121 +1,22 @@
-//! Every family and switch of the decoder against what transformers computed: the checkpoints in `golden/families`, made
-//! by `golden/make_families.py`.
-
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it measured")]
+//! Every family and switch of the decoder against what transformers computed.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn::prelude::*;
 use burn::tensor::DType;
-#[cfg(feature = "wgpu")]
-use burn::tensor::DeviceType;
-use safetensors::tensor::SafeTensors;
 use serde_json::Value;
-use t2_model::adapter::Active;
 use t2_model::architecture::ARCHITECTURES;
-use t2_model::checkpoint::{self, Checkpoint, GenerationDefaults};
-use t2_model::decoder::{CausalLm, Decoder, KvCache};
+use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::decomposition::Targets;
 
-/// Largest difference of a logit in f32, relative to the largest logit: f32 sums in another order, through four layers.
-/// Measured: 2.7e-6 (`phi4_mini`).
-const TOLERANCE: f32 = 1e-4;
-/// The same with weights and states of 8 bits, against transformers in f32; transformers itself is off by 4.2e-2 in bf16.
-/// Measured: 5.9e-2 (`phi4_mini`).
+use crate::golden::{TOLERANCE, cases, check_answers, devices, error, folders, forward, golden, load};
+
+/// As [`TOLERANCE`], with weights and states of 8 bits against transformers in f32; transformers itself is off by 4.2e-2
+/// in bf16. Measured: 5.9e-2 (`phi4_mini`).
 const TOLERANCE_BF16: f32 = 0.1;
 /// The same with 11 bits; transformers itself is off by 7.4e-3 in f16. Measured: 4.5e-3 (`phi3_longrope`).
 const TOLERANCE_F16: f32 = 0.0125;
-
-/// One prompt and what transformers makes of it, alone.
-struct Case {
-    prompt: Vec<i64>,
-    /// `[seq, vocab]`.
-    logits: Vec<f32>,
-    greedy: Vec<i64>,
-}
-
-/// Where models run, and what is computed there.
-fn devices() -> Vec<(&'static str, Device)> {
-    vec![
-        ("cpu", Device::flex()),
-        #[cfg(feature = "wgpu")]
-        (
-            "wgpu",
-            Device::enumerate(DeviceType::Wgpu).into_iter().next().expect("there is a GPU, or a Vulkan of software"),
-        ),
-    ]
-}
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families")
-}
-
-/// Every folder in `golden/families`, by its name.
-fn folders() -> Vec<(String, PathBuf)> {
-    let paths = std::fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path());
-    let mut all: Vec<_> = paths.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path)).collect();
-    all.sort();
-    all
-}
-
-fn cases(dir: &Path) -> Vec<Case> {
-    let bytes = std::fs::read(dir.join("golden.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let data = |name: String| tensors.tensor(&name).unwrap().data().to_vec();
-    let ids = |name| bytemuck::pod_collect_to_vec::<u8, i32>(&data(name)).into_iter().map(i64::from).collect();
-    let case = |i| Case {
-        prompt: ids(format!("prompt.{i}")),
-        logits: bytemuck::pod_collect_to_vec(&data(format!("logits.{i}"))),
-        greedy: ids(format!("greedy.{i}")),
-    };
-    (0..2).map(case).collect()
-}
-
-fn load(dir: &Path, dtype: DType, device: &Device) -> Checkpoint {
-    checkpoint::load(dir, Some(dtype), device).unwrap()
-}
-
-/// Logits of `rows` `[batch, seq]`, as a list `[seq, vocab]` for each.
-fn forward(model: &Decoder, device: &Device, rows: &[Vec<i64>], cache: Option<&mut KvCache>) -> Vec<Vec<f32>> {
-    let tokens = TensorData::new(rows.concat(), [rows.len(), rows[0].len()]);
-    let logits = model.forward(Tensor::from_data(tokens, device), cache, Active::Base).cast(DType::F32);
-    let [_, seq, vocab] = logits.dims();
-    logits.into_data().iter::<f32>().collect::<Vec<_>>().chunks(seq * vocab).map(<[f32]>::to_vec).collect()
-}
-
-/// Logits of the prompts, and greedy tokens, of `cases` as one batch, padded on the left, with a cache.
-fn answers(model: &Decoder, device: &Device, cases: &[Case]) -> Vec<(Vec<f32>, Vec<i64>)> {
-    let (vocab, count) = (model.shape().vocab, cases[0].greedy.len());
-    let longest = cases.iter().map(|case| case.prompt.len()).max().unwrap();
-    let pad: Vec<usize> = cases.iter().map(|case| longest - case.prompt.len()).collect();
-    let rows: Vec<_> = cases.iter().zip(&pad).map(|(case, &pad)| [&vec![0; pad], &case.prompt[..]].concat()).collect();
-    let mut cache = KvCache::new(model.shape(), pad.clone(), longest + count);
-    let mut logits = forward(model, device, &rows, Some(&mut cache));
-    let read: Vec<_> = logits.iter().zip(&pad).map(|(row, pad)| row[pad * vocab..].to_vec()).collect();
-    let mut greedy = vec![vec![]; cases.len()];
-    for _ in 0..count {
-        let best = |row: &Vec<f32>| {
-            row[row.len() - vocab..].iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0 as i64
-        };
-        let next: Vec<Vec<i64>> = logits.iter().map(|row| vec![best(row)]).collect();
-        greedy.iter_mut().zip(&next).for_each(|(row, next)| row.extend(next));
-        logits = forward(model, device, &next, Some(&mut cache));
-    }
-    read.into_iter().zip(greedy).collect()
-}
-
-/// The larger of two, or what is no number.
-fn larger(a: f32, b: f32) -> f32 {
-    if b > a || b.is_nan() { b } else { a }
-}
-
-/// Largest difference relative to the largest reference.
-fn error(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let largest = |values: &mut dyn Iterator<Item = f32>| values.map(f32::abs).fold(0.0, larger);
-    largest(&mut found.iter().zip(expected).map(|(a, b)| a - b)) / largest(&mut expected.iter().copied())
-}
 
 /// Logits of the whole prompts, read without a cache, are those of transformers within `tolerance`.
 fn check_logits(dtype: DType, tolerance: f32) {
@@ -149,16 +50,6 @@ fn in_bf16_logits_are_near_those_of_transformers_in_f32() {
 #[test]
 fn in_f16_logits_are_near_those_of_transformers_in_f32() {
     check_logits(DType::F16, TOLERANCE_F16);
-}
-
-/// Logits and greedy tokens of `cases`, as one batch, are those that transformers computed of each alone.
-#[track_caller]
-fn check_answers(what: &str, model: &Decoder, device: &Device, cases: &[Case]) {
-    for ((logits, greedy), case) in answers(model, device, cases).into_iter().zip(cases) {
-        let error = error(&logits, &case.logits);
-        assert!(error <= TOLERANCE, "{what}, {} tokens: {error:.1e}", case.prompt.len());
-        assert_eq!(greedy, case.greedy, "{what}, {} tokens", case.prompt.len());
-    }
 }
 
 #[test]
