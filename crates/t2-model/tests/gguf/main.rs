@@ -17,4 +17,6 @@ mod raw;
 #[cfg(test)]
 mod tokenizer;
 #[cfg(test)]
+mod vocabulary;
+#[cfg(test)]
 mod write;
