@@ -1,5 +1,6 @@
 //! Models of the Hub, from servers on this machine that speak its protocol.
 
+mod gguf;
 mod server;
 
 use std::collections::BTreeMap;

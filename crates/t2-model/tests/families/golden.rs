@@ -99,7 +99,7 @@ pub(crate) fn answers(model: &Decoder, device: &Device, cases: &[Case]) -> Vec<(
 }
 
 /// The larger of two, or what is no number.
-fn larger(a: f32, b: f32) -> f32 {
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
 

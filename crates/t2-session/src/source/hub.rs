@@ -124,8 +124,11 @@ pub(crate) fn find(hub: &Hub, id: &HubId, watch: &dyn Watch) -> Result<Snapshot,
     let cached = |reason: &str| Snapshot::cached(cache, id, reason);
     if hub.offline {
         let reason = "HF_HUB_OFFLINE is set; unset it to download";
-        return cached(reason)
-            .ok_or_else(|| SourceError::hub(format!("{id} is not in the cache {} and {reason}", cache.display())));
+        return cached(reason).ok_or_else(|| {
+            let HubId { repo, revision, file } = id;
+            let file = file.as_ref().map(|file| format!("{file} of ")).unwrap_or_default();
+            SourceError::hub(format!("{file}{repo}@{revision} is not in the cache {} and {reason}", cache.display()))
+        });
     }
     let client = Client::new(hub);
     let info = match client.info(id) {
@@ -195,24 +198,17 @@ impl Snapshot {
                     "{file} is a later part of a model; name its first part, and the others are fetched with it"
                 )));
             }
-            for part in parts_of(file) {
-                self.refuse_missing(&part)?;
-                self.get(&part, watch)?;
-            }
+            let parts = parts_of(file);
+            parts.iter().try_for_each(|part| self.refuse_missing(part))?;
+            parts.iter().try_for_each(|part| self.get(part, watch))?;
             return self.point();
         }
-        let has_weights = self.has(SINGLE) || self.has(INDEX);
-        if let (false, Some(model)) = (has_weights || self.has(ADAPTER), self.models().first()) {
-            return Err(SourceError::hub(format!(
-                "{repo} has its weights as GGUF; name one of its files, such as {repo}:{model}",
-                repo = self.id.repo
-            )));
+        let has_weights = [SINGLE, INDEX, ADAPTER].iter().any(|name| self.has(name));
+        if self.has(CONFIG) && !has_weights && !self.models().is_empty() {
+            return Err(self.lacks(SINGLE, "a repository with safetensors weights"));
         }
         if !self.has(CONFIG) && !self.has(ADAPTER) {
-            return Err(SourceError::hub(format!(
-                "{} has no {CONFIG}; choose a repository of a transformers model",
-                self.id.repo
-            )));
+            return Err(self.lacks(CONFIG, "a repository of a transformers model"));
         }
         // Beside weights of its own an adapter is an extra.
         let adapter = (!self.has(SINGLE) && !self.has(INDEX)).then_some(ADAPTER);
@@ -234,6 +230,17 @@ impl Snapshot {
         let models = self.models();
         let known = if models.is_empty() { "no GGUF files".to_owned() } else { models.join(", ") };
         Err(SourceError::hub(format!("{} has no {file}; it has {known}", self.id.repo)))
+    }
+
+    /// The error that the repository has no file `name`: it may have models as GGUF, or the user may choose an `other` one.
+    fn lacks(&self, name: &str, other: &str) -> SourceError {
+        let repo = &self.id.repo;
+        SourceError::hub(match self.models().first() {
+            Some(model) => {
+                format!("{repo} has models as GGUF and no {name}; name one of its files, such as {repo}:{model}")
+            }
+            None => format!("{repo} has no {name}; choose {other}"),
+        })
     }
 
     /// The GGUF files of the repository that are models, or first parts of one: towers that see or hear are none.
@@ -264,10 +271,7 @@ impl Snapshot {
         } else if let Origin::Nowhere(_) = &self.origin {
             self.get(SINGLE, watch)?;
         } else {
-            return Err(SourceError::hub(format!(
-                "{} has no {SINGLE}; choose a repository with safetensors weights",
-                self.id.repo
-            )));
+            return Err(self.lacks(SINGLE, "a repository with safetensors weights"));
         }
         if let Origin::Hub(..) = &self.origin { self.point() } else { Ok(()) }
     }
