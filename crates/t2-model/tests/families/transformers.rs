@@ -10,7 +10,7 @@ use t2_model::architecture::ARCHITECTURES;
 use t2_model::checkpoint::{self, GenerationDefaults};
 use t2_model::decomposition::Targets;
 
-use crate::golden::{TOLERANCE, cases, check_answers, devices, error, folders, forward, golden, load};
+use crate::golden::{TOLERANCE, cases, check_answers, devices, error, folders, forward, golden, larger, load};
 
 /// As [`TOLERANCE`], with weights and states of 8 bits against transformers in f32; transformers itself is off by 4.2e-2
 /// in bf16. Measured: 5.9e-2 (`phi4_mini`).

@@ -9,7 +9,6 @@ mod cache;
 mod client;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use t2_model::checkpoint;
@@ -66,14 +65,6 @@ impl Default for Hub {
     /// The public Hub, without a token, and without a cache, which a download needs.
     fn default() -> Self {
         Self { endpoint: "https://huggingface.co".to_owned(), token: None, cache: None, offline: false }
-    }
-}
-
-impl fmt::Display for HubId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repo, revision, file } = self;
-        write!(f, "{repo}@{revision}")?;
-        file.as_ref().map_or(Ok(()), |file| write!(f, ":{file}"))
     }
 }
 
