@@ -57,6 +57,7 @@ impl Architecture for Gemma3 {
         let keys = Keys(&json);
         let [global, local] = ropes(&keys)?;
         let mut config = gemma2::read(&keys, global)?;
+        rope::check(&local, config.attention.head_dim)?;
         // `attn_logit_softcapping` is a key of this family that transformers does not look at, so neither do we.
         config.attention.qk_norm = QkNorm::Head;
         config.local_rope = Some(local);
@@ -121,19 +122,29 @@ impl Architecture for Gemma3Multimodal {
 }
 
 /// The encodings of layers that see everything and of those that see a window: of one object for each kind in the newer
-/// spelling; in the older, what is rescaled is the first alone.
+/// spelling; in the older, what is rescaled is the first alone. Where there are both, the older wins key by key, as in
+/// transformers.
 fn ropes(keys: &Keys<'_>) -> Result<[RopeConfig; 2], LoadError> {
-    let [full, sliding] = ["full_attention", "sliding_attention"];
-    let given = Keys(keys.get("rope_parameters").unwrap_or(&Value::Null));
-    if !given.0.is_null() && given.get(full).is_none() && given.get(sliding).is_none() {
-        return Err(bad("rope_parameters", given.0, format!("an object with {full} and {sliding}")));
+    const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+    let given = keys.object("rope_parameters")?;
+    if let Some(given) = &given
+        && KINDS.iter().all(|kind| given.get(kind).is_none())
+    {
+        return Err(bad("rope_parameters", given.0, format!("an object with {}", KINDS.join(" and "))));
     }
-    let scaling = keys.get("rope_scaling").or(given.get(full)).unwrap_or(&Value::Null);
-    let theta = Keys(given.get(full).unwrap_or(&Value::Null)).number("rope_theta")?.or(keys.number("rope_theta")?);
-    let global = rope::read_nested(keys, &Keys(scaling), theta)?;
-    let local = Keys(given.get(sliding).unwrap_or(&Value::Null));
+    let of_kind = |kind| given.as_ref().map_or(Ok(None), |given| given.object(kind));
+    let [full, sliding] = KINDS.map(of_kind);
+    let global = merged([full?, keys.object("rope_scaling")?]);
+    let global = rope::read_nested(keys, &Keys(&global), keys.number("rope_theta")?)?;
+    let local = sliding?.unwrap_or(Keys(&Value::Null));
     let local = rope::read_nested(keys, &local, keys.number("rope_local_base_freq")?)?;
-    Ok([global, local])
+    Ok([rope::whole(global)?, rope::whole(local)?])
+}
+
+/// The keys of all `objects`; of those that several have, the last.
+fn merged(objects: [Option<Keys<'_>>; 2]) -> Value {
+    let maps = objects.into_iter().flatten().filter_map(|object| object.0.as_object());
+    Value::Object(maps.flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 #[cfg(test)]
@@ -178,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn the_older_spelling_is_merged_over_the_newer() {
+        #[track_caller]
+        fn check(scaling: &Value, parameters: &Value, theta: f64, scaled: RopeScaling) {
+            let json = json!({ "rope_scaling": scaling, "rope_parameters": parameters, "rope_theta": 5.0 });
+            assert_eq!(Gemma3.config(&json).unwrap().rope, RopeConfig { scaling: scaled, ..RopeConfig::new(theta) });
+        }
+        let linear = |factor| RopeScaling::Linear { factor };
+        let given = json!({ "full_attention": { "rope_theta": 7.0, "rope_type": "linear", "factor": 8.0 } });
+        check(&json!({}), &given, 7.0, linear(8.0));
+        check(&json!({ "factor": 4.0 }), &given, 7.0, linear(4.0));
+        check(&json!({ "rope_type": "default", "rope_theta": 3.0 }), &given, 3.0, RopeScaling::None);
+        check(&json!({ "rope_type": "linear", "factor": 2.0 }), &json!({}), 5.0, linear(2.0));
+        check(&json!({}), &json!({ "full_attention": null, "sliding_attention": {} }), 5.0, RopeScaling::None);
+    }
+
+    #[test]
     fn what_the_decoder_cannot_run_is_refused() {
         #[track_caller]
         fn check_refused(extra: &Value, part: &str) {
@@ -185,6 +212,16 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         check_refused(&json!({ "rope_parameters": { "rope_theta": 7 } }), "full_attention and sliding_attention");
+        check_refused(&json!({ "rope_parameters": [] }), "an object");
+        check_refused(&json!({ "rope_parameters": { "full_attention": "linear" } }), "full_attention");
         check_refused(&json!({ "use_bidirectional_attention": true }), "use_bidirectional_attention");
+        check_refused(&json!({ "partial_rotary_factor": 0.5 }), "partial_rotary_factor");
+        for kind in ["full_attention", "sliding_attention"] {
+            let nested = |rope: Value| json!({ "rope_parameters": { kind: rope } });
+            check_refused(&nested(json!({ "partial_rotary_factor": 0.5 })), "partial_rotary_factor");
+            let lists = json!({ "rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0] });
+            check_refused(&nested(lists), "128 numbers");
+            check_refused(&nested(json!({ "rope_type": "dynamic", "factor": 0.5 })), "1 at least");
+        }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::checkpoint::LoadError;
 
 /// The largest number a config may hold: products of two still fit 64 bits.
-const MAX_COUNT: u64 = i32::MAX as u64;
+pub(super) const MAX_COUNT: u64 = i32::MAX as u64;
 const COUNT: &str = "a whole number from 1 to 2147483647";
 
 /// `json` with the keys of `defaults` that it lacks: what the config class of transformers assumes. A `null` is no lack:
@@ -37,6 +37,13 @@ impl<'a> Keys<'a> {
         self.count(key)?.ok_or_else(|| missing(key, COUNT))
     }
 
+    /// The whole number at `key`, which may be zero and must be there.
+    pub(crate) fn required_or_zero(&self, key: &'static str) -> Result<usize, LoadError> {
+        const EXPECTED: &str = "a whole number from 0 to 2147483647";
+        let read = |value: &Value| value.as_u64().filter(|&n| n <= MAX_COUNT).map(|n| n as usize);
+        self.typed(key, EXPECTED, read)?.ok_or_else(|| missing(key, EXPECTED))
+    }
+
     /// The number at `key`, above zero, which must be there.
     pub(crate) fn required_number(&self, key: &'static str) -> Result<f64, LoadError> {
         self.number(key)?.ok_or_else(|| missing(key, "a number above 0"))
@@ -45,6 +52,14 @@ impl<'a> Keys<'a> {
     /// The number at `key`, which must be above zero; `None` when it is absent.
     pub(crate) fn number(&self, key: &'static str) -> Result<Option<f64>, LoadError> {
         self.typed(key, "a number above 0", |value| value.as_f64().filter(|&x| x > 0.0))
+    }
+
+    /// As [`number`](Self::number), for a key whose zero means that it is absent.
+    pub(crate) fn number_unless_zero(&self, key: &'static str) -> Result<Option<f64>, LoadError> {
+        match self.get(key).and_then(Value::as_f64) {
+            Some(0.0) => Ok(None),
+            _ => self.number(key),
+        }
     }
 
     /// The switch at `key`; off when it is absent.
@@ -66,10 +81,20 @@ impl<'a> Keys<'a> {
         self.typed(key, "a list of numbers above 0", read)
     }
 
+    /// The object at `key`; `None` when it is absent or empty.
+    pub(crate) fn object(&self, key: &'static str) -> Result<Option<Keys<'a>>, LoadError> {
+        let object = self.typed(key, "an object", |value| value.as_object().map(|map| (value, map.is_empty())))?;
+        Ok(object.and_then(|(value, is_empty)| (!is_empty).then_some(Keys(value))))
+    }
+
+    /// The list at `key`; `None` when it is absent.
+    pub(crate) fn list(&self, key: &'static str) -> Result<Option<&'a [Value]>, LoadError> {
+        self.typed(key, "a list", |value| value.as_array().map(Vec::as_slice))
+    }
+
     /// The list at `key` of something for each of `count` layers; `None` when it is absent.
     pub(crate) fn each_layer(&self, key: &'static str, count: usize) -> Result<Option<&'a [Value]>, LoadError> {
-        let list = self.typed(key, "a list", |value| value.as_array().map(Vec::as_slice))?;
-        match list {
+        match self.list(key)? {
             Some(list) if list.len() != count => {
                 Err(bad(key, format!("{} long", list.len()), format!("one entry for each of {count} layers")))
             }

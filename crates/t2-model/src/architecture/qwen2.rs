@@ -61,8 +61,8 @@ pub(super) fn kinds(keys: &Keys<'_>, count: usize) -> Result<Vec<BlockKind>, Loa
         return Ok(vec![]);
     }
     // Zero is allowed here: all layers slide.
-    let first = keys.get("max_window_layers").and_then(Value::as_u64).unwrap_or(0);
-    let sliding = layers::sliding(keys, count, |layer| layer as u64 >= first)?;
+    let first = keys.required_or_zero("max_window_layers")?;
+    let sliding = layers::sliding(keys, count, |layer| layer >= first)?;
     Ok(layers::kinds(&sliding, keys.count("sliding_window")?))
 }
 
@@ -77,20 +77,21 @@ pub(super) fn write_kinds(config: &DecoderConfig, json: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architecture::Qwen3;
 
-    /// A small config with `extra` keys.
-    fn config(extra: &Value) -> DecoderConfig {
+    /// What `architecture` makes of a small config with `extra` keys.
+    fn config(architecture: &dyn Architecture, extra: &Value) -> Result<DecoderConfig, LoadError> {
         let mut json = json!({
             "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
             "num_key_value_heads": 2,
         });
         json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        Qwen2.config(&json).unwrap()
+        architecture.config(&json)
     }
 
     #[track_caller]
     fn check(extra: &Value, windows: [Option<usize>; 4]) {
-        let config = config(extra);
+        let config = config(&Qwen2, extra).unwrap();
         assert_eq!([0, 1, 2, 3].map(|layer| config.kind(layer).window), windows);
         let again = Qwen2.config(&Qwen2.to_json(&config)).unwrap();
         assert_eq!(again, config, "written and read back");
@@ -109,5 +110,16 @@ mod tests {
         let types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
         let listed = json!({ "use_sliding_window": true, "sliding_window": 4, "layer_types": types });
         check(&listed, [Some(4), None, None, Some(4)]);
+    }
+
+    #[test]
+    fn where_windows_begin_is_a_whole_number() {
+        for architecture in [&Qwen2 as &dyn Architecture, &Qwen3] {
+            for odd in [json!(28.0), json!("28"), json!(null), json!(-1), json!(1_u64 << 40)] {
+                let extra = json!({ "use_sliding_window": true, "max_window_layers": odd });
+                let error = config(architecture, &extra).unwrap_err().to_string();
+                assert!(error.contains("max_window_layers") && error.contains("a whole number from 0"), "{error}");
+            }
+        }
     }
 }

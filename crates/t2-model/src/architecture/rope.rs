@@ -3,13 +3,17 @@
 
 use serde_json::{Value, json};
 
-use super::keys::{Keys, bad, missing};
+use super::keys::{Keys, MAX_COUNT, bad, missing};
 use crate::checkpoint::LoadError;
 use crate::decoder::{Outgrown, RopeConfig, RopeScaling};
 
 /// The rotary encoding of a family that turns every coordinate.
 pub(super) fn read(keys: &Keys<'_>) -> Result<RopeConfig, LoadError> {
-    let rope = read_partial(keys)?;
+    whole(read_partial(keys)?)
+}
+
+/// `rope`, of a family that turns every coordinate.
+pub(super) fn whole(rope: RopeConfig) -> Result<RopeConfig, LoadError> {
     match rope.fraction {
         1.0 => Ok(rope),
         fraction => Err(bad("partial_rotary_factor", fraction, "1, as this family turns every coordinate")),
@@ -18,16 +22,18 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<RopeConfig, LoadError> {
 
 /// The rotary encoding of a family that may turn a part of each head.
 pub(super) fn read_partial(keys: &Keys<'_>) -> Result<RopeConfig, LoadError> {
-    let nested = nested(keys);
+    let nested = nested(keys)?;
     if let Some(kind) = ["full_attention", "sliding_attention"].into_iter().find(|kind| nested.get(kind).is_some()) {
         return Err(bad("rope_parameters", format!("one for {kind}"), "one for all layers"));
     }
     read_nested(keys, &nested, keys.number("rope_theta")?)
 }
 
-/// What `config.json` says of the rotary encoding in an object of its own; `null` when there is none.
-pub(super) fn nested<'a>(keys: &Keys<'a>) -> Keys<'a> {
-    Keys(keys.get("rope_scaling").or_else(|| keys.get("rope_parameters")).unwrap_or(&Value::Null))
+/// What `config.json` says of the rotary encoding in an object of its own; `null` when there is none. An empty object
+/// counts as absent, as in transformers.
+fn nested<'a>(keys: &Keys<'a>) -> Result<Keys<'a>, LoadError> {
+    let [older, newer] = [keys.object("rope_scaling")?, keys.object("rope_parameters")?];
+    Ok(older.or(newer).unwrap_or(Keys(&Value::Null)))
 }
 
 /// The rotary encoding that `nested` describes, with `theta` where it has none of its own.
@@ -67,10 +73,7 @@ impl Scaling<'_> {
         match kind {
             "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: self.number("factor", kind)? }),
-            "dynamic" => Ok(RopeScaling::Dynamic {
-                factor: self.number("factor", kind)?,
-                original_max_seq_len: self.keys.required("max_position_embeddings")?,
-            }),
+            "dynamic" => self.dynamic(),
             "yarn" => self.yarn(),
             "llama3" => self.llama3(),
             // The name that Phi-3 had for it at first.
@@ -79,19 +82,32 @@ impl Scaling<'_> {
         }
     }
 
+    fn dynamic(&self) -> Result<RopeScaling, LoadError> {
+        let original_max_seq_len = self.keys.required("max_position_embeddings")?;
+        let factor = self.number("factor", "dynamic")?;
+        if factor < 1.0 {
+            return Err(bad("factor", factor, "1 at least, as rope_type is dynamic"));
+        }
+        check_stretched(factor, original_max_seq_len)?;
+        Ok(RopeScaling::Dynamic { factor, original_max_seq_len })
+    }
+
+    /// Numbers that have a default have it for zero too, as in transformers.
     fn yarn(&self) -> Result<RopeScaling, LoadError> {
         let original_max_seq_len = self.original()?;
         let factor = self.factor(original_max_seq_len)?;
+        check_stretched(factor, original_max_seq_len)?;
+        let number = |key| self.nested.number_unless_zero(key);
         let mscale = |by: f64| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
-        let attention_factor = match (self.nested.number("mscale")?, self.nested.number("mscale_all_dim")?) {
+        let attention_factor = match (number("mscale")?, number("mscale_all_dim")?) {
             (Some(one), Some(all)) => mscale(one) / mscale(all),
             _ => mscale(1.0),
         };
         Ok(RopeScaling::Yarn {
             factor,
             attention_factor: self.nested.number("attention_factor")?.unwrap_or(rounded(attention_factor)),
-            beta_fast: self.nested.number("beta_fast")?.unwrap_or(32.0),
-            beta_slow: self.nested.number("beta_slow")?.unwrap_or(1.0),
+            beta_fast: number("beta_fast")?.unwrap_or(32.0),
+            beta_slow: number("beta_slow")?.unwrap_or(1.0),
             original_max_seq_len,
             truncate: self.nested.get("truncate").is_none() || self.nested.flag("truncate")?,
         })
@@ -142,6 +158,14 @@ impl Scaling<'_> {
             Some(original) => Ok(original),
             None => self.keys.required("max_position_embeddings"),
         }
+    }
+}
+
+/// Refuse a context of `original` tokens that is stretched beyond what a config may hold.
+fn check_stretched(factor: f64, original: usize) -> Result<(), LoadError> {
+    match factor * original as f64 <= MAX_COUNT as f64 {
+        true => Ok(()),
+        false => Err(bad("factor", factor, format!("at most {}, of {original} tokens", MAX_COUNT / original as u64))),
     }
 }
 
@@ -234,6 +258,8 @@ mod tests {
         check(&json!({ "rope_parameters": { "rope_theta": 3, "rope_type": "default" } }), 3.0, RopeScaling::None);
         let linear = RopeScaling::Linear { factor: 2.0 };
         check(&json!({ "rope_scaling": { "type": "linear", "factor": 2 } }), 10_000.0, linear);
+        check(&json!({ "rope_scaling": {}, "rope_parameters": keys }), 2e5, llama3.clone());
+        check(&json!({ "rope_scaling": {}, "rope_parameters": {} }), 10_000.0, RopeScaling::None);
         check(&json!({ "rope_parameters": keys }), 2e5, llama3.clone());
         check(&json!({ "rope_scaling": keys, "rope_theta": 7 }), 2e5, llama3);
     }
@@ -256,6 +282,9 @@ mod tests {
         check(&json!({ "rope_scaling": { "type": "yarn", "factor": 4 } }), 10_000.0, yarn(4.0, usual, 4096));
         let original = json!({ "rope_type": "yarn", "original_max_position_embeddings": 1024 });
         check(&json!({ "rope_parameters": original }), 10_000.0, yarn(4.0, usual, 1024));
+        let zeros =
+            json!({ "type": "yarn", "factor": 4, "mscale": 0, "mscale_all_dim": 0.0, "beta_fast": 0, "beta_slow": 0 });
+        check(&json!({ "rope_scaling": zeros }), 10_000.0, yarn(4.0, usual, 4096));
         let given = json!({ "rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5, "mscale": 2.0 });
         check(&json!({ "rope_parameters": given }), 10_000.0, yarn(4.0, 1.5, 4096));
         let scales = json!({ "rope_type": "yarn", "factor": 4.0, "mscale": 2.0, "mscale_all_dim": 1.0 });
@@ -309,6 +338,13 @@ mod tests {
         let refused = |extra, parts: &[&str]| check_refused(&Llama, &extra, parts);
         refused(json!({ "rope_scaling": { "type": "mrope" } }), &["mrope", "default, linear, dynamic, yarn"]);
         refused(json!({ "rope_scaling": { "type": "linear" } }), &["factor", "missing", "linear"]);
+        refused(json!({ "rope_scaling": "linear" }), &["rope_scaling", "linear", "an object"]);
+        refused(json!({ "rope_scaling": { "type": "dynamic", "factor": 0.5 } }), &["factor", "0.5", "1 at least"]);
+        for kind in ["dynamic", "yarn"] {
+            for factor in [1e6, 1e300] {
+                refused(json!({ "rope_scaling": { "type": kind, "factor": factor } }), &["factor", "at most 524287"]);
+            }
+        }
         refused(json!({ "partial_rotary_factor": 0.5 }), &["partial_rotary_factor", "0.5"]);
         let flat = json!({ "rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4 });
         refused(json!({ "rope_parameters": flat }), &["low_freq_factor", "less than 4"]);

@@ -62,19 +62,16 @@ impl Architecture for SmolLm3 {
     }
 }
 
-/// Kinds of the blocks. Despite its name, `no_rope_layers` is 1 for layers that have positions.
+/// Kinds of the blocks.
 fn kinds(keys: &Keys<'_>, count: usize) -> Result<Vec<BlockKind>, LoadError> {
     let window = keys.count("sliding_window")?;
     let slides = keys.flag("use_sliding_window")? && window.is_some();
     let interval = keys.required("no_rope_layer_interval")?;
-    let listed = keys.each_layer("no_rope_layers", count)?;
+    let listed = no_rope_layers(keys, count)?;
     let is_rotated = |layer: usize| match listed.and_then(|list| list.get(layer)) {
         Some(value) => value.as_u64() != Some(0) && value.as_bool() != Some(false),
         None => !(layer + 1).is_multiple_of(interval),
     };
-    if let Some(odd) = listed.into_iter().flatten().find(|value| !value.is_u64() && !value.is_boolean()) {
-        return Err(bad("no_rope_layers", odd, "a list of 1 for layers with positions and 0 for others"));
-    }
     let sliding = layers::sliding(keys, count, |layer| slides && !is_rotated(layer))?;
     let kind = |(layer, &sliding): (usize, &bool)| BlockKind {
         window: window.filter(|_| sliding),
@@ -83,22 +80,36 @@ fn kinds(keys: &Keys<'_>, count: usize) -> Result<Vec<BlockKind>, LoadError> {
     Ok(BlockKind::pattern(sliding.iter().enumerate().map(kind).collect()))
 }
 
+/// The list that, despite its name, has 1 for layers with positions. It may be longer than there are `count` layers: the
+/// rest means nothing.
+fn no_rope_layers<'a>(keys: &Keys<'a>, count: usize) -> Result<Option<&'a [Value]>, LoadError> {
+    const KEY: &str = "no_rope_layers";
+    let Some(list) = keys.list(KEY)? else { return Ok(None) };
+    if let Some(odd) = list.iter().find(|value| !value.is_u64() && !value.is_boolean()) {
+        return Err(bad(KEY, odd, "a list of 1 for layers with positions and 0 for others"));
+    }
+    match list.get(..count) {
+        Some(list) => Ok(Some(list)),
+        None => Err(bad(KEY, format!("{} long", list.len()), format!("one entry for each of {count} layers"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// A small config with `extra` keys.
-    fn config(extra: &Value) -> DecoderConfig {
+    fn config(extra: &Value) -> Result<DecoderConfig, LoadError> {
         let mut json = json!({
             "vocab_size": 10, "hidden_size": 32, "intermediate_size": 6, "num_hidden_layers": 4, "num_attention_heads": 8,
         });
         json.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        SmolLm3.config(&json).unwrap()
+        SmolLm3.config(&json)
     }
 
     #[track_caller]
     fn check(extra: &Value, rotated: [bool; 4], windows: [Option<usize>; 4]) {
-        let config = config(extra);
+        let config = config(extra).unwrap();
         assert_eq!([0, 1, 2, 3].map(|layer| config.kind(layer).rotary == Rotary::Global), rotated);
         assert_eq!([0, 1, 2, 3].map(|layer| config.kind(layer).window), windows);
         let again = SmolLm3.config(&SmolLm3.to_json(&config)).unwrap();
@@ -112,8 +123,21 @@ mod tests {
         check(&json!({ "no_rope_layers": null }), [true, true, true, false], none);
         check(&json!({ "no_rope_layer_interval": 2 }), [true, false, true, false], none);
         check(&json!({ "no_rope_layers": [0, 1, 1, 1] }), [false, true, true, true], none);
+        check(&json!({ "no_rope_layers": [0, 1, 1, 1, 0, 0] }), [false, true, true, true], none);
         let window = json!({ "use_sliding_window": true, "sliding_window": 4 });
         check(&window, [true, true, true, false], [None, None, None, Some(4)]);
-        assert!(config(&json!({})).tied_head);
+        assert!(config(&json!({})).unwrap().tied_head);
+    }
+
+    #[test]
+    fn a_list_that_does_not_say_it_of_every_layer_is_refused() {
+        #[track_caller]
+        fn check_refused(list: &Value, part: &str) {
+            let error = config(&json!({ "no_rope_layers": list })).unwrap_err().to_string();
+            assert!(error.contains("no_rope_layers") && error.contains(part), "{error}");
+        }
+        check_refused(&json!([1, 1, 0]), "3 long");
+        check_refused(&json!([]), "each of 4 layers");
+        check_refused(&json!([1, 1, 1, "0"]), "a list of 1 for layers with positions");
     }
 }
