@@ -87,12 +87,23 @@ pub fn find(json: &Value) -> Result<&'static dyn Architecture, LoadError> {
     let known = ARCHITECTURES.iter().find(by_name).or_else(|| ARCHITECTURES.iter().find(by_type));
     known.copied().ok_or_else(|| LoadError::UnknownArchitecture {
         found: match (named.as_slice(), model_type) {
-            ([], None) => "nothing".to_owned(),
+            ([], None) => "no architecture".to_owned(),
             ([], Some(model_type)) => format!("the model_type {model_type}"),
-            (named, _) => named.join(", "),
+            (named, _) => format!("the architecture {}", named.join(", ")),
         },
         known: ARCHITECTURES.iter().map(|architecture| architecture.hf_name()).collect::<Vec<_>>().join(", "),
     })
+}
+
+/// The decoder that `json`, a parsed `config.json` of the family `architecture`, describes.
+///
+/// # Errors
+///
+/// [`LoadError::BadConfig`], and [`LoadError::Shape`] where the family lets something pass that no decoder can be.
+pub(crate) fn describe(architecture: &dyn Architecture, json: &Value) -> Result<DecoderConfig, LoadError> {
+    let config = architecture.config(json)?;
+    config.check()?;
+    Ok(config)
 }
 
 /// Whether `architectures` says no more than `model_type` does: it is empty or names a model without a head.
@@ -127,8 +138,47 @@ mod tests {
 
     #[test]
     fn an_unknown_architecture_is_named_with_the_known_ones() {
-        let error = find(&json!({ "architectures": ["GPT2LMHeadModel"] })).err().unwrap().to_string();
-        assert!(error.contains("GPT2LMHeadModel"), "{error}");
-        assert!(ARCHITECTURES.iter().all(|family| error.contains(family.hf_name())), "{error}");
+        #[track_caller]
+        fn check_unknown(json: &Value, found: &str) {
+            let error = find(json).err().unwrap().to_string();
+            assert!(error.contains(&format!("it names {found};")), "{error}");
+            assert!(ARCHITECTURES.iter().all(|family| error.contains(family.hf_name())), "{error}");
+        }
+        check_unknown(&json!({ "architectures": ["GPT2LMHeadModel"] }), "the architecture GPT2LMHeadModel");
+        check_unknown(&json!({ "model_type": "gpt2" }), "the model_type gpt2");
+        check_unknown(&json!([]), "no architecture");
+    }
+
+    /// A family that lets everything pass.
+    #[derive(Debug)]
+    struct Careless;
+
+    impl Architecture for Careless {
+        fn hf_name(&self) -> &'static str {
+            "CarelessForCausalLM"
+        }
+
+        fn model_type(&self) -> &'static str {
+            "careless"
+        }
+
+        fn config(&self, json: &Value) -> Result<DecoderConfig, LoadError> {
+            Ok(DecoderConfig { vocab: json["vocab_size"].as_u64().unwrap_or(0) as usize, ..DecoderConfig::tiny() })
+        }
+
+        fn to_json(&self, _: &DecoderConfig) -> Value {
+            json!({})
+        }
+
+        fn names(&self) -> &'static [(&'static str, &'static str)] {
+            &[]
+        }
+    }
+
+    #[test]
+    fn what_no_decoder_can_be_is_refused_whatever_the_family_says() {
+        assert_eq!(describe(&Careless, &json!({ "vocab_size": 5 })).unwrap().vocab, 5);
+        let error = describe(&Careless, &json!({ "vocab_size": 0 })).unwrap_err().to_string();
+        assert!(error.contains("vocab is 0") && error.contains("at least 1"), "{error}");
     }
 }

@@ -84,11 +84,11 @@ impl Files {
         let format = format::describe(path)?;
         let read = |json| {
             let architecture = architecture::find(json)?;
-            Ok((architecture, architecture.config(json)?))
+            Ok((architecture, architecture::describe(architecture, json)?))
         };
         match read(format.config()) {
             Ok((architecture, config)) => Ok(Self { format, architecture, config }),
-            Err(problem) => Err(LoadError::Config { path: format.config_path(), problem: Box::new(problem) }),
+            Err(problem) => Err(problem.within(&format.config_path())),
         }
     }
 

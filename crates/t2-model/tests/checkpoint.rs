@@ -74,13 +74,14 @@ fn truncate(path: PathBuf, len: u64) {
     std::fs::File::options().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
-/// Break a copy of the checkpoint `name` and expect an error that says all of `parts`.
+/// Break a copy of the checkpoint `name` and expect an error that says where it is and all of `parts`.
 #[track_caller]
 fn check(name: &str, break_it: impl FnOnce(&Path), parts: &[&str]) {
     let dir = copy(name);
     break_it(dir.path());
     let error = load(dir.path()).unwrap_err().to_string();
     println!("{error}");
+    assert!(error.contains(dir.path().to_str().unwrap()), "{error} names no file");
     assert!(parts.iter().all(|part| error.contains(part)), "{error} lacks one of {parts:?}");
 }
 
@@ -105,7 +106,7 @@ fn broken_json_is_named() {
         write("generation_config.json", "{\"eos_token_id\": \"<s>\"}"),
         &["generation_config.json", "token id"],
     );
-    check("tied", write("config.json", "[]"), &["architecture nothing", "LlamaForCausalLM"]);
+    check("tied", write("config.json", "[]"), &["config.json: it names no architecture", "LlamaForCausalLM"]);
     check("sharded", write(INDEX, "{}"), &[INDEX, "weight_map"]);
     check("sharded", write(INDEX, "{\"weight_map\": {\"a\": \"../../secret\"}}"), &[INDEX, "../../secret"]);
 }
@@ -115,10 +116,11 @@ fn what_config_json_cannot_say_is_refused() {
     let set =
         |key: &'static str, value: Value| move |dir: &Path| edit_json(dir, "config.json", |json| json[key] = value);
     check("tied", set("architectures", json!(["GPTNeoForCausalLM"])), &["GPTNeoForCausalLM", "LlamaForCausalLM"]);
-    check("tied", set("hidden_act", json!("relu")), &["hidden_act", "relu", "silu"]);
+    check("tied", set("hidden_act", json!("relu")), &["config.json: `hidden_act` is relu", "silu"]);
     check("linear", set("rope_scaling", json!({ "type": "mrope", "factor": 2.0 })), &["rope_type", "mrope", "llama3"]);
-    check("tied", set("num_hidden_layers", json!(2_000_000_000)), &["model.layers.2.input_layernorm.weight"]);
-    check("tied", set("vocab_size", json!(65)), &[EMBED, "[64, 32]", "[65, 32]"]);
+    check("tied", set("num_hidden_layers", json!(3)), &["model.layers.2.input_layernorm.weight"]);
+    check("tied", set("num_hidden_layers", json!(2_000_000_000)), &["config.json", "2000000000", "65536"]);
+    check("tied", set("vocab_size", json!(65)), &["tensor", EMBED, "[64, 32]", "[65, 32]"]);
     check("tied", set("num_key_value_heads", json!(2)), &["k_proj.weight", "[32, 32]", "[16, 32]"]);
 }
 
@@ -257,7 +259,7 @@ fn tensors_that_the_config_has_no_use_for_are_refused_by_name() {
         }
     };
     let bias = "model.layers.0.self_attn.q_proj.bias";
-    check("tied", add(bias, 32), &[bias, "config.json"]);
+    check("tied", add(bias, 32), &[bias, "the config"]);
     let layer = "model.layers.2.input_layernorm.weight";
     check("tied", add(layer, 32), &[layer, "more layers"]);
     // What the family does not know belongs to somebody else.

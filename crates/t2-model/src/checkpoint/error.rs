@@ -1,7 +1,8 @@
 //! Why a checkpoint could not be read or written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::decoder::BadShape;
 use crate::files::WriteError;
 use crate::format::gguf::Problem;
 
@@ -9,6 +10,14 @@ use crate::format::gguf::Problem;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
+    /// What is wrong with a file or folder, said by one of the errors that name none.
+    #[error("{path}: {problem}")]
+    In {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: Box<LoadError>,
+    },
     /// The folder lacks a file.
     #[error("{dir} has no {file}; give a folder with config.json and its weights as safetensors, or a GGUF file")]
     NotFound {
@@ -86,23 +95,15 @@ pub enum LoadError {
         /// Where that was seen.
         found: String,
     },
-    /// What a file says of its model makes no sense, or is nothing that runs here.
-    #[error("{path}: {problem}")]
-    Config {
-        /// The `config.json` or the GGUF file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: Box<LoadError>,
-    },
     /// The family is not one of [`ARCHITECTURES`](crate::architecture::ARCHITECTURES).
-    #[error("the architecture is {found}; known are: {known}")]
+    #[error("it names {found}; the architectures that load are: {known}")]
     UnknownArchitecture {
-        /// What the file says.
+        /// What the config names: `the architecture GPT2LMHeadModel`.
         found: String,
         /// Every family that loads.
         known: String,
     },
-    /// A key of `config.json` has a value that the decoder cannot run.
+    /// A key of the config has a value that the decoder cannot run.
     #[error("`{key}` is {found}, expected {expected}")]
     BadConfig {
         /// The key.
@@ -112,6 +113,9 @@ pub enum LoadError {
         /// What would be accepted.
         expected: String,
     },
+    /// The config describes what no decoder can be.
+    #[error("its config describes no decoder: {0}")]
+    Shape(#[from] BadShape),
     /// A tensor is not stored.
     #[error("{path} has no tensor `{name}`, which its config asks for; download it again")]
     MissingTensor {
@@ -181,6 +185,13 @@ pub enum LoadError {
     /// The caller broke off.
     #[error("interrupted while the weights were loaded; nothing is lost")]
     Interrupted,
+}
+
+impl LoadError {
+    /// This error, which names no file, as one of the file or folder at `path`.
+    pub(crate) fn within(self, path: &Path) -> Self {
+        Self::In { path: path.to_owned(), problem: Box::new(self) }
+    }
 }
 
 /// Why a checkpoint could not be written.

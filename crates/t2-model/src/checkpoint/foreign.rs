@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::LoadError;
+use crate::format::CONFIG;
 use crate::format::safetensors::{INDEX, SINGLE};
 
 const ADAPTER: &str = "adapter_config.json";
@@ -29,7 +30,7 @@ pub(crate) fn refuse_foreign(dir: &Path, config: &Value) -> Result<(), LoadError
     let method = settings.get("quant_method").and_then(Value::as_str).map(str::to_owned);
     let bits = || settings.get("bits").map(|bits| format!("{bits} bits"));
     let method = method.or_else(bits).unwrap_or_else(|| "by an unnamed method".to_owned());
-    Err(LoadError::Quantized { found: format!("config.json of {} says {method}", dir.display()) })
+    Err(LoadError::Quantized { found: method }.within(&dir.join(CONFIG)))
 }
 
 /// Refuse tensors that are the parts of quantized weights, which some folders say nothing about in their config.

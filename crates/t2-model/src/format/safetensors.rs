@@ -38,16 +38,17 @@ impl Shards {
     pub(crate) fn tensors(&self) -> Result<Tensors<'_>, LoadError> {
         let mut all = BTreeMap::new();
         for file in &self.0 {
-            all.extend(tensors_of(file).map_err(|reason| {
+            let tensors = tensors_of(file).map_err(|reason| {
                 let path = file.path().to_owned();
                 if foreign::is_pointer(file) {
                     LoadError::Pointer { path }
                 } else {
                     LoadError::Malformed { path, reason: format!("{reason}, {} bytes", file.len()) }
                 }
-            })?);
+            })?;
+            foreign::refuse_quantized(tensors.keys()).map_err(|error| error.within(file.path()))?;
+            all.extend(tensors);
         }
-        foreign::refuse_quantized(all.keys())?;
         Ok(all)
     }
 

@@ -1,6 +1,7 @@
 //! Metadata as a `config.json`: what each family makes of its keys, and what is refused.
 
 use serde_json::{Value, json};
+use t2_model::checkpoint;
 use t2_model::format::gguf::{Gguf, MetaValue, NewTensor, write};
 use t2_model::format::quant::GgmlType;
 
@@ -306,4 +307,11 @@ fn what_no_model_of_the_family_has_is_refused() {
     check_refused(model("llama").with("rope.scaling.type", "longrope"), &["rope_factors_short.weight"]);
     check_refused(model("llama").with("rope.scaling.type", "yarn"), &["llama.rope.scaling.factor", "missing"]);
     check_refused(model("llama").and_tensor("rope_freqs.weight", &[1.0, -1.0]), &["rope_freqs.weight", "-1"]);
+}
+
+#[test]
+fn what_the_decoder_cannot_run_is_said_of_the_file() {
+    let error = model("llama").with("attention.head_count_kv", 3_u32).open(|gguf| checkpoint::read_config(gguf.path()));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("model.gguf: `num_key_value_heads` is 3, expected a divisor"), "{error}");
 }

@@ -83,6 +83,10 @@ impl Format for Model {
         self.gguf.path()
     }
 
+    fn config_path(&self) -> PathBuf {
+        self.path().to_owned()
+    }
+
     fn config(&self) -> &Value {
         &self.config
     }
