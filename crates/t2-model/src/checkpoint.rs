@@ -7,6 +7,7 @@ pub(crate) mod foreign;
 mod generation;
 mod save;
 mod tensors;
+mod tied;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -76,6 +77,14 @@ impl Files {
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let mut files = Self::describe(path)?;
         files.format.open()?;
+        if files.has_other_head()? {
+            tracing::warn!(
+                "{}: the config says that the head is the embedding, but both are stored and differ; going on with the \
+                 two as they are",
+                path.display()
+            );
+            files.config.tied_head = false;
+        }
         Ok(files)
     }
 
@@ -190,7 +199,7 @@ impl Files {
     }
 
     /// Whether `name`, which no parameter was read from, is a tensor of this family: then the config does not describe
-    /// these weights. The head beside a tied embedding is let pass: it is a copy, and transformers ignores it too.
+    /// these weights. The head beside a tied embedding is let pass: it is a copy, or the two would not be tied.
     fn is_surplus(&self, name: &str) -> bool {
         let names = self.architecture.names();
         let is_head = names.iter().any(|(theirs, ours)| *ours == HEAD && *theirs == name);

@@ -269,6 +269,29 @@ fn tensors_that_the_config_has_no_use_for_are_refused_by_name() {
 }
 
 #[test]
+fn a_head_that_is_not_the_embedding_is_not_tied_to_it() {
+    let dir = copy("tied");
+    let with_head = |edit: fn(&mut Vec<u8>)| {
+        edit_weights(dir.path(), |tensors| {
+            let mut head = tensors[EMBED].clone();
+            edit(&mut head.2);
+            tensors.insert(HEAD.to_owned(), head);
+        });
+        load(dir.path()).unwrap()
+    };
+    let tied = load(&golden("tied")).unwrap();
+    let copied = with_head(|_| ());
+    assert_eq!((copied.model.config(), copied.hash), (tied.model.config(), tied.hash), "a copy is the embedding");
+    let other = with_head(|bytes| bytes.fill(0));
+    assert!(!other.model.config().tied_head && other.hash != tied.hash);
+    let ids = Tensor::<2, Int>::from_ints([[1, 2, 3]], &Device::flex());
+    let logits = other.model.forward(ids, None, Active::Base).into_data();
+    assert!(logits.iter::<f32>().all(|logit| logit == 0.0), "scores are those of the head");
+    checkpoint::save(&other.model, &Llama, &other.generation, dir.path()).unwrap();
+    assert!(!checkpoint::read_config(dir.path()).unwrap().tied_head);
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_refused_by_name() {
     let set = |name: &'static str, value: f32| {
         move |dir: &Path| {

@@ -43,8 +43,11 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
         let terminal = Terminal::new(out);
         let sources = environment::sources();
         let model = source::find(name, &sources, &terminal)?;
-        let summary = checkpoint::summarize(model.path())?;
-        let weights = Weights::of(&model, sources.hashes().as_deref(), args.hash)?;
+        let mut summary = checkpoint::summarize(model.path())?;
+        let mut weights = Weights::of(&model, sources.hashes().as_deref(), args.hash)?;
+        if let Some(config) = weights.config.take() {
+            summary.config = config;
+        }
         result["model"] = describe(&model, &summary, weights, out)?;
         result["parameters"] = summary.config.num_params().into();
         result["svf_parameters"] = svf_parameters(&summary.config, out);
@@ -58,6 +61,8 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
 struct Weights {
     stored: Option<BTreeMap<&'static str, StoredAs>>,
     hash: Option<String>,
+    /// The shape of the model: a head that is stored may be another than the config says.
+    config: Option<DecoderConfig>,
 }
 
 impl Weights {
@@ -72,7 +77,7 @@ impl Weights {
             None if ask || bytes <= HASHED_AT_ONCE => Some(files.hash(hashes)?),
             known => known,
         };
-        Ok(Self { stored: Some(stored), hash: hash.map(|hash| hash.to_string()) })
+        Ok(Self { stored: Some(stored), hash: hash.map(|hash| hash.to_string()), config: Some(files.config) })
     }
 
     /// The hash, or why there is none.

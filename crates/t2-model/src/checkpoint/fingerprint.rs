@@ -15,7 +15,7 @@ use crate::files::write_atomically;
 use crate::hash::Hash;
 
 /// Version of what the hash is of; hashes of others are made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How old a file must be for its time of change to be trusted: the coarsest clocks of file systems tick every 2 s.
 const SETTLED: Duration = Duration::from_secs(3);
 
