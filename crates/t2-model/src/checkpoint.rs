@@ -91,7 +91,7 @@ impl Files {
     /// As [`open`](Self::open), without the weights, which may not be there.
     fn describe(path: &Path) -> Result<Self, LoadError> {
         let format = format::describe(path)?;
-        let read = |json| {
+        let read = |json| -> Result<_, LoadError> {
             let architecture = architecture::find(json)?;
             Ok((architecture, architecture::describe(architecture, json)?))
         };
