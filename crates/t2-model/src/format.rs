@@ -50,7 +50,8 @@ pub(crate) trait Format: fmt::Debug + Send + Sync {
     /// Where a parameter is that a folder of `family` has as `source`.
     fn locate(&self, family: &dyn Architecture, source: Source) -> Source;
 
-    /// Whether `family` may have a tensor called `name`; the number of the layer does not matter.
+    /// Whether a tensor called `name` takes part in what a model of `family` computes, so that it is another model without
+    /// it; the number of the layer does not matter.
     fn is_known(&self, family: &dyn Architecture, name: &str) -> bool;
 }
 

@@ -67,18 +67,27 @@ impl<'a> StoredTensor<'a> {
         let turn = layout == Layout::Transposed && shape.len() == 2;
         let shape = layout.turn(&shape);
         let mut out = vec![E::default(); shape.iter().product()];
-        if turn {
-            self.fill_turned(rows, count, &mut out)
-        } else {
-            self.fill(rows, &mut out)
+        match self.shape.len() {
+            1 => self.fill_vector(rows, &mut out),
+            _ if turn => self.fill_turned(rows, count, &mut out),
+            _ => self.fill(rows, &mut out),
         }
         TensorData::new(out, shape)
+    }
+
+    /// Fill `out` with `rows` of a vector. Its rows are single numbers, which have no block to themselves: it is read as
+    /// a whole.
+    fn fill_vector<E: Number>(&self, rows: &Rows, out: &mut [E]) {
+        let len = self.rows();
+        let mut values = vec![0.0; len];
+        self.ty.dequantize(self.data(), &mut values);
+        E::fill(out, &rows.pick(&values, len));
     }
 
     /// Fill `out` row by row.
     fn fill<E: Number>(&self, rows: &Rows, out: &mut [E]) {
         let width = self.width();
-        // What is narrow is a vector: a row of it is no work for a thread.
+        // A narrow row is no work for a thread.
         let rows_at_once = (BAND / width.max(1)).max(1);
         out.par_chunks_mut(width.max(1) * rows_at_once).enumerate().for_each(|(chunk, out)| {
             let mut line = vec![0.0; width];
@@ -166,5 +175,39 @@ pub(crate) fn first_not_finite(values: &TensorData) -> Option<f32> {
         DType::F16 => first(values.as_slice().ok(), f16::is_finite, f16::to_f32),
         DType::BF16 => first(values.as_slice().ok(), bf16::is_finite, bf16::to_f32),
         _ => first(values.as_slice().ok(), f32::is_finite, |value| value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of the vector: whole blocks of every type.
+    const LEN: usize = 512;
+
+    /// Expect that `rows` of a vector are the numbers at `places` of it, whatever it is stored as.
+    #[track_caller]
+    fn check_vector(rows: &Rows, places: &[usize]) {
+        let dir = tempfile::tempdir().unwrap();
+        for ty in GgmlType::ALL {
+            let bytes: Vec<u8> = (0..ty.bytes_of(LEN).unwrap()).map(|at| (at * 7 % 61) as u8).collect();
+            let mut values = [0.0; LEN];
+            ty.dequantize(&bytes, &mut values);
+            let path = dir.path().join(ty.name());
+            std::fs::write(&path, &bytes).unwrap();
+            let file = Mapped::open(&path).unwrap();
+            let tensor = StoredTensor { ty, shape: vec![LEN], file: &file, range: 0..bytes.len() };
+            let read = tensor.values(rows, Layout::Same, DType::F32);
+            let expected: Vec<f32> = places.iter().map(|&place| values[place]).collect();
+            assert_eq!(read.as_slice::<f32>().unwrap(), expected, "{ty}");
+        }
+    }
+
+    #[test]
+    fn a_vector_of_any_type_is_read() {
+        check_vector(&Rows::All, &(0..LEN).collect::<Vec<_>>());
+        check_vector(&Rows::Part { range: 30..35, of: LEN }, &[30, 31, 32, 33, 34]);
+        let pairs = (0..LEN / 4).flat_map(|head| [0, 2, 1, 3].map(|at| 4 * head + at));
+        check_vector(&Rows::Interleaved { head_dim: 4 }, &pairs.collect::<Vec<_>>());
     }
 }

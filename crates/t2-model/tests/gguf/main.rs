@@ -9,6 +9,8 @@ mod container;
 #[cfg(test)]
 mod describe;
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod parts;
 #[cfg(test)]
 mod quant;

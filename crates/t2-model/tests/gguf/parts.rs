@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use t2_model::checkpoint::Files;
 use t2_model::format::gguf::{Gguf, MetaValue, NewTensor, write};
 use t2_model::format::quant::GgmlType;
 
@@ -38,6 +39,14 @@ fn all_parts_are_found_beside_the_first() {
     assert!(gguf.tensor("t3").is_none());
 }
 
+#[test]
+fn a_folder_without_the_first_part_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::remove_file(three(dir.path())).unwrap();
+    let error = Files::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("in 3 files and m-00001-of-00003.gguf is not beside this one"), "{error}");
+}
+
 /// Expect that the parts are refused with all of `said` after `change`, when `open` in the folder is opened.
 #[track_caller]
 fn check_refused(open: &str, change: impl FnOnce(&Path), said: &[&str]) {
@@ -55,6 +64,8 @@ fn what_is_wrong_with_the_parts_is_said() {
     check_refused(third, |_| (), &[third, "part 3 of 3", "give the first"]);
     let remove = |dir: &Path| std::fs::remove_file(dir.join(third)).unwrap();
     check_refused(first, remove, &["in 3 files", third, "download"]);
+    let headless = |dir: &Path| std::fs::remove_file(dir.join(first)).unwrap();
+    check_refused(third, headless, &["in 3 files", first, "download"]);
     let rename = |dir: &Path| std::fs::rename(dir.join(first), dir.join("m.gguf")).unwrap();
     check_refused("m.gguf", rename, &["split.count", "-00001-of-00003.gguf"]);
     let swapped = |dir: &Path| {

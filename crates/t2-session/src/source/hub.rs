@@ -184,7 +184,7 @@ impl Snapshot {
     /// whole: it holds all of these.
     fn fetch_description(&self, watch: &dyn Watch) -> Result<(), SourceError> {
         if let Some(file) = &self.id.file {
-            if !gguf::is_model(Path::new(file)) {
+            if !gguf::is_first(Path::new(file)) {
                 return Err(SourceError::hub(format!(
                     "{file} is a later part of a model; name its first part, and the others are fetched with it"
                 )));
@@ -237,7 +237,7 @@ impl Snapshot {
     /// The GGUF files of the repository that are models, or first parts of one: towers that see or hear are none.
     fn models(&self) -> Vec<&str> {
         let Origin::Hub(_, files) = &self.origin else { return vec![] };
-        let is_model = |name: &&str| gguf::is_model(Path::new(name)) && !name.contains("mmproj");
+        let is_model = |name: &&str| gguf::is_first(Path::new(name)) && !name.contains("mmproj");
         files.keys().map(String::as_str).filter(is_model).collect()
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::names::fused_name;
-use super::{Family, Gguf, SpecialTokens};
+use super::names::{fused_name, is_no_parameter};
+use super::{Family, Gguf, SpecialTokens, parts};
 use crate::architecture::{Architecture, Source, Transform};
 use crate::checkpoint::{GenerationDefaults, LoadError};
 use crate::format::Format;
@@ -36,14 +36,20 @@ struct Projections {
     kv: usize,
 }
 
-/// Whether `path` is called as a GGUF model is: a file on its own, or the first of several.
-pub fn is_model(path: &Path) -> bool {
+/// Whether `path` is called as a whole GGUF model is, or as the first part of one.
+pub fn is_first(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_later_part = name.rsplit_once("-of-").is_some_and(|(start, _)| {
         let number = start.rsplit('-').next().unwrap_or_default();
         number.parse::<u32>().is_ok_and(|number| number > 1)
     });
     name.ends_with(".gguf") && !is_later_part
+}
+
+/// Whether `path` is called as a GGUF model is: a file on its own, or the first of several. Where the first is missing, the
+/// next stands for it, so that whoever opens it learns what is missing.
+pub(crate) fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gguf") && !parts::is_later(path)
 }
 
 impl Model {
@@ -122,7 +128,7 @@ impl Format for Model {
     }
 
     fn is_known(&self, _: &dyn Architecture, name: &str) -> bool {
-        !self.family.paths(name).is_empty()
+        !is_no_parameter(name)
     }
 }
 
@@ -132,14 +138,23 @@ mod tests {
 
     #[test]
     fn a_model_in_parts_goes_by_its_first() {
-        for (name, expected) in [
+        let files = [
             ("a.gguf", true),
             ("a-00001-of-00003.gguf", true),
             ("a-00002-of-00003.gguf", false),
+            ("a-00003-of-00003.gguf", false),
+            ("headless-00002-of-00003.gguf", true),
+            ("headless-00003-of-00003.gguf", false),
+            ("a-00001-of-00002.gguf", true),
             ("best-of-all.gguf", true),
             ("a.safetensors", false),
-        ] {
-            assert_eq!(is_model(Path::new(name)), expected, "{name}");
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        for (name, _) in files {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        for (name, expected) in files {
+            assert_eq!(is_model(&dir.path().join(name)), expected, "{name}");
         }
     }
 }

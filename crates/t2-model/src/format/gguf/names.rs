@@ -73,6 +73,10 @@ const NO_PARAMETERS: [&str; 5] = [
     "blk.{}.rope_freqs.weight",
 ];
 
+/// How the tensors begin that see and hear, and that hand on what is seen, where a file has them beside the text model
+/// (`clip-impl.h` of llama.cpp).
+const TOWERS: [&str; 3] = ["v.", "a.", "mm."];
+
 impl Family {
     /// The tensor that the parameter at `path` is stored in: `blk.3.attn_q.weight` for `blocks.3.attn.q.weight`.
     pub fn name(&self, path: &str) -> Option<String> {
@@ -97,12 +101,13 @@ impl Family {
         let is_turned = TURNED.iter().any(|end| path.strip_suffix(end).is_some_and(|layer| layer.ends_with('.')));
         if self.interleaved && is_turned { Rows::Interleaved { head_dim } } else { rows }
     }
+}
 
-    /// Whether a file of this family may have a tensor called `name`, be it no parameter.
-    pub fn knows(&self, name: &str) -> bool {
-        let (pattern, _) = pattern_of(name);
-        NO_PARAMETERS.contains(&pattern.as_str()) || !self.paths(name).is_empty()
-    }
+/// Whether a tensor called `name` may stand in a file beside the parameters, and the model is the same without it. Any
+/// other takes part in what its model computes.
+pub(super) fn is_no_parameter(name: &str) -> bool {
+    let (pattern, _) = pattern_of(name);
+    NO_PARAMETERS.contains(&pattern.as_str()) || TOWERS.iter().any(|tower| name.starts_with(tower))
 }
 
 /// The tensor in which a file that fuses queries, keys and values has the parameter at `path`, if it is one of these.
@@ -141,7 +146,7 @@ mod tests {
         for family in FAMILIES {
             for (path, _) in config.parameters() {
                 let name = family.name(&path).unwrap_or_else(|| panic!("{} has no {path}", family.name));
-                assert!(family.paths(&name).contains(&path) && family.knows(&name), "{path} is stored as {name}");
+                assert!(family.paths(&name).contains(&path) && !is_no_parameter(&name), "{path} is stored as {name}");
             }
         }
     }
@@ -175,10 +180,21 @@ mod tests {
     }
 
     #[test]
-    fn frequencies_are_known_and_no_parameters() {
-        let llama = family("llama");
-        assert!(llama.knows("rope_freqs.weight") && llama.paths("rope_freqs.weight").is_empty());
-        assert!(!llama.knows("blk.0.ffn_gate_exps.weight"));
+    fn frequencies_and_what_sees_are_no_parameters() {
+        for (name, expected) in [
+            ("rope_freqs.weight", true),
+            ("rope_factors_long.weight", true),
+            ("blk.3.attn_rot_embd.weight", true),
+            ("v.blk.0.attn_q.weight", true),
+            ("mm.input_projection.weight", true),
+            ("blk.0.ffn_gate_exps.weight", false),
+            ("blk.0.attn_norm.bias", false),
+            ("blk.0.attn_q.scale", false),
+            ("output.bias", false),
+            ("output_norm.weight", false),
+        ] {
+            assert_eq!(is_no_parameter(name), expected, "{name}");
+        }
     }
 
     #[track_caller]

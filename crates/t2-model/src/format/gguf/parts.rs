@@ -11,6 +11,8 @@ use super::{MAX_SHOWN, Problem};
 const NUMBER: &str = "split.no";
 /// How many parts there are; 0 in a file that is whole.
 const COUNT: &str = "split.count";
+/// How many digits the number of a part has.
+const NUMBER_DIGITS: usize = 5;
 /// How many tensors there are in all parts.
 const TENSORS: &str = "split.tensors.count";
 
@@ -19,7 +21,11 @@ pub(super) fn others(path: &Path, metadata: &Metadata) -> Result<Vec<PathBuf>, P
     let count = metadata.u64(COUNT)?.unwrap_or(0);
     let number = metadata.u64(NUMBER)?.unwrap_or(0);
     if number > 0 {
-        return Err(Problem::NotTheFirstPart { number: number.saturating_add(1), count });
+        let number = number.saturating_add(1);
+        return Err(match first(path, number, count) {
+            Some(missing) => Problem::MissingPart { count, missing },
+            None => Problem::NotTheFirstPart { number, count },
+        });
     }
     if count <= 1 {
         return Ok(vec![]);
@@ -35,6 +41,29 @@ pub(super) fn others(path: &Path, metadata: &Metadata) -> Result<Vec<PathBuf>, P
         if path.exists() { Ok(path) } else { Err(Problem::MissingPart { count, missing: name }) }
     };
     (2..=count).map(other).collect()
+}
+
+/// The name of the first part, where part `number` at `path` is called as one and the first is not beside it.
+fn first(path: &Path, number: u64, count: u64) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let first = format!("{}{}", name.strip_suffix(&ending(number, count))?, ending(1, count));
+    (!path.with_file_name(&first).exists()).then_some(first)
+}
+
+/// Whether the file at `path` is called as a part of a model of which an earlier part is beside it.
+pub(super) fn is_later(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some((start, count)) = name.strip_suffix(".gguf").and_then(|name| name.rsplit_once("-of-")) else {
+        return false;
+    };
+    let Some((stem, number)) = start.rsplit_once('-') else { return false };
+    let (Some(number), Some(count)) = (part_number(number), part_number(count)) else { return false };
+    (1..number).any(|earlier| path.with_file_name(format!("{stem}{}", ending(earlier, count))).exists())
+}
+
+/// The number of a part as names have it.
+fn part_number(digits: &str) -> Option<u64> {
+    digits.parse().ok().filter(|_| digits.len() == NUMBER_DIGITS)
 }
 
 /// How the name of a part ends.
