@@ -88,6 +88,10 @@ fn every_rotary_encoding_is_read_as_it_was_described() {
             "beta_slow": 2.0, "attention_factor": 1.5, "rope_theta": 5e5,
         }),
         json!({
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024, "mscale": 1.0,
+            "mscale_all_dim": 0.5, "rope_theta": 5e5,
+        }),
+        json!({
             "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192, "rope_theta": 5e5,
         }),
@@ -138,7 +142,40 @@ fn what_a_file_cannot_say_is_refused() {
     check_refused(&config("gemma3_text", &other), &["hidden_activation", "silu", "gelu_pytorch_tanh"]);
     let dynamic = json!({ "rope_parameters": { "rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4 } });
     check_refused(&config("llama", &dynamic), &["rope_type", "dynamic", "yarn"]);
-    let exact =
-        json!({ "rope_parameters": { "rope_type": "yarn", "truncate": false, "factor": 2.0, "rope_theta": 1e4 } });
-    check_refused(&config("llama", &exact), &["truncate", "false", "rounds"]);
+    let yarn =
+        json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024, "rope_theta": 1e4 });
+    let mut sharp = config("llama", &json!({ "rope_parameters": yarn }));
+    assert!(describe(&sharp).is_ok());
+    sharp["rope_parameters"]["truncate"] = true.into();
+    sharp["rope_parameters"]["mscale_all_dim"] = 0.5.into();
+    assert!(describe(&sharp).is_ok());
+    sharp["rope_parameters"]["truncate"] = false.into();
+    check_refused(&sharp, &["truncate", "false", "expected true"]);
+    sharp["rope_parameters"]["mscale"] = 2.0.into();
+    check_refused(&sharp, &["mscale", "is 2", "expected 1"]);
+    let full = json!({ "rope_type": "default", "rope_theta": 1e6 });
+    let ropes = json!({ "full_attention": full, "sliding_attention": { "rope_type": "linear", "factor": 2.0, "rope_theta": 1e4 } });
+    let local = json!({ "query_pre_attn_scalar": 16, "sliding_window": 9, "rope_parameters": ropes });
+    check_refused(&config("gemma3_text", &local), &["sliding_attention.rope_type", "linear", "default"]);
+}
+
+#[test]
+fn an_activation_that_is_not_that_of_the_family_is_refused() {
+    let gemma = json!({ "query_pre_attn_scalar": 16, "sliding_window": 9, "final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0 });
+    for (model_type, own, key, its_own, other) in [
+        ("llama", json!({}), "hidden_act", "silu", "gelu"),
+        ("llama", json!({}), "hidden_act", "swish", "relu"),
+        ("qwen3", json!({}), "hidden_act", "silu", "gelu_pytorch_tanh"),
+        ("phi3", json!({}), "hidden_act", "silu", "gelu_new"),
+        ("gemma2", gemma.clone(), "hidden_activation", "gelu_pytorch_tanh", "silu"),
+        ("gemma3_text", gemma, "hidden_activation", "gelu_new", "gelu"),
+    ] {
+        let with = |name: &str| {
+            let mut config = config(model_type, &own);
+            config[key] = name.into();
+            config
+        };
+        assert!(describe(&with(its_own)).is_ok(), "{model_type} with {its_own}");
+        check_refused(&with(other), &[key, other, "as files have no key for it"]);
+    }
 }

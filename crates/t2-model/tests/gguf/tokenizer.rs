@@ -80,15 +80,44 @@ fn pieces_are_better_the_earlier_they_are_merged() {
         },
         "added_tokens": [{ "id": 0, "content": "<unk>", "special": true }, { "id": 6, "content": "</s>", "special": true }],
     });
-    let mut other = tokenizer.clone();
-    let keys = |tokenizer: &Value| keys(tokenizer).unwrap();
-    let all = keys(&tokenizer);
+    let all = keys(&tokenizer).unwrap();
     assert_eq!(all.str("tokenizer.ggml.model"), Ok(Some("llama")));
     assert_eq!(all.floats("tokenizer.ggml.scores"), Ok(Some(vec![0.0, 0.0, 0.0, 0.0, -2.0, -1.0, 0.0, 0.0])));
     assert_eq!(all.integers("tokenizer.ggml.token_type"), Ok(Some(vec![2, 6, 1, 1, 1, 1, 3, 5])));
     assert_eq!(all.bool("tokenizer.ggml.add_space_prefix"), Ok(Some(true)));
-    other["normalizer"] = json!({ "type": "Replace" });
-    assert_eq!(keys(&other).bool("tokenizer.ggml.add_space_prefix"), Ok(Some(false)));
+}
+
+#[test]
+fn a_space_goes_before_a_text_where_the_normalizer_or_the_pre_tokenizer_puts_one() {
+    #[track_caller]
+    fn check(normalizer: &Value, pre_tokenizer: &Value, expected: bool) {
+        let tokenizer = json!({
+            "normalizer": normalizer,
+            "pre_tokenizer": pre_tokenizer,
+            "model": { "type": "BPE", "byte_fallback": true, "vocab": { "▁": 0, "a": 1 }, "merges": [] },
+        });
+        assert_eq!(keys(&tokenizer).unwrap().bool("tokenizer.ggml.add_space_prefix"), Ok(Some(expected)));
+    }
+    let none = Value::Null;
+    let metaspace = |own: Value| {
+        let mut json = json!({ "type": "Metaspace", "replacement": "▁" });
+        json.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        json
+    };
+    check(&none, &none, false);
+    check(&json!({ "type": "Replace" }), &none, false);
+    check(&json!({ "type": "Prepend", "prepend": "▁" }), &none, true);
+    for (scheme, expected) in [("first", true), ("always", true), ("never", false)] {
+        check(&none, &metaspace(json!({ "prepend_scheme": scheme })), expected);
+    }
+    check(&none, &metaspace(json!({ "add_prefix_space": true })), true);
+    check(&none, &metaspace(json!({ "add_prefix_space": false })), false);
+    check(&none, &metaspace(json!({})), true);
+    check(
+        &none,
+        &json!({ "type": "Sequence", "pretokenizers": [metaspace(json!({ "prepend_scheme": "first" }))] }),
+        true,
+    );
 }
 
 #[test]
@@ -104,4 +133,8 @@ fn what_has_no_place_in_a_file_is_refused() {
     check_refused(|json| json["model"]["vocab"]["c"] = 8.into(), &["\"c\"", "id 8", "below 8"]);
     check_refused(|json| json["model"]["merges"][0] = json!(["a"]), &["merges", "two tokens"]);
     check_refused(|json| json["pre_tokenizer"] = json!({ "type": "Whitespace" }), &["pre_tokenizer", "Whitespace"]);
+    check_refused(
+        |json| json["pre_tokenizer"]["add_prefix_space"] = true.into(),
+        &["add_prefix_space", "true", "false"],
+    );
 }

@@ -41,7 +41,7 @@ pub fn describe(config: &Value) -> Result<Description, Problem> {
     let mut out = Writer { config, name, metadata: vec![], tensors: vec![] };
     out.metadata.push(("general.architecture".to_owned(), name.into()));
     out.shape()?;
-    out.refuse_other_activation(family)?;
+    out.activation(family)?;
     out.rope()?;
     out.windows(family)?;
     match family.name {
@@ -95,17 +95,16 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// No key says what is between the matrices of the MLP: it is the custom of the family.
-    fn refuse_other_activation(&self, family: &Family) -> Result<(), Problem> {
-        let (key, custom) = match family.name {
-            "gemma2" | "gemma3" => ("hidden_activation", "gelu_pytorch_tanh"),
-            _ => ("hidden_act", "silu"),
+    /// No key names the activation: it is that of the family.
+    fn activation(&self, family: &Family) -> Result<(), Problem> {
+        let (key, known) = match family.name {
+            "gemma2" | "gemma3" => ("hidden_activation", ["gelu_pytorch_tanh", "gelu_new"]),
+            _ => ("hidden_act", ["silu", "swish"]),
         };
-        match self.config[key].as_str() {
-            Some(found) if found != custom => {
-                Err(Problem::bad(key, found, format!("{custom}, as files have no key for it")))
-            }
-            _ => Ok(()),
+        match &self.config[key] {
+            Value::Null => Ok(()),
+            Value::String(name) if known.contains(&name.as_str()) => Ok(()),
+            other => Err(Problem::bad(key, other, format!("{}, as files have no key for it", known[0]))),
         }
     }
 

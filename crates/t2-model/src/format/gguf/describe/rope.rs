@@ -15,8 +15,13 @@ impl Writer<'_> {
         let turned = (f64::from(head_dim) * share) as u32;
         self.put("rope.dimension_count", turned);
         self.put("rope.freq_base", number(rope, "rope_theta")?);
-        if let Some(local) = float(&both["sliding_attention"]["rope_theta"]) {
-            self.put("rope.freq_base_swa", local);
+        let local = &both["sliding_attention"];
+        if let Some(theta) = float(&local["rope_theta"]) {
+            self.put("rope.freq_base_swa", theta);
+        }
+        if !matches!(local["rope_type"].as_str(), None | Some("default")) {
+            let expected = "default, as files have no key for it";
+            return Err(Problem::bad("sliding_attention.rope_type", &local["rope_type"], expected));
         }
         match rope["rope_type"].as_str().unwrap_or("default") {
             "default" => {}
@@ -50,17 +55,24 @@ impl Writer<'_> {
         self.put("rope.scaling.type", "yarn");
         self.put("rope.scaling.factor", number(rope, "factor")?);
         self.put("rope.scaling.original_context_length", original(rope)?);
-        for (key, theirs) in [
-            ("yarn_beta_fast", "beta_fast"),
-            ("yarn_beta_slow", "beta_slow"),
-            ("yarn_attn_factor", "attention_factor"),
-            ("yarn_log_multiplier", "mscale_all_dim"),
-        ] {
+        for (key, theirs) in
+            [("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow"), ("yarn_attn_factor", "attention_factor")]
+        {
             if let Some(number) = float(&rope[theirs]) {
                 self.put(&format!("rope.scaling.{key}"), number);
             }
         }
-        Ok(())
+        // The one counts only together with the other, and neither beside a factor of the scores.
+        match (float(&rope["mscale"]), float(&rope["mscale_all_dim"])) {
+            _ if rope["attention_factor"].is_number() => {}
+            (Some(1.0), Some(all)) => self.put("rope.scaling.yarn_log_multiplier", all),
+            (Some(other), Some(_)) => return Err(Problem::bad("mscale", other, "1, as files have no key for it")),
+            _ => {}
+        }
+        match &rope["truncate"] {
+            Value::Null | Value::Bool(true) => Ok(()),
+            other => Err(Problem::bad("truncate", other, "true, as files have no key for it")),
+        }
     }
 
     /// The factor of the scores is a key here, where transformers computes it from the two lengths. One list for contexts of

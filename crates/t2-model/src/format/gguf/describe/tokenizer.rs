@@ -56,7 +56,11 @@ pub fn describe_tokenizer(
     let (tokens, kinds) = tokens(json, vocab)?;
     let merges = merges(&model["merges"])?;
     let mut out: Vec<(&str, MetaValue)> = vec![];
-    if has(&json["pre_tokenizer"], "ByteLevel") {
+    if let Some(bytes) = part(&json["pre_tokenizer"], "ByteLevel") {
+        if bytes["add_prefix_space"] == true {
+            let key = "pre_tokenizer.add_prefix_space";
+            return Err(Problem::bad(key, true, "false, as no key says that a text begins with a space"));
+        }
         out.push(("model", "gpt2".into()));
         out.push(("pre", pre(&json["pre_tokenizer"], model["ignore_merges"] == true)?.into()));
         out.push(("merges", merges.iter().map(|[one, other]| format!("{one} {other}")).collect::<Vec<_>>().into()));
@@ -64,7 +68,7 @@ pub fn describe_tokenizer(
         out.push(("model", "llama".into()));
         out.push(("pre", "default".into()));
         out.push(("scores", scores(&tokens, &merges).into()));
-        out.push(("add_space_prefix", has(&json["normalizer"], "Prepend").into()));
+        out.push(("add_space_prefix", prepends_a_space(json).into()));
     } else {
         let expected = "ByteLevel, or byte_fallback in the model; other tokenizers have no place in GGUF files";
         return Err(Problem::bad("pre_tokenizer", &json["pre_tokenizer"]["type"], expected));
@@ -176,11 +180,21 @@ fn flatten<'a>(json: &'a Value, parts: &mut Vec<&'a Value>) {
     }
 }
 
-/// Whether a part of `json` is of the type `name`.
-fn has(json: &Value, name: &str) -> bool {
+/// The part of `json` that is of the type `name`.
+fn part<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
     let mut parts = vec![];
     flatten(json, &mut parts);
-    parts.iter().any(|part| part["type"] == name)
+    parts.into_iter().find(|part| part["type"] == name)
+}
+
+/// Whether a space is put before a text: by the normalizer, or by the pre-tokenizer, which does so unless it says
+/// otherwise in its newer or its older words.
+fn prepends_a_space(json: &Value) -> bool {
+    let by_words = part(&json["pre_tokenizer"], "Metaspace").is_some_and(|words| match &words["prepend_scheme"] {
+        Value::String(scheme) => scheme != "never",
+        _ => words["add_prefix_space"] != false,
+    });
+    by_words || part(&json["normalizer"], "Prepend").is_some()
 }
 
 /// Whether a post-processor puts a token before every text.
