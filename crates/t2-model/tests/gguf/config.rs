@@ -287,6 +287,22 @@ fn check_refused(model: Model, parts: &[&str]) {
 }
 
 #[test]
+fn an_error_shows_the_beginning_of_a_long_value() {
+    /// Path, key and advice included.
+    const MOST: usize = 600;
+    let long = "x".repeat(100_000);
+    for model in [
+        model("llama").with("general.architecture", long.as_str()),
+        model("llama").with("rope.scaling.type", long.as_str()),
+        model("llama").with("block_count", long.as_str()),
+        model("llama").with("attention.head_count", (0..20_000).collect::<Vec<i32>>()),
+    ] {
+        let error = model.open(|gguf| gguf.config().unwrap_err().to_string());
+        assert!(error.len() < MOST, "{} bytes", error.len());
+    }
+}
+
+#[test]
 fn what_no_model_of_the_family_has_is_refused() {
     check_refused(model("mamba"), &["general.architecture", "mamba", "llama, qwen2"]);
     check_refused(model("llama").without("general.architecture"), &["general.architecture", "missing"]);
@@ -294,7 +310,13 @@ fn what_no_model_of_the_family_has_is_refused() {
     check_refused(model("llama").with("block_count", u32::MAX), &["llama.block_count", "4294967295"]);
     check_refused(model("llama").with("expert_count", 8_u32), &["llama.expert_count", "8", "mixtures of experts"]);
     check_refused(model("llama").with("block_count", "six"), &["llama.block_count", "six"]);
-    check_refused(model("llama").with("attention.head_count", vec![4_i32, 8]), &["[4, 8]", "same number"]);
+    check_refused(
+        model("llama").with("attention.head_count", vec![4_i32, 8]),
+        &["a list of 2 with 4 and 8", "same number"],
+    );
+    let long: Vec<i32> = (0..20_000).collect();
+    check_refused(model("llama").with("expert_count", long), &["a list of 20000 with 0 and 1,"]);
+    check_refused(model("llama").with("attention.head_count", Vec::<i32>::new()), &["an empty list", "same number"]);
     check_refused(model("llama").with("attention.head_count", 3_u32), &["attention.key_length", "3 do not divide 64"]);
     let unequal = model("qwen3").with("attention.key_length", 8_u32).with("attention.value_length", 16_u32);
     check_refused(unequal, &["qwen3.attention.value_length", "16", "8, as wide as the keys"]);
@@ -306,7 +328,42 @@ fn what_no_model_of_the_family_has_is_refused() {
     check_refused(model("llama").with("rope.scaling.type", "mrope"), &["llama.rope.scaling.type", "mrope", "yarn"]);
     check_refused(model("llama").with("rope.scaling.type", "longrope"), &["rope_factors_short.weight"]);
     check_refused(model("llama").with("rope.scaling.type", "yarn"), &["llama.rope.scaling.factor", "missing"]);
-    check_refused(model("llama").and_tensor("rope_freqs.weight", &[1.0, -1.0]), &["rope_freqs.weight", "-1"]);
+}
+
+#[test]
+fn divisors_of_frequencies_are_whole_and_above_zero() {
+    const FREQS: &str = "rope_freqs.weight";
+    const SHORT: &str = "rope_factors_short.weight";
+    const LONG: &str = "rope_factors_long.weight";
+    check_refused(model("phi3").and_tensor(LONG, &[1.0, 2.0]), &[SHORT, "missing", LONG]);
+    check_refused(model("phi3").and_tensor(SHORT, &[1.0, 2.0]), &[LONG, "missing", SHORT]);
+    for (odd, said) in [(0.0, "is 0"), (-1.0, "is -1")] {
+        check_refused(model("llama").and_tensor(FREQS, &[1.0, odd]), &[FREQS, said, "above 0"]);
+        let with = |name| model("phi3").and_tensor(name, &[1.0, odd]);
+        check_refused(with(LONG).and_tensor(SHORT, &[1.0, 2.0]), &[LONG, said, "above 0"]);
+        check_refused(with(SHORT).and_tensor(LONG, &[1.0, 2.0]), &[SHORT, said, "above 0"]);
+    }
+    let all = [FREQS, SHORT, LONG].into_iter().fold(model("phi3"), |model, name| model.and_tensor(name, &[1.0, 2.0]));
+    check_refused(all, &[FREQS, SHORT, LONG]);
+}
+
+#[test]
+fn divisors_beside_a_scaling_of_another_kind_are_refused() {
+    const KEY: &str = "llama.rope.scaling.type";
+    let divided = |factors: &[f32]| model("llama").and_tensor("rope_freqs.weight", factors);
+    let stretched = |factors: &[f32]| divided(factors).with("rope.scaling.factor", 4.0_f32);
+    for ty in ["linear", "yarn"] {
+        check_refused(stretched(&[1.0, 2.5]).with("rope.scaling.type", ty), &[KEY, ty, "rope_freqs.weight"]);
+        // Divided by one, nothing changes.
+        check(stretched(&[1.0, 1.0]).with("rope.scaling.type", ty), &json!({ "model_type": "llama" }));
+    }
+    check_refused(stretched(&[1.0, 2.5]), &["llama.rope.scaling.factor", "4", "rope_freqs.weight"]);
+    check(stretched(&[1.0, 2.5]).with("rope.scaling.type", "none"), &json!({ "model_type": "llama" }));
+    check(divided(&[1.0, 2.5]).with("rope.scaling.type", "linear"), &json!({ "model_type": "llama" }));
+    let lists = ["rope_factors_short.weight", "rope_factors_long.weight"];
+    let lists = lists.into_iter().fold(model("phi3"), |model, name| model.and_tensor(name, &[1.0, 2.0]));
+    let yarn = lists.with("rope.scaling.type", "yarn").with("rope.scaling.factor", 4.0_f32);
+    check_refused(yarn, &["phi3.rope.scaling.type", "yarn", "rope_factors_short.weight"]);
 }
 
 #[test]

@@ -112,10 +112,8 @@ fn another_format_or_version_is_named() {
     check_refused(&but(|raw| raw.version = 1), &["version 1", "2 or 3"]);
     check_refused(&but(|raw| raw.version = 4), &["version 4", "2 or 3"]);
     check_refused(&but(|raw| raw.version = 3_u32.swap_bytes()), &["big-endian"]);
-    assert_eq!(
-        parse(b"GG").unwrap_err().to_string(),
-        "it is no GGUF file: it begins with 2 bytes in all, expected GGUF"
-    );
+    assert_eq!(parse(b"GG").unwrap_err().to_string(), "it is no GGUF file: it begins with GG, expected GGUF");
+    assert_eq!(parse(b"").unwrap_err().to_string(), "it is empty; download or copy it again");
 }
 
 #[test]
@@ -149,6 +147,7 @@ fn a_broken_tensor_is_named() {
     let first = |change: fn(&mut crate::raw::RawTensor)| but(|raw| change(&mut raw.tensors[0]));
     check_refused(&first(|tensor| tensor.name = b"second".to_vec()), &["`second` occurs twice"]);
     check_refused(&first(|tensor| tensor.name = vec![0xff]), &["not UTF-8"]);
+    check_refused(&first(|tensor| tensor.name = vec![b'x'; 65]), &["name of 65 bytes", "at most 64"]);
     check_refused(&first(|tensor| tensor.dims = vec![32; 5]), &["`first` has 5 dimensions", "at most 4"]);
     check_refused(&first(|tensor| tensor.dims = vec![64, 0]), &["`first` is [64, 0]", "without numbers"]);
     check_refused(&first(|tensor| tensor.dims = vec![1 << 32; 3]), &["`first`", "larger than memory"]);
@@ -169,7 +168,7 @@ fn a_file_cut_off_anywhere_is_refused() {
     assert!(parse(&whole).is_ok());
     for len in 0..whole.len() {
         let error = parse(&whole[..len]).unwrap_err();
-        assert!(matches!(error, Problem::Broken(_) | Problem::NotGguf { .. }), "{len} bytes: {error}");
+        assert!(matches!(error, Problem::Broken(_) | Problem::NotGguf { .. } | Problem::Empty), "{len} bytes: {error}");
     }
 }
 

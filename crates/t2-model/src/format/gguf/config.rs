@@ -43,8 +43,14 @@ impl Gguf {
     ///
     /// # Errors
     ///
-    /// [`LoadError::Gguf`] when an id is no whole number, or there is no such token.
+    /// [`LoadError::Gguf`] when an id is no whole number, or no token opens or ends a text as the file says.
     pub fn special_tokens(&self) -> Result<SpecialTokens, LoadError> {
+        for (key, id) in special::passed_over(self.metadata()) {
+            tracing::warn!(
+                "{}: `{key}` is {id}, and there is no such token; going on without it",
+                self.path().display()
+            );
+        }
         special::read(self.metadata()).map_err(|problem| self.bad(problem))
     }
 }
@@ -123,9 +129,16 @@ impl<'a> Keys<'a> {
         let key = self.key(end);
         let single = self.metadata().u64(&key);
         let number = match self.metadata().integers(&key) {
-            Ok(Some(list)) => match list.first() {
-                Some(&first) if list.iter().all(|&n| n == first) => u64::try_from(first).ok(),
-                _ => return Err(self.bad(end, format!("{list:?}"), "the same number for every layer")),
+            Ok(Some(list)) => match (list.first(), list.iter().find(|&n| Some(n) != list.first())) {
+                (Some(&same), None) => u64::try_from(same).ok(),
+                (first, other) => {
+                    let shown: Vec<_> = first.into_iter().chain(other).map(i64::to_string).collect();
+                    let found = match shown.is_empty() {
+                        true => "an empty list".to_owned(),
+                        false => format!("a list of {} with {}", list.len(), shown.join(" and ")),
+                    };
+                    return Err(self.bad(end, found, "the same number for every layer"));
+                }
             },
             _ => single?,
         };

@@ -16,6 +16,8 @@ pub(super) const DEFAULT_ALIGNMENT: usize = 32;
 const SHORTEST_KEY: usize = 13;
 /// Bytes of what is said of a tensor without a name and dimensions.
 const SHORTEST_TENSOR: usize = 24;
+/// Bytes of the longest name of a tensor.
+const MAX_NAME: usize = 64;
 /// The most dimensions that a tensor has.
 const MAX_DIMS: u32 = 4;
 
@@ -64,11 +66,11 @@ pub fn parse(file: &[u8]) -> Result<Header, Problem> {
 }
 
 fn version(file: &[u8], bytes: &mut Bytes<'_>) -> Result<u32, Problem> {
+    if file.is_empty() {
+        return Err(Problem::Empty);
+    }
     if !file.starts_with(MAGIC) {
-        let found = match file.first_chunk::<4>() {
-            Some(first) => first.escape_ascii().to_string(),
-            None => format!("{} bytes in all", file.len()),
-        };
+        let found = file[..file.len().min(MAGIC.len())].escape_ascii().to_string();
         return Err(Problem::NotGguf { found });
     }
     let _: [u8; 4] = bytes.array()?;
@@ -94,6 +96,9 @@ fn tensor(bytes: &mut Bytes<'_>) -> Result<(TensorInfo, u64), Problem> {
     let name = bytes.string()?;
     let shown: String = name.chars().take(MAX_SHOWN).collect();
     let broken = |what: String| Problem::Broken(format!("tensor `{shown}` {what}"));
+    if name.len() > MAX_NAME {
+        return Err(broken(format!("has a name of {} bytes, expected at most {MAX_NAME}", name.len())));
+    }
     let dims = bytes.u32()?;
     if dims > MAX_DIMS {
         return Err(broken(format!("has {dims} dimensions, expected at most {MAX_DIMS}")));

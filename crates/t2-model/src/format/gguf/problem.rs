@@ -1,5 +1,6 @@
 //! What can be wrong with a GGUF file.
 
+use super::MAX_SHOWN;
 use crate::format::quant::UnknownType;
 
 /// Why a GGUF file is not read.
@@ -12,6 +13,9 @@ pub enum Problem {
         /// The first bytes.
         found: String,
     },
+    /// There is nothing in the file.
+    #[error("it is empty; download or copy it again")]
+    Empty,
     /// The numbers are stored the other way round.
     #[error("it is a big-endian GGUF file; convert the model again, for a little-endian machine")]
     BigEndian,
@@ -61,8 +65,13 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// The problem that `key` is `found` where something else is `expected`.
+    /// The problem that `key` is `found` where something else is `expected`. Of a long value the beginning is shown.
     pub(super) fn bad(key: impl Into<String>, found: impl ToString, expected: impl Into<String>) -> Self {
-        Self::BadKey { key: key.into(), found: found.to_string(), expected: expected.into() }
+        let mut found = found.to_string();
+        if let Some((end, _)) = found.char_indices().nth(MAX_SHOWN) {
+            found.truncate(end);
+            found.push('…');
+        }
+        Self::BadKey { key: key.into(), found, expected: expected.into() }
     }
 }
