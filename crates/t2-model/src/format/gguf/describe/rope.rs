@@ -49,9 +49,6 @@ impl Writer<'_> {
     }
 
     fn yarn(&mut self, rope: &Value) -> Result<(), Problem> {
-        if rope["truncate"] == false {
-            return Err(Problem::bad("truncate", false, "true, as whatever reads a file rounds where its ramp begins"));
-        }
         self.put("rope.scaling.type", "yarn");
         self.put("rope.scaling.factor", number(rope, "factor")?);
         self.put("rope.scaling.original_context_length", original(rope)?);
