@@ -8,6 +8,7 @@ mod eval;
 mod expert;
 mod export;
 pub(crate) mod generate;
+mod import;
 mod info;
 mod logits;
 mod pretrain;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Chat(chat::Args),
     Expert(expert::Args),
     Export(export::Args),
+    Import(import::Args),
     Report(report::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -50,6 +52,7 @@ impl Command {
             Self::Chat(args) => chat::run(args, global, out),
             Self::Expert(args) => expert::run(args, global, out),
             Self::Export(args) => export::run(args, global, out),
+            Self::Import(args) => import::run(args, global, out),
             Self::Report(args) => report::run(args, out),
             Self::Demo(args) => demo::run(args, global, out),
             Self::Pretrain(args) => pretrain::run(args, global, out),

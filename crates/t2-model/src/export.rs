@@ -16,13 +16,16 @@ pub use error::ExportError;
 pub use lora::{LoraOptions, LoraReport, Residual, write_lora};
 pub use merged::{MergeOptions, MergeReport, write_merged};
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::Device;
+use burn::tensor::TensorData;
 
 use crate::adapter::Expert;
-use crate::checkpoint::Files;
+use crate::checkpoint::{FileTensor, Files};
+use change::Change;
 
 /// What is written, where its factors are, and who is told how far it is.
 pub struct Export<'a> {
@@ -45,9 +48,21 @@ impl Export<'_> {
             return Err(ExportError::NotEmpty { dir: dir.to_owned() });
         }
         let Some(expert) = self.expert else { return Ok(()) };
-        let ranks: std::collections::BTreeMap<String, usize> =
+        let ranks: BTreeMap<String, usize> =
             self.files.config.parameters().filter_map(|(path, shape)| Some((path, shape.into_iter().min()?))).collect();
         Ok(expert.check_targets(|path| ranks.get(path).copied())?)
+    }
+
+    /// The values of `tensor` with the expert in them, f32 in the order of the file, and whether it changes them.
+    fn merged(&self, tensor: &FileTensor<'_>) -> Result<(TensorData, bool), ExportError> {
+        let mut values = tensor.values();
+        let Some(expert) = self.expert else { return Ok((values, false)) };
+        let rows = tensor.shape.first().copied().unwrap_or(1);
+        let stored: &mut [f32] = values.as_mut_slice().unwrap_or_default();
+        let changes = Change::of(tensor, stored, expert, self.factors)?;
+        let changed = !changes.is_empty();
+        changes.into_iter().for_each(|change| change.add_to(stored, rows, self.device));
+        Ok((values, changed))
     }
 
     /// Tell that `done` of `total` tensors are written.

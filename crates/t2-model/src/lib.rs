@@ -12,6 +12,7 @@ pub mod footprint;
 pub mod format;
 pub mod generate;
 mod hash;
+pub mod import;
 mod paths;
 pub mod text;
 

@@ -1,5 +1,7 @@
 //! A decomposition keeps to the memory it is allowed, and an export to a tensor at a time, by what the allocator hands out.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says what it measured")]
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::LazyLock;

@@ -9,6 +9,7 @@ use t2_model::decomposition::{DecomposeError, OtherModel};
 use t2_model::export::ExportError;
 use t2_model::files::WriteError;
 use t2_model::generate::GenerateError;
+use t2_model::import::ImportError;
 use t2_model::text::TokenizerError;
 use t2_rl::evaluate::EvaluateError;
 use t2_rl::policy::BadKlWeight;
@@ -86,6 +87,9 @@ pub enum SessionError {
     /// A model could not be written for other programs.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// An expert of the original project could not be read.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A prompt could not be completed.
     #[error(transparent)]
     Generate(#[from] GenerateError),

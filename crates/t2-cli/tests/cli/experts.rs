@@ -156,3 +156,20 @@ fn an_expert_goes_out_as_an_adapter_that_says_what_it_leaves_out() {
     let refused = world.run(&["export", "model", "--to", "peft", "other"]);
     assert!(refused.code == 1 && refused.stderr.contains("no expert is given"), "{}", refused.stderr);
 }
+
+#[test]
+fn an_expert_of_the_original_project_comes_in() {
+    let world = World::new();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../t2-model/tests/golden");
+    let (file, model) = (format!("{golden}/policy_params.pt"), format!("{golden}/untied"));
+    let import = ["import", &file, "--model", &model, "--out", "in/original.safetensors"];
+    let json = world.json(&import);
+    assert_eq!(keys(&json), ["path", "residual", "expert", "expert_hash", "name", "parameters"]);
+    assert_eq!((json["name"].as_str(), json["parameters"].as_u64()), (Some("original"), Some(192)));
+    let inspected = world.json(&["expert", "inspect", "in/original.safetensors"]);
+    assert_eq!((&inspected["expert_hash"], inspected["targets"].as_str()), (&json["expert_hash"], Some("mlp")));
+    let done = world.run(&["logits", &model, "--ids", "3,17,5", "--expert", "in/original.safetensors"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let refused = world.run(&["import", &file, "--model", "model", "--out", "other.safetensors"]);
+    assert!(refused.code == 1 && refused.stderr.contains("singular values"), "{}", refused.stderr);
+}

@@ -11,7 +11,6 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, View};
 use serde_json::Value;
 
-use super::change::Change;
 use super::{Export, ExportError, companions, shards};
 use crate::checkpoint::{FileTensor, Files};
 use crate::files::{write_atomically, write_atomically_with};
@@ -149,14 +148,8 @@ impl Work<'_> {
     /// The bytes of a tensor with the expert in it.
     fn bytes_of(&mut self, merged: &Merged<'_>) -> Result<Vec<u8>, ExportError> {
         let Merged { tensor, dtype, .. } = *merged;
-        let mut values = tensor.values();
-        if let Some(expert) = self.export.expert {
-            let rows = tensor.shape.first().copied().unwrap_or(1);
-            let stored: &mut [f32] = values.as_mut_slice().unwrap_or_default();
-            let changes = Change::of(tensor, stored, expert, self.export.factors)?;
-            self.changed += usize::from(!changes.is_empty());
-            changes.into_iter().for_each(|change| change.add_to(stored, rows, self.export.device));
-        }
+        let (values, changed) = self.export.merged(tensor)?;
+        self.changed += usize::from(changed);
         let values = values.convert_dtype(dtype);
         if let Some(value) = first_not_finite(&values) {
             return Err(ExportError::NotFinite { name: tensor.name.clone(), value, dtype: dtype.name() });

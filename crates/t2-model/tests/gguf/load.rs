@@ -64,7 +64,7 @@ fn norms_and_biases_are_the_same_in_every_type() {
 #[track_caller]
 fn check_surplus(name: &str) {
     match load(GgmlType::F32, &[name]) {
-        Err(LoadError::SurplusTensor { name: found }) => assert_eq!(found, name),
+        Err(LoadError::SurplusTensor { name: found, .. }) => assert_eq!(found, name),
         other => panic!("a model with {name} is {other:?}"),
     }
 }

@@ -11,6 +11,8 @@ mod generation;
 #[cfg(test)]
 mod half;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod loading;
 #[cfg(test)]
 mod mixtures;
