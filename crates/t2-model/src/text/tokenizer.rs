@@ -1,5 +1,6 @@
 //! Text to token ids and back: the tokenizer of a checkpoint through the tokenizers crate, and its own chat template.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -165,7 +166,10 @@ impl Tokenizer {
     fn with(vocabulary: Vocabulary, named: &Named) -> Self {
         let Vocabulary { mut tokenizer, charsmap } = vocabulary;
         named.mark(&mut tokenizer);
-        let end_tokens = named.ends().filter_map(|token| tokenizer.token_to_id(token)).collect();
+        let mut end_tokens: Vec<u32> = named.ends().filter_map(|token| tokenizer.token_to_id(token)).collect();
+        // A file and its template may name the same.
+        let mut seen = BTreeSet::new();
+        end_tokens.retain(|token| seen.insert(*token));
         Self { charsmap, end_tokens, ..Self::new(tokenizer) }
     }
 

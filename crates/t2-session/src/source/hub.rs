@@ -194,10 +194,6 @@ impl Snapshot {
             parts.iter().try_for_each(|part| self.get(part, watch))?;
             return self.point();
         }
-        let has_weights = [SINGLE, INDEX, ADAPTER].iter().any(|name| self.has(name));
-        if self.has(CONFIG) && !has_weights && !self.models().is_empty() {
-            return Err(self.lacks(SINGLE, "a repository with safetensors weights"));
-        }
         if !self.has(CONFIG) && !self.has(ADAPTER) {
             return Err(self.lacks(CONFIG, "a repository of a transformers model"));
         }
