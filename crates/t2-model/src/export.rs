@@ -25,6 +25,7 @@ use burn::tensor::TensorData;
 
 use crate::adapter::Expert;
 use crate::checkpoint::{FileTensor, Files};
+use crate::decomposition::Targets;
 use change::Change;
 
 /// What is written, where its factors are, and who is told how far it is.
@@ -42,14 +43,23 @@ pub struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Refuse a folder that holds something already, and an expert that does not fit the model.
-    fn check(&self, dir: &Path) -> Result<(), ExportError> {
+    /// Refuse what cannot be written, before anything is decomposed for it: to a folder that holds something already, of an
+    /// expert that does not fit the model, of a model that sees.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`] as it says.
+    pub fn check(&self, dir: &Path) -> Result<(), ExportError> {
+        if self.files.json()["vision_config"].is_object() {
+            return Err(ExportError::OnlyText);
+        }
         if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(ExportError::NotEmpty { dir: dir.to_owned() });
         }
         let Some(expert) = self.expert else { return Ok(()) };
+        let targets = self.files.config.parameters().filter(|(path, _)| Targets::ALL.matches(path));
         let ranks: BTreeMap<String, usize> =
-            self.files.config.parameters().filter_map(|(path, shape)| Some((path, shape.into_iter().min()?))).collect();
+            targets.filter_map(|(path, shape)| Some((path, shape.into_iter().min()?))).collect();
         Ok(expert.check_targets(|path| ranks.get(path).copied())?)
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use t2_linalg::AutoSvd;
 use t2_model::adapter::Expert;
-use t2_model::checkpoint::{self, Files};
+use t2_model::checkpoint::Files;
 use t2_model::decomposition::{self, DecomposeConfig, FactorType};
 use t2_model::export::{Export, LoraOptions, LoraReport, MergeOptions, MergeReport};
 use t2_model::export::{write_lora, write_merged};
@@ -64,10 +64,6 @@ impl Session<'_> {
         let scratch =
             tempfile::tempdir().map_err(|source| SessionError::Read { path: std::env::temp_dir(), source })?;
         let factors = self.factors_dir().unwrap_or_else(|| scratch.path().to_owned());
-        if let Some(expert) = &expert {
-            expert.check_base(&checkpoint::hash(&dir)?)?;
-            self.factor(&files, expert, &factors)?;
-        }
         let mut progress = |done, total| self.watch.see(Event::Exporting { done, total });
         let export = Export {
             files: &files,
@@ -76,12 +72,19 @@ impl Session<'_> {
             device: &self.device,
             progress: &mut progress,
         };
+        let lora = |rank| LoraOptions { rank, base_model: name_for_others(request.model, &dir) };
+        // Decomposing takes long: what can be refused is refused before.
+        export.check(request.dir)?;
+        if let ExportTo::Lora { rank } = request.to {
+            lora(rank).check()?;
+        }
+        if let Some(expert) = &expert {
+            expert.check_base(&files.hash(self.sources.hashes().as_deref())?)?;
+            self.factor(&files, expert, &factors)?;
+        }
         match request.to {
             ExportTo::Merged(options) => Ok(Exported::Merged(write_merged(export, options, request.dir)?)),
-            ExportTo::Lora { rank } => {
-                let options = LoraOptions { rank, base_model: name_for_others(request.model, &dir) };
-                Ok(Exported::Lora(write_lora(export, &options, request.dir)?))
-            }
+            ExportTo::Lora { rank } => Ok(Exported::Lora(write_lora(export, &lora(rank), request.dir)?)),
         }
     }
 
@@ -107,12 +110,12 @@ fn mixed(experts: &[(PathBuf, f32)], model_dir: &Path) -> Result<Option<Expert>,
     Ok(Some(Expert::mix(&parts)?))
 }
 
-/// How other programs find the model: the name of a repository as it is, a folder by its full path.
+/// How other programs find the model: the name of a repository without its revision or file, a folder by its full path.
 fn name_for_others(model: &str, dir: &Path) -> String {
     let is_local = model == source::BUNDLED || Path::new(model).exists();
     if is_local {
         dir.canonicalize().unwrap_or_else(|_| dir.to_owned()).display().to_string()
     } else {
-        model.to_owned()
+        model.split(['@', ':']).next().unwrap_or(model).to_owned()
     }
 }

@@ -47,6 +47,12 @@ pub enum LayerWeightsError {
         /// The block.
         block: usize,
     },
+    /// A range weighs an expert twice.
+    #[error("`{name}` has two weights in one range; keep one")]
+    NamedTwice {
+        /// The expert, as it is named the second time.
+        name: String,
+    },
 }
 
 /// An expert, what it is called on the command line, and what it weighs in blocks that no range names.
@@ -77,8 +83,13 @@ impl LayerWeights {
         let mut named = vec![false; layers];
         for Range { first, last, weights } in &self.0 {
             let mut row = vec![0.0; parts.len()];
+            let mut weighed = vec![false; parts.len()];
             for (name, weight) in weights {
-                row[position(parts, name)?] = *weight;
+                let part = position(parts, name)?;
+                if std::mem::replace(&mut weighed[part], true) {
+                    return Err(LayerWeightsError::NamedTwice { name: name.clone() });
+                }
+                row[part] = *weight;
             }
             let last = last.unwrap_or(layers.max(1) - 1);
             if let Some(block) = [*first, last].into_iter().find(|block| *block >= layers) {
@@ -206,6 +217,7 @@ mod tests {
         check_refused("x:math=1", "`x` is no block");
         check_refused("5-2:math=1", "2-5");
         check_refused("0-3:math=1", "block 3");
+        check_refused("0:math=1,first=2", "`first` has two weights");
         check_refused("7-:math=1", "block 7");
         check_refused("0-1:math=1,1:code=1", "block 1");
         check_refused("0:prose=1", "`prose` is the name of 0 of the experts; they are math, code");

@@ -10,7 +10,9 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::mixture::{MixtureError, adapted_params};
+use super::statistics::layer_of;
 use crate::decoder::CausalLm;
+use crate::decoder::config::MAX_LAYERS;
 use crate::decomposition::Targets;
 use crate::files::{self, WriteError};
 use crate::hash::Hash;
@@ -309,6 +311,9 @@ impl Expert {
         let info = serde_json::from_str(info).map_err(|e| format!("its `{METADATA}` entry: {e}"))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
         let read = |(name, view): (String, TensorView<'_>)| match (view.dtype(), view.shape()) {
+            _ if layer_of(&name).is_some_and(|layer| layer >= MAX_LAYERS) => {
+                Err(format!("`{name}` is of a block that no model has"))
+            }
             (Dtype::F32, [_]) => Ok((name, bytemuck::pod_collect_to_vec(view.data()))),
             (dtype, shape) => Err(format!("`{name}` is {dtype:?} {shape:?}, a scale is F32 [k]")),
         };

@@ -234,7 +234,7 @@ pub struct ScaleConfig {
 }
 
 /// More blocks than any model has, and few enough to list their parameters.
-const MAX_LAYERS: usize = 1 << 16;
+pub(crate) const MAX_LAYERS: usize = 1 << 16;
 /// More weights than any model has, and few enough to count their bytes.
 const MAX_PARAMS: u128 = 1 << 50;
 

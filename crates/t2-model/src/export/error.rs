@@ -66,8 +66,11 @@ pub enum ExportError {
         /// What was asked for.
         rank: usize,
     },
+    /// The model is more than text, of which alone the parameters are known.
+    #[error("the model has a part that sees, which would be lost; export the checkpoint of its text alone")]
+    OnlyText,
     /// The caller broke off.
-    #[error("interrupted after {done} of {total} tensors; the folder is not complete, export again")]
+    #[error("interrupted after {done} of {total} tensors; the folder is not complete: empty it and export again")]
     Interrupted {
         /// Tensors done.
         done: usize,

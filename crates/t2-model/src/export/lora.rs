@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use super::change::Change;
 use super::{Export, ExportError};
+use crate::adapter::Expert;
+use crate::checkpoint::FileTensor;
 use crate::files::{write_atomically, write_atomically_with};
 
 /// What PEFT puts before the name of a module.
@@ -28,6 +30,17 @@ pub struct LoraOptions {
     pub rank: usize,
     /// The model that the adapter is for, as PEFT finds it: a folder or the name of a repository.
     pub base_model: String,
+}
+
+impl LoraOptions {
+    /// Refuse a rank of nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::BadRank`].
+    pub fn check(&self) -> Result<(), ExportError> {
+        if self.rank == 0 { Err(ExportError::BadRank { rank: self.rank }) } else { Ok(()) }
+    }
 }
 
 /// What an adapter leaves out.
@@ -56,14 +69,11 @@ pub struct Residual {
 /// [`ExportError`] without an expert or with a rank of 0, when the expert does not fit the model, its factors are not on
 /// disk, the disk refuses, or the caller breaks off.
 pub fn write_lora(mut export: Export<'_>, options: &LoraOptions, dir: &Path) -> Result<LoraReport, ExportError> {
-    let rank = options.rank;
-    if rank == 0 {
-        return Err(ExportError::BadRank { rank });
-    }
+    options.check()?;
     let expert = export.expert.ok_or(ExportError::NoExpert)?;
     export.check(dir)?;
     let tensors = export.files.tensors()?;
-    let mut adapter = Adapter { rank, modules: vec![] };
+    let mut adapter = Adapter { rank: options.rank.min(most_directions(&tensors, expert)), modules: vec![] };
     let mut others = vec![];
     for (done, tensor) in tensors.iter().enumerate() {
         // The name that transformers gives it, which a file may abbreviate.
@@ -79,19 +89,25 @@ pub fn write_lora(mut export: Export<'_>, options: &LoraOptions, dir: &Path) -> 
         export.tell(done + 1, tensors.len())?;
     }
     adapter.write(&dir.join("adapter_model.safetensors"))?;
-    let config = config(options, &adapter.targets(&others));
+    let config = config(options, adapter.rank, &adapter.targets(&others));
     write_atomically(&dir.join("adapter_config.json"), format!("{config:#}\n").as_bytes())?;
     Ok(adapter.report())
 }
 
-fn config(options: &LoraOptions, targets: &[String]) -> Value {
+/// The most directions that `expert` changes in one module: more than these no adapter has to hold.
+fn most_directions(tensors: &[FileTensor<'_>], expert: &Expert) -> usize {
+    let changed = |tensor: &FileTensor<'_>| tensor.sources.iter().filter_map(|source| Some(expert.z(&source.path)?.len())).sum();
+    tensors.iter().map(changed).max().unwrap_or(1).max(1)
+}
+
+fn config(options: &LoraOptions, rank: usize, targets: &[String]) -> Value {
     json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": options.base_model,
-        "r": options.rank,
+        "r": rank,
         // The scaling is alpha over rank: one.
-        "lora_alpha": options.rank,
+        "lora_alpha": rank,
         "lora_dropout": 0.0,
         "target_modules": targets,
         "bias": "none",

@@ -105,6 +105,10 @@ fn write_shard<'a, 'e: 'a>(
 /// The config of the checkpoint, which says the type of the weights if it changes.
 fn config(files: &Files, dtype: Option<DType>) -> Value {
     let mut json = files.json().clone();
+    // It names Python files beside the config, which are not copied: transformers has the family itself.
+    if let Some(json) = json.as_object_mut() {
+        json.shift_remove("auto_map");
+    }
     let name = match dtype {
         None => return json,
         Some(DType::F16) => "float16",

@@ -270,6 +270,24 @@ fn what_cannot_be_written_is_named() {
 }
 
 #[test]
+fn an_adapter_holds_no_more_directions_than_there_are() {
+    let world = World::new();
+    world.lora(usize::MAX, "adapter").unwrap();
+    let rank = json(&world.path("adapter/adapter_config.json"))["r"].as_u64().unwrap();
+    let most = world.expert.iter().map(|(_, z)| z.len()).max().unwrap();
+    assert_eq!(rank, most as u64);
+}
+
+#[test]
+fn an_expert_of_what_is_no_target_is_refused() {
+    let world = World::new();
+    let norm = BTreeMap::from([("blocks.0.attn_norm.gamma".to_owned(), vec![1.0])]);
+    let expert = Expert::new(norm, world.expert.info.clone()).unwrap();
+    let error = world.merge(Some(&expert), MergeOptions::default(), "merged").unwrap_err();
+    assert!(matches!(error, ExportError::Expert(_)) && error.to_string().contains("attn_norm"), "{error}");
+}
+
+#[test]
 fn breaking_off_leaves_no_model_behind() {
     let world = World::new();
     let files = Files::open(&world.path("base")).unwrap();
