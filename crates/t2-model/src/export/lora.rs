@@ -96,7 +96,8 @@ pub fn write_lora(mut export: Export<'_>, options: &LoraOptions, dir: &Path) -> 
 
 /// The most directions that `expert` changes in one module: more than these no adapter has to hold.
 fn most_directions(tensors: &[FileTensor<'_>], expert: &Expert) -> usize {
-    let changed = |tensor: &FileTensor<'_>| tensor.sources.iter().filter_map(|source| Some(expert.z(&source.path)?.len())).sum();
+    let changed =
+        |tensor: &FileTensor<'_>| tensor.sources.iter().filter_map(|source| Some(expert.z(&source.path)?.len())).sum();
     tensors.iter().map(changed).max().unwrap_or(1).max(1)
 }
 
