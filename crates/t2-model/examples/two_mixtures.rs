@@ -12,7 +12,7 @@ use t2_model::{
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/tiny").as_ref();
-    let tokenizer = Tokenizer::load(folder)?.ok_or("the folder has no tokenizer.json")?;
+    let tokenizer = Tokenizer::load(folder)?.ok_or("the folder has no tokenizer")?;
     let loaded = checkpoint::load(folder, None, &Device::flex())?;
 
     let cache = tempfile::tempdir()?;

@@ -110,7 +110,93 @@ fn a_template_that_does_not_end_is_stopped() {
     check_refused(&format!("{range}{{% for a in r %}}{{% for b in r %}}{{% endfor %}}{{% endfor %}}"), "steps");
     check_refused("{% macro f(x) %}{{ f(x + 1) }}{{ f(x + 1) }}{% endmacro %}{{ f(0) }}", "");
     check_refused("{% for a in [1] recursive %}{{ loop([a]) }}{% endfor %}", "");
+    check_refused(&format!("{range}{{% for a in r %}}{{% for b in r %}}{{% endfor %}}{{% endfor %}}"), "--raw");
     check_refused(&format!("{range}{{% set x = 'x' * 9999 %}}{{% for a in r %}}{{{{ x }}}}{{% endfor %}}"), "bytes");
+}
+
+/// Expect `change`, done over and over to `ns.x`, to be refused for what it makes. It begins as `start`.
+#[track_caller]
+fn check_grows(start: &str, change: &str) {
+    let source = format!("{{% set ns = namespace(x={start}) %}}{{% for i in range(99999) %}}{change}{{% endfor %}}");
+    check_refused(&source, "grew in circles");
+}
+
+#[test]
+fn texts_and_lists_that_grow_without_end_are_refused() {
+    for expression in [
+        "ns.x ~ ns.x",
+        "ns.x + ns.x",
+        "ns.x * 2",
+        "3 * ns.x",
+        "[ns.x, ns.x] | join",
+        "ns.x.join([ns.x, ns.x, ns.x])",
+        "ns.x | replace('a', 'aa')",
+        "ns.x.replace('a', 'aa')",
+        "'%s%s' % (ns.x, ns.x)",
+        "'{0}{0}'.format(ns.x)",
+        "(ns.x ~ '<') | e",
+        "(ns.x ~ '<') | urlencode | urlencode",
+        "[ns.x, ns.x] | string",
+        "[ns.x, ns.x] | tojson",
+        "(ns.x ~ '\\na') | indent(9)",
+        "(ns.x ~ ns.x) if ns.x else ''",
+        "f(ns.x)",
+    ] {
+        let twice = "{% macro f(x) %}{{ x }}{{ x }}{% endmacro %}";
+        check_grows("'aaaaaaaaaaaaaaaa'", &format!("{twice}{{% set ns.x = {expression} %}}"));
+    }
+    for expression in [
+        "ns.x + ns.x",
+        "ns.x * 2",
+        "[ns.x, ns.x]",
+        "(ns.x, ns.x)",
+        "{1: ns.x, 2: ns.x}",
+        "dict(a=ns.x, b=ns.x)",
+        "[1] | batch(9, ns.x) | list",
+        "(ns.x | map('string') | list) + ns.x",
+    ] {
+        check_grows("[1]", &format!("{{% set ns.x = {expression} %}}"));
+    }
+    check_grows("[1]", "{% set ns.x = ns.x, ns.x %}");
+    check_grows("'a'", "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}");
+    let text = "text ".repeat(99);
+    check_grows("'a'", &format!("{{% set y %}}{{% for j in range(9999) %}}{text}{{% endfor %}}{{% endset %}}"));
+    check_grows("[]", "{% set ns.x = ns.x + ['a' * 9999 ~ i] %}");
+}
+
+#[test]
+fn what_is_nested_or_long_beyond_use_is_refused() {
+    let deep =
+        |change: &str| format!("{{% set ns = namespace(x=[1]) %}}{{% for i in range(99999) %}}{change}{{% endfor %}}");
+    check_refused(&deep("{% set ns.x = [ns.x] %}"), "deep");
+    check_refused(&deep("{% set ns.x = namespace(x=ns.x) %}"), "deep");
+    check_refused(&deep("{% set ns.x = ns.x | batch(1) | list %}"), "deep");
+    check_refused("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns | upper }}", "deep");
+    check_refused("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns in 'a' }}", "deep");
+    check_refused("{{ ([1] * 10 ** 12) | list }}", "grew in circles");
+    check_refused("{{ ([1, 2] * 9223372036854775807) | length }}", "grew in circles");
+    check_refused("{{ range(10 ** 9) | list }}", "too many");
+}
+
+#[test]
+fn ordinary_texts_are_formatted() {
+    let options = ChatOptions::default();
+    for (source, text) in [
+        (r#"{{ '%s {"id": 1234567}' % messages[0].content }}"#, r#"a {"id": 1234567}"#),
+        ("{{ '{}: 100% 12345678'.format(messages[0].content) }}", "a: 100% 12345678"),
+        ("{{ '100%% 12345678d %s' % messages[0].content }}", "100% 12345678d a"),
+    ] {
+        assert_eq!(ChatTemplate::new(source, Map::new()).render(&[Message::user("a")], &options).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_long_conversation_is_no_text_that_grows() {
+    let template = "{% set ns = namespace(all='', last=[]) %}{% for m in messages %}{% set ns.all = m.content ~ '!' %}\
+                    {% set ns.last = ns.last + [m] %}{{ m.role ~ ': ' ~ (m.content | trim) + '\\n' }}{% endfor %}";
+    let messages = vec![Message::user("word ".repeat(500)); 2000];
+    let text = ChatTemplate::new(template, Map::new()).render(&messages, &ChatOptions::default()).unwrap();
+    assert_eq!(text.lines().count(), messages.len());
 }
 
 /// `source` with a few characters changed, cut out, or put where others are.
@@ -178,7 +264,7 @@ fn a_template_that_is_none_is_an_error() {
     for chain in ["-", "not ", "a + ", "a.", "a|e|", "a and ", "a ~ ", "a if a else ", "a < ", "2 ** "] {
         check_refused(&["{{ ", &chain.repeat(deep), "a }}"].concat(), "template failed");
     }
-    check_refused("{{ 'a' * 1000000000000 }}", "template failed");
+    check_refused("{{ 'a' * 1000000000000 }}", "template was stopped");
     check_refused("{{ 'a'.ljust(1000000000000) }}", "template failed");
     check_refused("{{ '%999999999999d' % 1 }}", "template failed");
     check_refused("{{ '{:>999999999999}'.format(1) }}", "template failed");

@@ -141,7 +141,13 @@ fn metadata_says_what_is_wrong_with_it() {
     check(read(GgufVocabulary { merges: vec!["ab".into()], ..bytes.clone() }), &["\"ab\""]);
     check(read(GgufVocabulary { merges: vec!["a nowhere".into()], ..bytes.clone() }), &["nowhere"]);
     check(read(GgufVocabulary { token_types: Some(vec![1]), ..bytes.clone() }), &["485 tokens", "of 1"]);
-    check(read(GgufVocabulary { token_types: Some(vec![7; bytes.tokens.len()]), ..bytes }), &["kind 7"]);
+    check(read(GgufVocabulary { token_types: Some(vec![7; bytes.tokens.len()]), ..bytes.clone() }), &["kind 7"]);
     check(read(GgufVocabulary { scores: None, ..pieces.clone() }), &["without scores"]);
-    check(read(GgufVocabulary { scores: Some(vec![]), ..pieces }), &["of 0"]);
+    check(read(GgufVocabulary { scores: Some(vec![]), ..pieces.clone() }), &["of 0"]);
+    check(read(GgufVocabulary { scores: Some(vec![0.0]), token_types: None, ..pieces.clone() }), &["of 1"]);
+    for mut twice in [bytes, pieces] {
+        twice.tokens[7] = twice.tokens[300].clone();
+        let name = format!("{:?}", twice.tokens[7]);
+        check(read(twice), &["tokens 7 and 300", &name]);
+    }
 }

@@ -120,6 +120,16 @@ fn broken_files_are_named() {
     let cases = [
         (vec![("tokenizer.json", good()[..500].to_owned())], "tokenizer.json"),
         (vec![("tokenizer.json", good()), ("tokenizer_config.json", "{".to_owned())], "tokenizer_config.json"),
+        (vec![("tokenizer.json", good()), ("special_tokens_map.json", "[]".to_owned())], "special_tokens_map.json"),
+        (vec![("tokenizer.json", good()), ("added_tokens.json", "{".to_owned())], "added_tokens.json"),
+        (vec![("tokenizer.json", good()), ("added_tokens.json", r#"{"<x>": "7"}"#.to_owned())], "\"<x>\""),
+        (
+            vec![
+                ("tokenizer.json", good()),
+                ("tokenizer_config.json", json!({ "added_tokens_decoder": { "7th": "<x>" } }).to_string()),
+            ],
+            "\"7th\"",
+        ),
     ];
     for (files, name) in cases {
         let error = Tokenizer::load(folder(&files).path()).unwrap_err().to_string();
@@ -127,7 +137,27 @@ fn broken_files_are_named() {
     }
     let dir = folder(&[("tokenizer.json", good()), ("chat_template.jinja", "{% nonsense %}".to_owned())]);
     let error = load(dir.path()).encode_chat(&[]).unwrap_err().to_string();
-    assert!(error.contains("nonsense"), "{error}");
+    assert!(error.contains("nonsense") && error.contains("chat_template.jinja"), "{error}");
+    let config = json!({ "chat_template": "{{ 'x' * 1000000000000 }}" }).to_string();
+    let dir = folder(&[("tokenizer.json", good()), ("tokenizer_config.json", config)]);
+    let error = load(dir.path()).encode_chat(&[]).unwrap_err();
+    assert!(matches!(error, TokenizerError::EndlessTemplate { .. }), "{error:?}");
+    let error = error.to_string();
+    assert!(error.contains("tokenizer_config.json") && error.contains("--raw"), "{error}");
+}
+
+#[test]
+fn a_vocabulary_that_is_not_read_is_named() {
+    for (file, missing) in [
+        ("vocab.json", "needs merges.txt"),
+        ("merges.txt", "needs vocab.json"),
+        ("vocab.txt", "WordPiece"),
+        ("spiece.model", "T5"),
+        ("tekken.json", "tiktoken"),
+    ] {
+        let error = Tokenizer::load(folder(&[(file, "{}".to_owned())]).path()).unwrap_err().to_string();
+        assert!([file, missing, "tokenizer.json"].iter().all(|word| error.contains(word)), "{file}: {error}");
+    }
 }
 
 /// The folder of real files that this repository does not hold; `None`, said aloud, when it is not given.

@@ -29,7 +29,7 @@ pub enum SessionError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The folder has no tokenizer, and text is to be read.
-    #[error("{} has no tokenizer.json, nor another tokenizer; give token ids instead of text, or a folder with its tokenizer", path.display())]
+    #[error("{} has no tokenizer (no tokenizer.json, tokenizer.model or vocab.json); give token ids instead of text, or a folder with its tokenizer", path.display())]
     NoTokenizer {
         /// The folder.
         path: PathBuf,

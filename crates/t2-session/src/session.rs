@@ -12,7 +12,7 @@ use t2_model::checkpoint::{Files, LoadOptions};
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::decomposition::{self, DecomposeConfig, DecomposeOptions, Decomposition, Progress, Report, Targets};
 use t2_model::generate::GenerateConfig;
-use t2_model::text::Tokenizer;
+use t2_model::text::{Tokenizer, TokenizerError};
 
 use crate::error::SessionError;
 use crate::event::{Event, Watch};
@@ -70,7 +70,11 @@ impl Session<'_> {
     /// [`SessionError`] when there is no such model, it cannot be fetched, or it does not run.
     pub fn load(&self, name: &str, input: Input) -> Result<Model, SessionError> {
         let found = source::find(name, &self.sources, self.watch)?;
-        let mut tokenizer = Tokenizer::load(found.path())?;
+        let mut tokenizer = match Tokenizer::load(found.path()) {
+            // Token ids need none.
+            Err(TokenizerError::Unsupported { .. }) if input != Input::Text => None,
+            loaded => loaded?,
+        };
         if tokenizer.is_none() && input == Input::Text {
             return Err(SessionError::NoTokenizer { path: found.path().to_owned() });
         }

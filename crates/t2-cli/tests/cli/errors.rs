@@ -85,6 +85,8 @@ fn a_model_that_is_broken() {
     check(&world, &["generate", "model", "--prompt", "one"], 1, &["tokenizer.json is broken"]);
     std::fs::remove_file(world.path("model/tokenizer.json")).unwrap();
     check(&world, &["generate", "model", "--prompt", "one"], 1, &["no tokenizer.json", "token ids"]);
+    world.write("model/vocab.json", "{}");
+    check(&world, &["generate", "model", "--prompt", "one"], 1, &["vocab.json needs merges.txt"]);
     world.write("model/config.json", "{\"architectures\": [\"MambaForCausalLM\"]}");
     check(&world, &["info", "model"], 1, &["MambaForCausalLM"]);
 }

@@ -70,6 +70,9 @@ fn ids_need_no_tokenizer() {
     assert_eq!(json["prompt_ids"], serde_json::json!([3, 13, 4]));
     let text = world.run(&["generate", "model", "--prompt-ids", "3,13,4", "--max-new-tokens", "2"]).stdout;
     assert_eq!(text.split_whitespace().count(), json["token_ids"].as_array().unwrap().len());
+    world.write("model/vocab.txt", "one\ntwo\n");
+    let unread = world.json(&["generate", "model", "--prompt-ids", "3,13,4", "--max-new-tokens", "2"]);
+    assert_eq!(unread["token_ids"], json["token_ids"]);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn write(files: &Files, to: &Path) -> Result<(), ExportError> {
 /// The special tokens and the chat template as a `tokenizer_config.json` has them.
 fn tokenizer_config(vocabulary: &GgufVocabulary) -> Value {
     let mut config = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false });
-    let text = |id: Option<u32>| vocabulary.tokens.get(id? as usize).cloned();
+    let text = |id: Option<u32>| vocabulary.token(id).map(str::to_owned);
     let known = [
         ("bos_token", text(vocabulary.bos)),
         ("eos_token", text(vocabulary.eos)),

@@ -1,22 +1,28 @@
 //! Chat templates: the Jinja programs that turn a conversation into the text a checkpoint was trained on.
 
+mod arithmetic;
+mod budget;
 mod date;
 mod filters;
+mod format;
 mod jinja;
 mod json;
 mod methods;
+mod operators;
 mod python;
 mod slice;
 mod source;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minijinja::{Error, ErrorKind, context};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::tokenizer::{TokenizerError, read};
+use super::vocabulary::beside::{Beside, CONFIG};
+use budget::{Budget, Spent};
 use jinja::{MAX_STEPS, environment};
 use python::Shown;
 use source::translate;
@@ -27,11 +33,16 @@ const MAX_TEXT_BYTES: usize = 64 << 20;
 const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// A chat template and the special tokens it may name.
+///
+/// It renders as in transformers, but for the filter `safe`: there, text that is joined to what `safe` returns is escaped
+/// for HTML, which no template means, and here it is not.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     /// The Jinja program for minijinja, or what is wrong with it.
     program: Result<String, String>,
     special: Map<String, Value>,
+    /// The file that it stands in, for messages.
+    path: Option<PathBuf>,
 }
 
 /// What a conversation comes with, apart from its messages.
@@ -47,21 +58,24 @@ pub struct ChatOptions {
 impl ChatTemplate {
     /// The template in `source`. `special` are the texts of `bos_token`, `eos_token` and the like.
     pub fn new(source: &str, special: Map<String, Value>) -> Self {
-        Self { program: translate(source), special }
+        Self { program: translate(source), special, path: None }
     }
 
-    /// The template in `chat_template.jinja`, else in `tokenizer_config.json`, else `None`.
-    pub(super) fn load(dir: &Path) -> Result<Option<Self>, TokenizerError> {
-        let config = read_json(dir, "tokenizer_config.json")?;
-        let source = match read(&dir.join("chat_template.jinja"))? {
-            Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-            None => default_template(&config["chat_template"]),
+    /// The template `source` of the file at `path`.
+    pub(super) fn of_file(source: &str, special: Map<String, Value>, path: &Path) -> Self {
+        Self { path: Some(path.to_owned()), ..Self::new(source, special) }
+    }
+
+    /// The template in `chat_template.jinja`, else in `tokenizer_config.json`, else `None`. The special tokens are those
+    /// of the files `beside` the vocabulary in `dir`.
+    pub(super) fn load(dir: &Path, beside: &Beside) -> Result<Option<Self>, TokenizerError> {
+        let file = dir.join("chat_template.jinja");
+        let (source, path) = match read(&file)? {
+            Some(bytes) => (Some(String::from_utf8_lossy(&bytes).into_owned()), file),
+            None => (default_template(&beside.config["chat_template"]), dir.join(CONFIG)),
         };
-        let Some(source) = source else { return Ok(None) };
-        let map = read_json(dir, "special_tokens_map.json")?;
-        let token = |name: &str| spelling(&config[name]).or_else(|| spelling(&map[name]));
-        let special = SPECIAL.iter().filter_map(|&name| Some((name.to_owned(), token(name)?.into())));
-        Ok(Some(Self::new(&source, special.collect())))
+        let special = SPECIAL.iter().filter_map(|&name| Some((name.to_owned(), beside.token(name)?.into())));
+        Ok(source.map(|source| Self::of_file(&source, special.collect(), &path)))
     }
 
     /// The text of `messages`, up to where the assistant answers. A message is a [`Message`](crate::Message), or any
@@ -69,9 +83,12 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`TokenizerError::Template`] when the template refuses the conversation, does not end, or is none.
+    /// [`TokenizerError::Template`] when the template refuses the conversation, or is none;
+    /// [`TokenizerError::EndlessTemplate`] when it takes more steps or memory than any conversation needs.
     pub fn render(&self, messages: &[impl Serialize], options: &ChatOptions) -> Result<String, TokenizerError> {
-        let program = self.program.as_ref().map_err(|reason| TokenizerError::Template(reason.clone()))?;
+        let path = || self.path.clone();
+        let broken = |reason: &String| TokenizerError::Template { path: path(), reason: reason.clone() };
+        let program = self.program.as_ref().map_err(broken)?;
         let messages: Vec<_> = messages.iter().map(shown).collect();
         let tools = (!options.tools.is_empty()).then(|| options.tools.iter().map(shown).collect::<Vec<_>>());
         let [special, variables] = [&self.special, &options.variables]
@@ -80,9 +97,12 @@ impl ChatTemplate {
         let render = || {
             let always = context! { messages, tools, documents => (), add_generation_prompt => true };
             let names = context! { ..variables, ..always, ..special };
-            environment().template_from_str(program)?.render_captured_to(names, &mut text).map(drop)
+            environment(&Budget::default()).template_from_str(program)?.render_captured_to(names, &mut text).map(drop)
         };
-        render().map_err(|e| TokenizerError::Template(reason(&e)))?;
+        render().map_err(|e| match limit(&e) {
+            Some(reason) => TokenizerError::EndlessTemplate { path: path(), reason },
+            None => TokenizerError::Template { path: path(), reason: e.to_string() },
+        })?;
         Ok(String::from_utf8_lossy(&text.0).into_owned())
     }
 
@@ -114,11 +134,14 @@ impl Write for BoundedText {
     }
 }
 
-fn reason(error: &Error) -> String {
+/// Which limit of ours `error` is about, in words; `None` when it is about something else.
+fn limit(error: &Error) -> Option<String> {
     match error.kind() {
-        ErrorKind::WriteFailure => format!("it wrote more than {MAX_TEXT_BYTES} bytes, more than any model reads"),
-        ErrorKind::OutOfFuel => format!("it was not done after {MAX_STEPS} steps, as if it ran in circles"),
-        _ => error.to_string(),
+        ErrorKind::WriteFailure => {
+            Some(format!("it wrote more than {MAX_TEXT_BYTES} bytes, more than any model reads"))
+        }
+        ErrorKind::OutOfFuel => Some(format!("it was not done after {MAX_STEPS} steps, as if it ran in circles")),
+        _ => Spent::cause_of(error).map(Spent::to_string),
     }
 }
 
@@ -126,18 +149,6 @@ fn reason(error: &Error) -> String {
 fn default_template(value: &Value) -> Option<String> {
     let named = || value.as_array()?.iter().find(|one| one["name"] == "default")?["template"].as_str();
     value.as_str().or_else(named).map(str::to_owned)
-}
-
-/// The text of a token, which a file gives as it is or in an object.
-fn spelling(token: &Value) -> Option<&str> {
-    token.as_str().or_else(|| token["content"].as_str())
-}
-
-/// A JSON file; `null` when there is none.
-fn read_json(dir: &Path, file: &str) -> Result<Value, TokenizerError> {
-    let path = dir.join(file);
-    let Some(bytes) = read(&path)? else { return Ok(Value::Null) };
-    serde_json::from_slice(&bytes).map_err(|e| TokenizerError::Malformed { path, reason: e.to_string() })
 }
 
 #[cfg(test)]
@@ -164,6 +175,7 @@ mod tests {
             "{% for m in messages %}\n    {% if m.role == 'user' %}\n{{ m.content.strip() }}\n    {% endif %}\n{% endfor %}",
             "1 < 2?\n'why'\n",
         );
+        check("a text of more than a few bytes: {{ messages[1].content }}", "a text of more than a few bytes: yes");
         check("{{ messages[::-1][0]['content'] | tojson }}", "\"'why'\"");
         check("{{ messages[0].content.split('<')[-1].lstrip() }}|{{ messages[1:] | length }}", "2? |2");
         check(

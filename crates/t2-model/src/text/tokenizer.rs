@@ -9,7 +9,7 @@ use t2_chat::Message;
 
 use super::special::{self, Named};
 use super::template::{ChatOptions, ChatTemplate};
-use super::vocabulary::beside::Beside;
+use super::vocabulary::beside::{Beside, CONFIG};
 use super::vocabulary::charsmap::Charsmap;
 use super::vocabulary::gguf::GgufVocabulary;
 use super::vocabulary::{self, Fault, Vocabulary, vocab_merges};
@@ -66,8 +66,23 @@ pub enum TokenizerError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The chat template refuses the conversation, or uses something we do not know.
-    #[error("the chat template failed: {0}; check the order of the roles, or prompt the model without a conversation")]
-    Template(String),
+    #[error("the chat template{} failed: {reason}; check the order of the roles, or prompt the model without a \
+             conversation", of_file(path.as_deref()))]
+    Template {
+        /// The file that the template stands in, where it comes from one.
+        path: Option<PathBuf>,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The chat template takes or writes more than any conversation needs.
+    #[error("the chat template{} was stopped: {reason}; take another template, or give the prompt without one (--raw)",
+            of_file(path.as_deref()))]
+    EndlessTemplate {
+        /// The file that the template stands in, where it comes from one.
+        path: Option<PathBuf>,
+        /// What it ran into.
+        reason: String,
+    },
     /// The tokenizer refuses the text or the ids.
     #[error("the tokenizer failed: {0}; its vocabulary lacks something that this text needs")]
     Tokenize(String),
@@ -107,7 +122,7 @@ impl Tokenizer {
             None => vocabulary::load(dir, &beside)?,
         };
         let Some(vocabulary) = vocabulary else { return Ok(None) };
-        let template = ChatTemplate::load(dir)?;
+        let template = ChatTemplate::load(dir, &beside)?;
         let named = Named::read(&beside, template.as_ref().map_or("", ChatTemplate::source));
         Ok(Some(Self { template, ..Self::with(vocabulary, &named) }))
     }
@@ -128,7 +143,7 @@ impl Tokenizer {
         ];
         let known = known.iter().filter_map(|(name, id)| Some(((*name).to_owned(), metadata.token(*id)?.into())));
         let source = metadata.chat_template.as_deref();
-        let template = source.map(|source| ChatTemplate::new(source, known.collect()));
+        let template = source.map(|source| ChatTemplate::of_file(source, known.collect(), file));
         let texts = |ids: &[Option<u32>]| ids.iter().filter_map(|id| Some(metadata.token(*id)?.to_owned())).collect();
         let special = texts(&[metadata.bos, metadata.eos, metadata.unk, metadata.pad, metadata.eot]);
         let named = Named::of(special, texts(&[metadata.eos, metadata.eot]), source.unwrap_or_default());
@@ -142,7 +157,7 @@ impl Tokenizer {
     ///
     /// As [`load`](Self::load).
     pub fn from_model(bytes: &[u8], config: serde_json::Value) -> Result<Self, TokenizerError> {
-        let beside = Beside::of(config);
+        let beside = Beside::of(config, Path::new(CONFIG))?;
         let read = vocabulary::model(bytes, &beside).map_err(|fault| fault.of(Path::new("tokenizer.model")))?;
         Ok(Self::with(read, &Named::read(&beside, "")))
     }
@@ -158,7 +173,7 @@ impl Tokenizer {
         merges: &[u8],
         config: serde_json::Value,
     ) -> Result<Self, TokenizerError> {
-        let beside = Beside::of(config);
+        let beside = Beside::of(config, Path::new(CONFIG))?;
         let read = vocab_merges::read(vocab, merges, &beside).map_err(|fault| fault.of(Path::new("vocab.json")))?;
         Ok(Self::with(read, &Named::read(&beside, "")))
     }
@@ -218,7 +233,7 @@ impl Tokenizer {
         messages: &[impl Serialize],
         options: &ChatOptions,
     ) -> Result<Vec<u32>, TokenizerError> {
-        let missing = || TokenizerError::Template("the model brings none".into());
+        let missing = || TokenizerError::Template { path: None, reason: "the model brings none".into() };
         self.encode_fragment(&self.template.as_ref().ok_or_else(missing)?.render(messages, options)?)
     }
 
@@ -341,6 +356,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Read { path: path.to_owned(), source }),
     }
+}
+
+/// Where a template stands, for messages.
+fn of_file(path: Option<&Path>) -> String {
+    path.map_or(String::new(), |path| format!(" of {}", path.display()))
 }
 
 fn tokenize(error: tokenizers::Error) -> TokenizerError {

@@ -24,7 +24,7 @@ pub(super) mod tiktoken;
 pub(super) mod vocab_merges;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::Vocab;
 use tokenizers::processors::template::{SpecialToken, Template, TemplateProcessing, Tokens};
@@ -79,6 +79,14 @@ impl From<tokenizers::Error> for Fault {
     }
 }
 
+/// Vocabularies of formats that are not read, and what they are.
+const OTHERS: [(&str, &str); 4] = [
+    ("vocab.txt", "WordPiece, as BERT has it"),
+    ("spiece.model", "SentencePiece of T5 and its like"),
+    ("sentencepiece.bpe.model", "SentencePiece with ids of another order"),
+    ("tekken.json", "tiktoken as Mistral writes it"),
+];
+
 /// The vocabulary of the files in `dir` other than `tokenizer.json`, `None` when there are none.
 pub(super) fn load(dir: &Path, beside: &Beside) -> Result<Option<Vocabulary>, TokenizerError> {
     for path in MODELS.map(|name| dir.join(name)) {
@@ -89,13 +97,32 @@ pub(super) fn load(dir: &Path, beside: &Beside) -> Result<Option<Vocabulary>, To
         return model(&bytes, beside).map(Some).map_err(|fault| fault.of(&path));
     }
     let [vocab, merges] = [dir.join("vocab.json"), dir.join("merges.txt")];
-    let (Some(words), Some(pairs)) = (read(&vocab)?, read(&merges)?) else { return Ok(None) };
+    let (words, pairs) = match (read(&vocab)?, read(&merges)?) {
+        (Some(words), Some(pairs)) => (words, pairs),
+        (Some(_), None) => return Err(missing(vocab, "merges.txt")),
+        (None, Some(_)) => return Err(missing(merges, "vocab.json")),
+        (None, None) => return other(dir),
+    };
     for (path, bytes) in [(&vocab, &words), (&merges, &pairs)] {
         if foreign::is_pointer(bytes) {
             return Err(TokenizerError::Pointer { path: path.clone() });
         }
     }
     vocab_merges::read(&words, &pairs, beside).map(Some).map_err(|fault| fault.of(&vocab))
+}
+
+/// The error for the file at `path`, which is read with another, where that is not beside it.
+fn missing(path: PathBuf, other: &str) -> TokenizerError {
+    let reason = format!("needs {other} beside it, which is not there; download it too, or bring a tokenizer.json");
+    TokenizerError::Unsupported { path, reason }
+}
+
+/// The error for a folder whose vocabulary is of a format that is not read; no vocabulary when it has none.
+fn other(dir: &Path) -> Result<Option<Vocabulary>, TokenizerError> {
+    let found = OTHERS.iter().map(|(name, what)| (dir.join(name), what)).find(|(path, _)| path.exists());
+    let Some((path, what)) = found else { return Ok(None) };
+    let reason = format!("holds a vocabulary that is not read here ({what}); bring its tokenizer.json");
+    Err(TokenizerError::Unsupported { path, reason })
 }
 
 /// The vocabulary of a `tokenizer.model`, whose content says what it holds.

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
-use super::json;
+use super::budget::check_text;
+use super::format::{Marks, check_format};
 use super::methods::{justify, optional, question, shown, strip};
-use super::python::{bind, check_widths, is_space, lines, padding, refuse, repr, text};
-use super::slice;
+use super::python::{bind, is_space, lines, padding, refuse, repr, text};
+use super::{json, slice};
 
 /// Add the filters and tests of this file to `env`, in place of minijinja's.
 pub(super) fn add(env: &mut Environment<'_>) {
@@ -95,6 +96,7 @@ fn indent(value: &Value, args: Rest<Value>) -> Result<String, Error> {
     let source = text(value)? + "\n";
     let mut out = if is_true(first) { indent.clone() } else { String::new() };
     for (index, line) in lines(&source, false).into_iter().enumerate() {
+        check_text(out.len())?;
         if index > 0 {
             out.push('\n');
             out.push_str(if blank || !line.is_empty() { &indent } else { "" });
@@ -125,11 +127,16 @@ fn truncate(value: &Value, args: Rest<Value>) -> Result<String, Error> {
 fn replace(value: &Value, args: Rest<Value>) -> Result<String, Error> {
     let [old, new, count] = bind(&args, ["old", "new", "count"])?;
     let (Some(old), Some(new)) = (old, new) else { return Err(ErrorKind::MissingArgument.into()) };
-    let (value, old, new) = (text(value)?, text(&old)?, text(&new)?);
-    match count.filter(|count| !count.is_none()) {
-        Some(count) => Ok(value.replacen(&*old, &new, usize::try_from(i64::try_from(count)?).unwrap_or(usize::MAX))),
-        None => Ok(value.replace(&*old, &new)),
-    }
+    let count = count.filter(|count| !count.is_none()).map(i64::try_from).transpose()?;
+    replaced(&text(value)?, &text(&old)?, &text(&new)?, count)
+}
+
+/// `value.replace(old, new, count)`; a negative count is all of them.
+pub(super) fn replaced(value: &str, old: &str, new: &str, count: Option<i64>) -> Result<String, Error> {
+    let most = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    let found = value.matches(old).take(most).count();
+    check_text(found.saturating_mul(new.len()).saturating_add(value.len() - found * old.len()))?;
+    Ok(value.replacen(old, new, most))
 }
 
 fn wordcount(value: &Value) -> Result<usize, Error> {
@@ -150,7 +157,7 @@ fn urlencode(value: &Value) -> Result<String, Error> {
 }
 
 fn format(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    check_widths(&text(value)?)?;
+    check_format(&text(value)?, Marks::Percent, &args)?;
     minijinja::filters::format(state, value, Rest(args.0.into_iter().map(shown).collect()))
 }
 
@@ -163,12 +170,17 @@ fn join(state: &State<'_, '_>, value: &Value, args: Rest<Value>) -> Result<Strin
         }
         None => value.clone(),
     };
-    let between = between.unwrap_or_default();
-    let between = text(&between)?;
+    joined(&text(&between.unwrap_or_default())?, &values)
+}
+
+/// The texts of `values`, and `between` them.
+pub(super) fn joined(between: &str, values: &Value) -> Result<String, Error> {
     let mut out = String::new();
     for (index, item) in values.try_iter()?.enumerate() {
-        out.push_str(if index > 0 { &between } else { "" });
-        out.push_str(&text(&item)?);
+        let item = text(&item)?;
+        check_text(out.len().saturating_add(between.len()).saturating_add(item.len()))?;
+        out.push_str(if index > 0 { between } else { "" });
+        out.push_str(&item);
     }
     Ok(out)
 }

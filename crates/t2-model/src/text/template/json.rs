@@ -3,6 +3,7 @@
 use minijinja::Error;
 use minijinja::value::{Rest, Value, ValueKind};
 
+use super::budget::check_text;
 use super::python::{bind, check_depth, number, padding, pairs, refuse};
 
 /// `value | tojson(ensure_ascii, indent, separators, sort_keys)`.
@@ -56,6 +57,7 @@ struct Json {
 impl Json {
     fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         check_depth(depth)?;
+        check_text(self.out.len())?;
         match value.kind() {
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
@@ -87,6 +89,7 @@ impl Json {
                 self.out.push_str(&self.style.between_items);
             }
             self.new_line(depth + 1);
+            check_text(self.out.len())?;
             if let Some(key) = key {
                 match key.as_str() {
                     Some(key) => self.string(key),

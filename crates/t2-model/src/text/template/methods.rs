@@ -4,7 +4,9 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::python::{Shown, bind, check_widths, is_printable, is_space, lines, padding, refuse};
+use super::filters::{joined, replaced};
+use super::format::{Marks, check_format};
+use super::python::{Shown, bind, is_printable, is_space, lines, padding, refuse};
 
 /// The value of `value.method(args)` in a template.
 pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -17,7 +19,7 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
     match ours {
         Some(answer) => Ok(answer),
         None if method == "format" => {
-            check_widths(value.as_str().unwrap_or_default())?;
+            check_format(value.as_str().unwrap_or_default(), Marks::Braces, args)?;
             let args: Vec<Value> = args.iter().cloned().map(shown).collect();
             unknown_method_callback(state, value, method, &args)
         }
@@ -41,7 +43,7 @@ fn list_method(value: &Value, method: &str, args: &[Value]) -> Result<Option<Val
         "index" => {
             let wanted = required(args, "value")?;
             let place = value.try_iter()?.position(|item| item == wanted);
-            Ok(Some(place.ok_or_else(|| refuse(format!("{wanted} is not in the list")))?.into()))
+            Ok(Some(place.ok_or_else(|| refuse("what is asked for is not in the list"))?.into()))
         }
         _ => Ok(None),
     }
@@ -87,6 +89,14 @@ fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>
             let [width, fill] = bind(args, ["width", "fillchar"])?;
             let width = width.ok_or(ErrorKind::MissingArgument)?;
             justify(text, method, width.try_into()?, optional(&fill)?.unwrap_or(" "))?.into()
+        }
+        "join" => joined(text, &required(args, "iterable")?)?.into(),
+        "replace" => {
+            let [old, new, count] = bind(args, ["old", "new", "count"])?;
+            let (Some(old), Some(new)) = (optional(&old)?, optional(&new)?) else {
+                return Err(ErrorKind::MissingArgument.into());
+            };
+            replaced(text, old, new, count.map(i64::try_from).transpose()?)?.into()
         }
         "title" => title(text).into(),
         "swapcase" => text
@@ -221,7 +231,7 @@ pub(super) fn optional(argument: &Option<Value>) -> Result<Option<&str>, Error> 
     match argument {
         Some(value) if !value.is_none() => match value.as_str() {
             Some(text) => Ok(Some(text)),
-            None => Err(refuse(format!("{value} is no text"))),
+            None => Err(refuse(format!("a value that is {} is no text", value.kind()))),
         },
         _ => Ok(None),
     }
@@ -234,5 +244,6 @@ fn required(args: &[Value], name: &str) -> Result<Value, Error> {
 
 fn required_text(args: &[Value]) -> Result<String, Error> {
     let value = required(args, "text")?;
-    value.as_str().map(str::to_owned).ok_or_else(|| refuse(format!("{value} is no text")))
+    let is_none = || refuse(format!("a value that is {} is no text", value.kind()));
+    value.as_str().map(str::to_owned).ok_or_else(is_none)
 }

@@ -1,16 +1,22 @@
 //! The source of a chat template, translated to what minijinja reads.
 //!
 //! Three things are known to the parser of transformers and not to minijinja's: lines may end in `\r\n` or `\r`, the tag
-//! `{% generation %}` marks what the assistant said (and shows it like any other text), and `'%s' % x` formats.
+//! `{% generation %}` marks what the assistant said (and shows it like any other text), and `'%s' % x` formats. And what a
+//! template makes is to be counted.
 
-use super::slice::rewrite;
+use super::arithmetic::WRITTEN;
+use super::{operators, slice};
 
 /// More words and signs than this in a tag are refused, and as many branches of `elif`: minijinja calls itself for each,
 /// and would run out of stack. Real templates have up to 60.
 const MAX_TOKENS: usize = 1000;
+/// Texts between tags are counted from this many bytes on. Fewer, written at every step that a template may take, are as
+/// many bytes as it may make.
+const COUNTED_TEXT: usize = 24;
 
 /// `source` with these three written for minijinja: line ends as `\n`, the tag as `{% with %}`, which scopes names in
-/// the same way, and formatting by the filter `format`. Slices are calls of a filter of ours.
+/// the same way, and formatting by the filter `format`. Slices and operators that make texts or lists are calls of
+/// filters of ours.
 ///
 /// # Errors
 ///
@@ -24,6 +30,11 @@ pub(super) fn translate(source: &str) -> Result<String, String> {
         out.push_str(&rest[..start]);
         let mut translated = String::new();
         let name = tag_name(&rest[start..]).1;
+        let next = &rest[start..];
+        let raw = next[..if name == "raw" { raw_end(next) } else { 0 }].split_once("%}").map_or("", |(_, raw)| raw);
+        if start + raw.len() >= COUNTED_TEXT {
+            out.push_str(&counted(start + raw.len(), next));
+        }
         let verbatim = rest[start..].starts_with("{#") || name == "raw";
         branches += usize::from(name == "elif");
         rest = tag(&rest[start..], &mut translated);
@@ -34,11 +45,22 @@ pub(super) fn translate(source: &str) -> Result<String, String> {
                     "more than {MAX_TOKENS} words and signs in `{part}…`, or as many branches of elif"
                 ));
             }
-            translated = rewrite(&translated);
+            translated = operators::rewrite(&slice::rewrite(&translated));
         }
         out.push_str(&translated);
     }
     Ok(out + rest)
+}
+
+/// The tag that counts a text of `bytes` in front of the tag that `next` starts with. It treats white space before it as
+/// that one does.
+fn counted(bytes: usize, next: &str) -> String {
+    let sign = ["-", "+"].into_iter().find(|sign| next[2..].starts_with(sign)).unwrap_or("");
+    if next.starts_with("{{") {
+        format!("{{{{{sign} {bytes}|{WRITTEN} }}}}")
+    } else {
+        format!("{{%{sign} set {WRITTEN} = {bytes}|{WRITTEN} %}}")
+    }
 }
 
 /// How many words, strings and signs there are in `text`.
@@ -197,7 +219,7 @@ mod tests {
             "{%- raw -%}{% generation %}{%- endraw -%}",
             "{% if generation %}{{ generation }}{% endif %}",
             "{% set x = 'it\\'s %} {% generation %}' %}",
-            "{{ {'a': {'b': '}}{% generation %}'}} }}",
+            "{{ a['}}{% generation %}'] }}",
             "{ % generation % } {{",
             "{% generation_of_x %}",
             "{{ 'unclosed {% generation %}",
@@ -224,9 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_are_counted_where_white_space_stays_as_it_is() {
+        let text = "x".repeat(COUNTED_TEXT);
+        check(&format!("{text}{{{{ a }}}}"), &format!("{text}{{{{ 24|python_written }}}}{{{{ a }}}}"));
+        for tag in ["{%- if a %}", "{%+ if a %}", "{% if a %}", "{#- a #}"] {
+            let sign = tag[2..].chars().next().filter(|c| *c != ' ').map(String::from).unwrap_or_default();
+            let count = format!("{{%{sign} set python_written = 24|python_written %}}");
+            check(&format!("{text}{tag}"), &format!("{text}{count}{tag}"));
+        }
+        let raw = format!("{{% raw %}}{text}{{% endraw %}}");
+        check(&raw, &format!("{{% set python_written = 24|python_written %}}{raw}"));
+    }
+
+    #[test]
     fn a_text_formats_by_percent() {
         check("{{ '%s-%02d' % ('x', 5) }}", "{{ '%s-%02d' |format('x', 5) }}");
-        check("{{ \"%s\"%m['a)'].b ~ 1 }}", "{{ \"%s\"|format(m['a)'].b) ~ 1 }}");
+        check("{{ \"%s\"%m['a)'].b - 1 }}", "{{ \"%s\"|format(m['a)'].b) - 1 }}");
         check("{% if '%d' % 1 == '1' %}", "{% if '%d' |format(1) == '1' %}");
         check("{{ 7 % 3 }}{% set x = 'a' %}{{ n %2 }}", "{{ 7 % 3 }}{% set x = 'a' %}{{ n %2 }}");
     }

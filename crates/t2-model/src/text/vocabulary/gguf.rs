@@ -1,5 +1,7 @@
 //! The vocabulary in the metadata of a GGUF file.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use tokenizers::models::bpe::{Merges, Vocab};
 use tokenizers::{AddedToken, Tokenizer};
@@ -53,6 +55,7 @@ impl GgufVocabulary {
     /// The tokenizer, with what goes around a text.
     pub(in crate::text) fn read(&self) -> Result<Tokenizer, Fault> {
         let kinds = self.kinds()?;
+        self.check_distinct()?;
         let (mut tokenizer, begins) = match self.model.as_str() {
             "gpt2" => self.byte_level(&kinds)?,
             "llama" => (self.pieces(&kinds)?, true),
@@ -70,20 +73,32 @@ impl GgufVocabulary {
     }
 
     /// The text of token `id`.
-    pub(in crate::text) fn token(&self, id: Option<u32>) -> Option<&str> {
+    pub(crate) fn token(&self, id: Option<u32>) -> Option<&str> {
         self.tokens.get(usize::try_from(id?).ok()?).map(String::as_str)
     }
 
     fn kinds(&self) -> Result<Vec<Kind>, Fault> {
         let count = self.tokens.len();
-        let Some(types) = &self.token_types else { return Ok(vec![Kind::Normal; count]) };
-        let expected = [Some(types.len()), self.scores.as_ref().map(Vec::len)];
-        if let Some(other) = expected.into_iter().flatten().find(|length| *length != count) {
+        let others = [self.token_types.as_ref().map(Vec::len), self.scores.as_ref().map(Vec::len)];
+        if let Some(other) = others.into_iter().flatten().find(|length| *length != count) {
             return Err(Fault::Broken(format!("it has {count} tokens, and types or scores of {other}")));
         }
+        let Some(types) = &self.token_types else { return Ok(vec![Kind::Normal; count]) };
         // Type 0 is what older files give a token of no type.
         let kind = |number: &i32| Kind::numbered(u64::try_from(*number).unwrap_or(u64::MAX).max(1));
         types.iter().map(kind).collect()
+    }
+
+    /// Refuse two tokens of one text: one of the ids would never be given, and the other decode to nothing. Empty ones
+    /// fill up vocabularies, and stand for nothing anyway.
+    fn check_distinct(&self) -> Result<(), Fault> {
+        let mut ids = HashMap::with_capacity(self.tokens.len());
+        for (id, token) in self.tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
+            if let Some(first) = ids.insert(token, id) {
+                return Err(Fault::Broken(format!("its tokens {first} and {id} are both {token:?}")));
+            }
+        }
+        Ok(())
     }
 
     /// The tokenizer of a byte-level vocabulary, and whether a text begins with `bos`.

@@ -36,6 +36,28 @@ struct Ids {
 /// with the token for it, unless `add_bos_token` is false.
 pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Vocabulary, Fault> {
     let mut model = parse(bytes)?;
+    let rules = rules(&model, beside)?;
+    if rules.users == Users::First {
+        let of_users = model.pieces.iter_mut().filter(|piece| piece.kind == Kind::UserDefined);
+        of_users.for_each(|piece| piece.text = piece.text.replace('▁', " "));
+    }
+    let text_of = |id: u64| Some(model.pieces.get(usize::try_from(id).ok()?)?.text.as_str());
+    let mut tokenizer = tokenizer(&model.pieces, beside.added(), &rules)?;
+    let begins = beside.flag("add_bos_token").unwrap_or(true);
+    let ends = beside.flag("add_eos_token").unwrap_or(false);
+    let bos = beside.token("bos_token").or_else(|| text_of(model.ids.bos)).filter(|_| begins);
+    let eos = beside.token("eos_token").or_else(|| text_of(model.ids.eos)).filter(|_| ends);
+    surround(&mut tokenizer, bos, eos)?;
+    let whole = model.pieces.iter().filter(|piece| matches!(piece.kind, Kind::Control | Kind::UserDefined));
+    let charsmap = match model.charsmap {
+        [] => None,
+        blob => Some(Charsmap::read(blob, whole.map(|piece| piece.text.as_str()))?),
+    };
+    Ok(Vocabulary { tokenizer, charsmap })
+}
+
+/// How `model` cuts a text, where we can do that.
+fn rules(model: &Model<'_>, beside: &Beside) -> Result<Rules, Fault> {
     let algorithm = match model.model_type {
         1 => Algorithm::Unigram,
         2 => Algorithm::Bpe,
@@ -55,33 +77,15 @@ pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Vocabulary, Fault> {
         (true, Some(false)) => Prefix::First,
         (true, _) => Prefix::Always,
     };
-    let users = if prefix == Prefix::Never { Users::First } else { Users::Escaped };
-    if users == Users::First {
-        let of_users = model.pieces.iter_mut().filter(|piece| piece.kind == Kind::UserDefined);
-        of_users.for_each(|piece| piece.text = piece.text.replace('▁', " "));
-    }
-    let rules = Rules {
+    Ok(Rules {
         algorithm,
         prefix,
         collapse: model.collapse,
         escape: model.escape,
         bytes: model.bytes,
-        users,
+        users: if prefix == Prefix::Never { Users::First } else { Users::Escaped },
         unknown: usize::try_from(model.ids.unknown).ok().filter(|id| *id < model.pieces.len()),
-    };
-    let text_of = |id: u64| Some(model.pieces.get(usize::try_from(id).ok()?)?.text.as_str());
-    let mut tokenizer = tokenizer(&model.pieces, &beside.added(), &rules)?;
-    let begins = beside.flag("add_bos_token").unwrap_or(true);
-    let ends = beside.flag("add_eos_token").unwrap_or(false);
-    let bos = beside.token("bos_token").or_else(|| text_of(model.ids.bos)).filter(|_| begins);
-    let eos = beside.token("eos_token").or_else(|| text_of(model.ids.eos)).filter(|_| ends);
-    surround(&mut tokenizer, bos, eos)?;
-    let whole = model.pieces.iter().filter(|piece| matches!(piece.kind, Kind::Control | Kind::UserDefined));
-    let charsmap = match model.charsmap {
-        [] => None,
-        blob => Some(Charsmap::read(blob, whole.map(|piece| piece.text.as_str()))?),
-    };
-    Ok(Vocabulary { tokenizer, charsmap })
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<Model<'_>, Fault> {

@@ -49,7 +49,7 @@ pub(super) fn read(bytes: &[u8], beside: &Beside) -> Result<Vocabulary, Fault> {
         return Err(Fault::Broken("a token stands in it twice".into()));
     }
     let merges = merges(spelt.iter().map(|(token, _)| token.as_str()))?;
-    let mut added = beside.added();
+    let mut added = beside.added().to_vec();
     if added.is_empty() {
         added = llama_3(spelt.last().map_or(0, |(_, id)| id.saturating_add(1)));
     }

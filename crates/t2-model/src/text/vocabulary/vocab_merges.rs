@@ -25,7 +25,7 @@ pub(in crate::text) fn read(vocab: &[u8], merges: &[u8], beside: &Beside) -> Res
     let words: HashMap<String, u32> =
         serde_json::from_slice(vocab).map_err(|e| Fault::Broken(format!("no object of tokens and their ids: {e}")))?;
     let splitter = Splitter::named(splitter(beside)?)?;
-    let mut tokenizer = tokenizer(words.into_iter().collect(), pairs(merges)?, splitter, &beside.added())?;
+    let mut tokenizer = tokenizer(words.into_iter().collect(), pairs(merges)?, splitter, beside.added())?;
     let around = |flag, name| if beside.flag(flag) == Some(true) { beside.token(name) } else { None };
     surround(&mut tokenizer, around("add_bos_token", "bos_token"), around("add_eos_token", "eos_token"))?;
     Ok(tokenizer.into())
