@@ -224,3 +224,39 @@ fn numbers(archive: &Archive, tensor: &Tensor) -> Result<Numbers, String> {
     };
     Ok(Numbers { dtype, values })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: [&[u8]; 2] = [
+        include_bytes!("../../tests/golden/policy_params.pt"),
+        include_bytes!("../../tests/golden/learnable_params.pt"),
+    ];
+
+    #[test]
+    fn no_damage_makes_a_panic() {
+        for whole in FILES {
+            assert!(Policy::parse(whole.to_vec()).is_ok());
+            // Every byte in turn is another one; in the numbers themselves that goes unseen.
+            let mut refused = 0;
+            for at in 0..whole.len() {
+                let mut bytes = whole.to_vec();
+                bytes[at] ^= 0xff;
+                refused += usize::from(Policy::parse(bytes).is_err());
+                assert!(Policy::parse(whole[..at].to_vec()).is_err(), "cut at {at}");
+            }
+            assert!(refused > whole.len() / 10, "{refused} of {} bytes matter", whole.len());
+        }
+    }
+
+    #[test]
+    fn the_mask_has_the_type_of_its_numbers() {
+        let mask = |dtype| Numbers { dtype, values: vec![0.1, -0.7] }.mask(1.5);
+        let exact = [0.1_f64, -0.7].map(|p| (1.5 / (1.0 + (-p).exp())) as f32);
+        let rounded = mask(DType::BF16);
+        assert!(rounded.iter().all(|&m| bf16::from_f32(m).to_f32() == m) && rounded != exact, "{rounded:?}");
+        // One rounding of f32.
+        assert!(mask(DType::F32).iter().zip(exact).all(|(a, b)| (a - b).abs() <= 2.0 * f32::EPSILON));
+    }
+}

@@ -18,8 +18,6 @@ use crate::tiny;
 
 /// Logits against transformers with weights that torch composed, relative to all: f32 passes in another order.
 const SAME_LOGITS: f64 = 1e-5;
-/// Size of the entries of the archive that hold a matrix's numbers: 32 of bf16.
-const ENTRY: usize = 64;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -148,25 +146,4 @@ fn what_is_no_expert_is_refused_by_what_it_is() {
     refuse(&edited(b"data.pkl", b"data.pk0"), &["no entry `data.pkl`"]);
     std::fs::remove_file(&path).unwrap();
     check_refused(import(&path, "untied", 1.0), &["cannot read"]);
-}
-
-#[test]
-fn no_damage_makes_a_panic() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file.pt");
-    for file in ["policy_params.pt", "learnable_params.pt"] {
-        let whole = std::fs::read(golden(file)).unwrap();
-        // Every byte in turn is another one; in the numbers themselves that may go unseen.
-        let mut seen = 0;
-        for at in 0..whole.len() {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 0xff;
-            std::fs::write(&path, &bytes).unwrap();
-            seen += usize::from(Policy::load(&path).is_err());
-            bytes.truncate(at);
-            std::fs::write(&path, &bytes).unwrap();
-            assert!(Policy::load(&path).is_err(), "{file} cut at {at}");
-        }
-        assert!(seen > ENTRY, "{file}: {seen} of {} bytes matter", whole.len());
-    }
 }
