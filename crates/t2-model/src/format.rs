@@ -1,5 +1,5 @@
 //! Checkpoints as they lie on disk: folders with safetensors, GGUF files. A new format is a file here that implements
-//! [`Format`], and an arm of [`describe`].
+//! `Format`, and an arm of `describe`.
 
 mod folder;
 pub mod gguf;
