@@ -143,7 +143,7 @@ fn check_dtype(device: &Device, dtype: DType) -> anyhow::Result<()> {
 }
 
 /// Whether `device` has products of its own in `dtype`. The CPU turns every weight from bf16 into f32 at every product,
-/// which takes ten times as long as that product in f32 (docs/benchmarks.md).
+/// which takes ten times as long as that product in f32 (docs/models.md).
 pub(crate) fn computes_in(device: &Device, dtype: DType) -> bool {
     *device != Device::flex() || dtype != DType::BF16
 }
