@@ -7,7 +7,11 @@ use t2_model::Message;
 use t2_model::text::ChatTemplate;
 
 fuzz_target!(|template: &str| {
-    let messages = [("system", "Be short."), ("user", "What is 6 * 7?"), ("assistant", "42"), ("user", "Why?")];
-    let messages = messages.map(|(role, content)| Message::new(role, content));
+    let messages = [
+        Message::system("Be short."),
+        Message::user("What is 6 * 7?"),
+        Message::assistant("42"),
+        Message::user("Why?"),
+    ];
     let _ = ChatTemplate::new(template, Default::default()).render(&messages, &Default::default());
 });

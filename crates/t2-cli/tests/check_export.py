@@ -1,12 +1,16 @@
-"""Merged folders and adapters of `t2 export` in transformers and PEFT, against the logits of `t2` itself.
+"""What `t2 export` writes in transformers, PEFT and llama.cpp, against the logits of `t2` itself.
 
 Run by hand: `python check_export.py T2 MODEL...`, with the binary and folders in the Hugging Face layout. It needs torch,
-transformers, peft and safetensors. For each model it draws an expert of every matrix and prints a line of figures:
+transformers, peft, safetensors and llama-cpp-python. For each model it draws an expert of every matrix and prints a
+line of figures:
 
 - `merged`: logits of the merged folder in transformers against `t2 logits --expert`, relative to the largest;
 - `lora_full`: the same for PEFT with an adapter of full rank;
 - `stated` and `found`: what an adapter of low rank leaves out of the change, as `t2` states it and as it comes out of
-  the weights that PEFT merges.
+  the weights that PEFT merges;
+- `gguf_f32`, `gguf_f16`, `gguf_q8_0`: logits of the merged GGUF file in llama.cpp, with keys and values in f32, against
+  `t2 logits` of the very file. llama.cpp rounds what it multiplies f16 weights with to f16, and what it multiplies q8_0
+  weights with to 8 bits: so `_weights` has, for these two, its logits of the same weights written as f32.
 """
 
 import json
@@ -21,6 +25,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 TOLERANCE = 1e-3  # Asked for; f32 sums in another order stay far below.
+EXACT = ["merged", "lora_full", "gguf_f32", "gguf_f16_weights", "gguf_q8_0_weights"]
 RESIDUAL = 1e-4  # Differences of f32 weights, beside the change itself.
 LOW_RANK = 8
 
@@ -71,6 +76,34 @@ def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
+def llama_logits(path, ids):
+    """Scores of the last token in llama.cpp, which says why it cannot load a file only on stderr."""
+    import llama_cpp
+
+    f32 = llama_cpp.GGML_TYPE_F32
+    model = llama_cpp.Llama(str(path), n_ctx=64, logits_all=True, verbose=False, type_k=f32, type_v=f32)
+    model.eval(ids)
+    return torch.tensor(model.scores[len(ids) - 1].copy())
+
+
+def check_gguf(binary, export, ids, work):
+    """Distances of llama.cpp from us by type of the file, and of transformers."""
+    figures = {}
+    for name, how in {"f32": ["--dtype", "f32"], "f16": ["--dtype", "f16"], "q8_0": ["--quantize", "q8_0"]}.items():
+        path = work / f"{name}.gguf"
+        try:
+            t2(binary, *export, "--to", "gguf", *how, path)
+        except SystemExit as refused:
+            return {"gguf": f"not run: {refused}".strip()}
+        ours = t2(binary, "logits", path, "--ids", ",".join(map(str, ids)))["last_logits"]
+        figures[f"gguf_{name}"] = relative(llama_logits(path, ids), ours)
+        if name != "f32":
+            same = work / f"{name}-in-f32.gguf"
+            t2(binary, "export", path, "--to", "gguf", "--dtype", "f32", same)
+            figures[f"gguf_{name}_weights"] = relative(llama_logits(same, ids), ours)
+    return figures
+
+
 def weights(model):
     return {name: value.detach().double() for name, value in model.state_dict().items() if value.dim() == 2}
 
@@ -83,7 +116,7 @@ def check(binary, model, work):
     expected = t2(binary, "logits", model, "--ids", ",".join(map(str, ids)), "--expert", expert)["last_logits"]
     export = ["export", model, "--expert", expert]
     t2(binary, *export, "--to", "hf", "--shard-size", "200MB", work / "merged")
-    full = base.config.hidden_size + base.config.intermediate_size
+    full = 4 * (base.config.hidden_size + base.config.intermediate_size)  # More than any matrix has, or several in one tensor.
     t2(binary, *export, "--to", "peft", "--rank", full, work / "full")
     stated = t2(binary, *export, "--to", "peft", "--rank", LOW_RANK, work / "low")["residual"]
     figures = {"merged": relative(last_logits(load(work / "merged"), ids), expected)}
@@ -93,7 +126,9 @@ def check(binary, model, work):
     lost = sum(((after[name] - low[name]) ** 2).sum() for name in before)
     whole = sum(((after[name] - before[name]) ** 2).sum() for name in before)
     figures |= {"stated": stated, "found": (lost / whole).sqrt().item()}
-    ok = max(figures["merged"], figures["lora_full"]) < TOLERANCE and abs(stated - figures["found"]) < RESIDUAL
+    figures |= check_gguf(binary, export, ids, work)
+    exact = [figures[name] for name in figures if name in EXACT]
+    ok = max(exact) < TOLERANCE and abs(stated - figures["found"]) < RESIDUAL
     print(f"{Path(model).name}: {json.dumps(figures)} {'ok' if ok else 'FAILED'}")
     return ok
 

@@ -1,4 +1,5 @@
-//! Experts for other programs: a merged checkpoint, or an adapter of low rank beside the one at hand.
+//! Experts for other programs: a merged checkpoint, as a folder or as a GGUF file, or an adapter of low rank beside the one
+//! at hand.
 //!
 //! `W' - W = U diag((z - 1) ∘ s) Vᵀ` is what an expert changes. Merged, it is added to the weight in the shape and order
 //! that the checkpoint stores it in: so names, fused tensors and the config stay those of its family, and a weight that
@@ -8,11 +9,13 @@
 mod change;
 mod companions;
 mod error;
+mod gguf;
 mod lora;
 mod merged;
 mod shards;
 
 pub use error::ExportError;
+pub use gguf::{check_name, write_gguf};
 pub use lora::{LoraOptions, LoraReport, Residual, write_lora};
 pub use merged::{MergeOptions, MergeReport, write_merged};
 
@@ -43,18 +46,22 @@ pub struct Export<'a> {
 }
 
 impl Export<'_> {
-    /// Refuse what cannot be written, before anything is decomposed for it: to a folder that holds something already, of an
-    /// expert that does not fit the model, of a model that sees.
+    /// Refuse what cannot be written, before anything is decomposed for it: to `path` if it is a file, or a folder that
+    /// holds something already, of an expert that does not fit the model, of a model that sees.
     ///
     /// # Errors
     ///
     /// [`ExportError`] as it says.
-    pub fn check(&self, dir: &Path) -> Result<(), ExportError> {
+    pub fn check(&self, path: &Path) -> Result<(), ExportError> {
         if self.files.json()["vision_config"].is_object() {
             return Err(ExportError::OnlyText);
         }
-        if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(ExportError::NotEmpty { dir: dir.to_owned() });
+        let is_taken = match std::fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(_) => path.exists(),
+        };
+        if is_taken {
+            return Err(ExportError::Taken { path: path.to_owned() });
         }
         let Some(expert) = self.expert else { return Ok(()) };
         let targets = self.files.config.parameters().filter(|(path, _)| Targets::ALL.matches(path));

@@ -179,6 +179,38 @@ fn what_is_nested_or_long_beyond_use_is_refused() {
 }
 
 #[test]
+fn numbers_that_cannot_be_reckoned_with_are_refused() {
+    check_refused("{{ 1 is divisibleby(0) }}", "divisible by 0");
+    check_refused("{{ true is divisibleby(false) }}", "divisible by 0");
+    check_refused("{{ 1.5 is divisibleby(0.0) }}", "divisible by 0");
+    check_refused("{{ 'a' is divisibleby(2) }}", "divisible");
+    check_refused("{{ [1] | batch(10 ** 15) }}", "grew in circles");
+    check_refused("{{ [1] | batch(10 ** 9, 'x') }}", "grew in circles");
+    check_refused("{{ [1] | slice(10 ** 12) }}", "grew in circles");
+    check_refused("{{ [1] | slice(0) }}", "0");
+    check_refused("{{ range(2 ** 62, -(2 ** 62), -1) }}", "range");
+    check_refused("{{ range(0, 5, -(2 ** 63)) }}", "range");
+    check_refused("{{ 1 // 0 }}", "");
+    check_refused("{{ 1 % 0 }}", "");
+    check_refused("{{ 'a' | center(10 ** 15) }}", "");
+    check_refused("{{ 'a\nb' | indent(10 ** 15) }}", "");
+    check_refused("{{ {'a': 1} | tojson(indent=10 ** 15) }}", "");
+    check_refused("{{ '%999999999999d' % 1 }}", "");
+    check_refused("{{ 'a'.zfill(10 ** 15) }}", "");
+    for (source, text) in [
+        (
+            "{{ [6 is divisibleby(3), 7 is divisibleby(3), -6 is divisibleby(-1), 1.5 is divisibleby(0.5)] }}",
+            "[True, False, True, True]",
+        ),
+        ("{{ [1, 2, 3] | batch(2) | list }}", "[[1, 2], [3]]"),
+        ("{{ range(3, 0, -2) | list }}", "[3, 1]"),
+    ] {
+        let rendered = ChatTemplate::new(source, Map::new()).render(&[Message::user("a")], &ChatOptions::default());
+        assert_eq!(rendered.unwrap(), text, "{source}");
+    }
+}
+
+#[test]
 fn ordinary_texts_are_formatted() {
     let options = ChatOptions::default();
     for (source, text) in [

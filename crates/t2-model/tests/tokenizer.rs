@@ -106,7 +106,7 @@ fn special_tokens_are_added_once_and_never_shown() {
 fn without_a_template_the_last_question_is_the_prompt() {
     let dir = folder(&[("tokenizer.json", byte_level().to_string())]);
     let tokenizer = load(dir.path());
-    assert!(!tokenizer.has_chat_template());
+    assert!(tokenizer.chat_template().is_none());
     let chat = [Message::user("a"), Message::assistant("b"), Message::user("c"), Message::assistant("d")];
     assert_eq!(tokenizer.encode_chat(&chat).unwrap(), tokenizer.encode("c").unwrap());
     let none = tokenizer.encode_chat(&[Message::assistant("b")]);

@@ -7,7 +7,8 @@ use t2_model::adapter::Expert;
 use t2_model::checkpoint::Files;
 use t2_model::decomposition::{self, DecomposeConfig, FactorType};
 use t2_model::export::{Export, LoraOptions, LoraReport, MergeOptions, MergeReport};
-use t2_model::export::{write_lora, write_merged};
+use t2_model::export::{check_name, write_gguf, write_lora, write_merged};
+use t2_model::format::quant::GgmlType;
 
 use crate::error::SessionError;
 use crate::event::Event;
@@ -24,8 +25,8 @@ pub struct ExportRequest<'a> {
     pub experts: &'a [(PathBuf, f32)],
     /// In which form.
     pub to: ExportTo,
-    /// The folder to write, new or empty.
-    pub dir: &'a Path,
+    /// What to write: a folder, new or empty, or a new GGUF file.
+    pub path: &'a Path,
 }
 
 /// In which form an expert goes to other programs.
@@ -33,6 +34,11 @@ pub struct ExportRequest<'a> {
 pub enum ExportTo {
     /// A checkpoint in the Hugging Face layout with the expert in its weights.
     Merged(MergeOptions),
+    /// A GGUF file with the expert in its weights.
+    Gguf {
+        /// How matrices are stored: F32, F16, BF16 or `Q8_0`.
+        ty: GgmlType,
+    },
     /// A LoRA adapter for PEFT.
     Lora {
         /// Directions of each matrix.
@@ -74,17 +80,20 @@ impl Session<'_> {
         };
         let lora = |rank| LoraOptions { rank, base_model: name_for_others(request.model, &dir) };
         // Decomposing takes long: what can be refused is refused before.
-        export.check(request.dir)?;
-        if let ExportTo::Lora { rank } = request.to {
-            lora(rank).check()?;
+        export.check(request.path)?;
+        match request.to {
+            ExportTo::Merged(_) => {}
+            ExportTo::Gguf { .. } => check_name(request.path)?,
+            ExportTo::Lora { rank } => lora(rank).check()?,
         }
         if let Some(expert) = &expert {
             expert.check_base(&files.hash(self.sources.hashes().as_deref())?)?;
             self.factor(&files, expert, &factors)?;
         }
         match request.to {
-            ExportTo::Merged(options) => Ok(Exported::Merged(write_merged(export, options, request.dir)?)),
-            ExportTo::Lora { rank } => Ok(Exported::Lora(write_lora(export, &lora(rank), request.dir)?)),
+            ExportTo::Merged(options) => Ok(Exported::Merged(write_merged(export, options, request.path)?)),
+            ExportTo::Gguf { ty } => Ok(Exported::Merged(write_gguf(export, ty, request.path)?)),
+            ExportTo::Lora { rank } => Ok(Exported::Lora(write_lora(export, &lora(rank), request.path)?)),
         }
     }
 

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use serde_json::json;
 use t2_model::export::{LoraReport, MergeOptions, MergeReport};
+use t2_model::format::quant::GgmlType;
 use t2_session::export::{ExportRequest, ExportTo, Exported};
 
 use crate::cli::{ExpertArgs, FloatType, Global, ModelArg};
@@ -22,12 +23,15 @@ pub(crate) struct Args {
     /// In which form
     #[arg(long, value_enum, value_name = "FORM")]
     to: Form,
-    /// The folder to write, new or empty
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    /// What to write: a folder, new or empty; for `gguf` a file, whose name ends in .gguf
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
     /// Most bytes of weights in one file, for `hf`
     #[arg(long, default_value = "5GB", value_name = "BYTES")]
     shard_size: ByteSize,
+    /// Store matrices in blocks of 8-bit numbers, for `gguf`
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "dtype")]
+    quantize: Option<Quantization>,
     /// Directions that the adapter has for each matrix, for `peft`: more of them leave less out
     #[arg(long, default_value_t = 32, value_name = "K")]
     rank: usize,
@@ -39,33 +43,62 @@ enum Form {
     /// A merged folder in the Hugging Face layout, in f32 unless `--dtype` says otherwise: half precision rounds what an
     /// expert changes
     Hf,
+    /// A merged GGUF file for llama.cpp, in f16 unless `--dtype` or `--quantize` says otherwise
+    Gguf,
     /// A LoRA adapter for PEFT, in f32: what it leaves out is said
     Peft,
+}
+
+/// How a GGUF file stores matrices in fewer bits.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Quantization {
+    /// Blocks of 32 numbers of 8 bits with a scale
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl Args {
+    /// What is to be written, where `dtype` is the type asked for.
+    fn to(&self, dtype: Option<FloatType>) -> anyhow::Result<ExportTo> {
+        anyhow::ensure!(
+            self.quantize.is_none() || matches!(self.to, Form::Gguf),
+            "--quantize q8_0 is for --to gguf; leave it out, or write a GGUF file"
+        );
+        Ok(match self.to {
+            Form::Hf => ExportTo::Merged(MergeOptions {
+                dtype: Some(dtype.unwrap_or(FloatType::F32).into()),
+                shard_bytes: self.shard_size.as_u64(),
+            }),
+            Form::Gguf => ExportTo::Gguf {
+                ty: match (self.quantize, dtype) {
+                    (Some(Quantization::Q8_0), _) => GgmlType::Q8_0,
+                    (None, None | Some(FloatType::F16)) => GgmlType::F16,
+                    (None, Some(FloatType::Bf16)) => GgmlType::Bf16,
+                    (None, Some(FloatType::F32)) => GgmlType::F32,
+                },
+            },
+            Form::Peft => ExportTo::Lora { rank: self.rank },
+        })
+    }
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
     let terminal = Terminal::new(out);
     let session = terminal.session(global)?;
     let experts: Vec<(PathBuf, f32)> = args.experts.experts.iter().map(|one| (one.path.clone(), one.weight)).collect();
-    let to = match args.to {
-        Form::Hf => ExportTo::Merged(MergeOptions {
-            dtype: Some(global.dtype.unwrap_or(FloatType::F32).into()),
-            shard_bytes: args.shard_size.as_u64(),
-        }),
-        Form::Peft => ExportTo::Lora { rank: args.rank },
-    };
+    let to = args.to(global.dtype)?;
     let exported =
-        session.export(&ExportRequest { model: &args.model.model, experts: &experts, to, dir: &args.dir })?;
+        session.export(&ExportRequest { model: &args.model.model, experts: &experts, to, path: &args.path })?;
     drop(terminal);
     match exported {
         Exported::Merged(MergeReport { files, bytes, tensors, changed }) => {
             let size = ByteSize(bytes);
             out.note(&format!(
                 "wrote {tensors} tensors, {changed} of them with the expert, {size}, to {}",
-                args.dir.display()
+                args.path.display()
             ));
             out.json(&json!({
-                "path": args.dir, "residual": null, "files": files, "bytes": bytes, "tensors": tensors, "changed": changed,
+                "path": args.path, "residual": null, "files": files, "bytes": bytes, "tensors": tensors, "changed": changed,
             }))
         }
         Exported::Lora(LoraReport { residual, matrices }) => {
@@ -75,11 +108,11 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
                  worst matrix",
                 args.rank,
                 matrices.len(),
-                args.dir.display(),
+                args.path.display(),
                 100.0 * residual,
                 100.0 * worst
             ));
-            out.json(&json!({ "path": args.dir, "residual": residual, "rank": args.rank, "matrices": matrices }))
+            out.json(&json!({ "path": args.path, "residual": residual, "rank": args.rank, "matrices": matrices }))
         }
     }
 }

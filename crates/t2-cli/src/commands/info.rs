@@ -158,7 +158,7 @@ fn describe(found: &Found, summary: &Summary, weights: Weights, out: &Output) ->
         "config": config,
         "eos_token_ids": generation.eos,
         "tokenizer": tokenizer.is_some(),
-        "chat_template": tokenizer.is_some_and(|tokenizer| tokenizer.has_chat_template()),
+        "chat_template": tokenizer.is_some_and(|tokenizer| tokenizer.chat_template().is_some()),
     }))
 }
 

@@ -140,7 +140,34 @@ fn a_model_goes_out_with_its_expert_in_its_weights() {
     // The tokenizer came along.
     assert_eq!(world.run(&["generate", "merged", "--prompt", "one", "--max-new-tokens", "1"]).code, 0);
     let again = world.run(&export);
-    assert!(again.code == 1 && again.stderr.contains("merged is not empty"), "{}", again.stderr);
+    assert!(again.code == 1 && again.stderr.contains("merged is there already"), "{}", again.stderr);
+}
+
+#[test]
+fn a_model_goes_out_as_one_file_with_its_tokenizer() {
+    let world = World::new();
+    let export = |more: &[&str]| {
+        let json = world.json(&[&["export", "tiny", "--expert", "math=0.5", "--to", "gguf"], more].concat());
+        json["bytes"].as_u64().unwrap()
+    };
+    let single = export(&["--dtype", "f32", "single.gguf"]);
+    let half = export(&["half.gguf"]);
+    assert!(half < single && single <= 2 * half, "{half} and {single} bytes");
+    assert!(export(&["--quantize", "q8_0", "quantized.gguf"]) <= half);
+    let answer = |model: &str, more: &[&str]| {
+        let generate = ["generate", model, "--prompt", "12 + 30 =", "--max-new-tokens", "4", "--temperature", "0"];
+        world.json(&[&generate, more].concat())["token_ids"].clone()
+    };
+    let expected = answer("tiny", &["--expert", "math=0.5"]);
+    assert_eq!([answer("single.gguf", &[]), answer("half.gguf", &[])], [expected.clone(), expected]);
+    for (args, part) in [
+        (&["--to", "gguf", "folder"][..], "end in .gguf"),
+        (&["--to", "gguf", "half.gguf"], "there already"),
+        (&["--to", "hf", "--quantize", "q8_0", "folder"], "is for --to gguf"),
+    ] {
+        let refused = world.run(&[&["export", "tiny"], args].concat());
+        assert!(refused.code == 1 && refused.stderr.contains(part), "{}", refused.stderr);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use burn::tensor::{DType, TensorData};
 use serde_json::Value;
 
 use super::{Files, GenerationDefaults, LoadError, Stored};
-use crate::architecture::{Layout, Rows, Source};
+use crate::architecture::{Layout, Rows, Source, Transform};
 
 /// A tensor of a folder, and the parameters that are made of it.
 pub(crate) struct FileTensor<'a> {
@@ -47,6 +47,19 @@ impl FileTensor<'_> {
             source.rows.place(&source.on_disk(turned), &mut whole, rows);
         }
         TensorData::new(whole, self.shape.clone())
+    }
+}
+
+impl FileTensor<'_> {
+    /// The numbers of its only parameter, f32, where a folder stores something else in their place: the gains of a norm,
+    /// of which it has the distance from one.
+    pub(crate) fn gains(&self) -> Option<Vec<f32>> {
+        match (self.sources.as_slice(), self.stored.as_slice()) {
+            ([source], [stored]) if source.transform != Transform::None => {
+                Some(stored.read(DType::F32).iter::<f32>().collect())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -95,5 +108,10 @@ impl Files {
     /// What the model is, in the words of a `config.json`.
     pub(crate) fn json(&self) -> &Value {
         self.format.config()
+    }
+
+    /// The same with every key of the family, in the spelling of transformers 5.
+    pub(crate) fn full_json(&self) -> Value {
+        self.architecture.to_json(&self.config)
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::adapter::ExpertError;
 use crate::checkpoint::LoadError;
 use crate::files::WriteError;
+use crate::format::gguf::{GgufWriteError, Problem};
 use crate::text::TokenizerError;
 
 /// Why an expert could not be written for other programs.
@@ -31,12 +32,35 @@ pub enum ExportError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The folder to write to is in use.
-    #[error("{} is not empty; name a new folder, or empty it", dir.display())]
-    NotEmpty {
-        /// The folder.
-        dir: PathBuf,
+    /// What is to be written is there already.
+    #[error("{} is there already; name a new one, or remove it", path.display())]
+    Taken {
+        /// The folder that is not empty, or the file.
+        path: PathBuf,
     },
+    /// A GGUF file goes by its name.
+    #[error("{} is no name of a GGUF file; let it end in .gguf", path.display())]
+    BadName {
+        /// The name.
+        path: PathBuf,
+    },
+    /// GGUF files have no place for something of the model or of its tokenizer.
+    #[error("the model cannot be a GGUF file: {problem}; export it to hf instead")]
+    NotAsGguf {
+        /// What has no place.
+        problem: Problem,
+    },
+    /// GGUF files have no name for a tensor.
+    #[error("GGUF files of the family {family} have no name for `{name}`; export the model to hf instead")]
+    NoName {
+        /// The tensor.
+        name: String,
+        /// The family.
+        family: &'static str,
+    },
+    /// The GGUF file cannot be written.
+    #[error(transparent)]
+    Gguf(#[from] GgufWriteError),
     /// The factors of a weight are not on disk.
     #[error("{} has no f32 factors of `{path}`; decompose the model into it first", cache.display())]
     NotCached {

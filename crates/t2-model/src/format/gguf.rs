@@ -31,6 +31,7 @@ pub use header::{Header, TensorInfo, parse};
 pub use metadata::Metadata;
 pub use model::is_first;
 pub(crate) use model::{Model, is_model};
+pub(crate) use names::is_tower;
 pub use problem::Problem;
 pub use value::{MetaArray, MetaValue};
 pub use write::{GgufWriteError, NewTensor, write};

@@ -38,6 +38,7 @@ const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", 
 /// for HTML, which no template means, and here it is not.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
+    source: String,
     /// The Jinja program for minijinja, or what is wrong with it.
     program: Result<String, String>,
     special: Map<String, Value>,
@@ -58,7 +59,7 @@ pub struct ChatOptions {
 impl ChatTemplate {
     /// The template in `source`. `special` are the texts of `bos_token`, `eos_token` and the like.
     pub fn new(source: &str, special: Map<String, Value>) -> Self {
-        Self { program: translate(source), special, path: None }
+        Self { source: source.to_owned(), program: translate(source), special, path: None }
     }
 
     /// The template `source` of the file at `path`.
@@ -106,9 +107,9 @@ impl ChatTemplate {
         Ok(String::from_utf8_lossy(&text.0).into_owned())
     }
 
-    /// The Jinja program.
-    pub(super) fn source(&self) -> &str {
-        self.program.as_deref().unwrap_or_default()
+    /// The Jinja program, as the checkpoint has it.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 }
 

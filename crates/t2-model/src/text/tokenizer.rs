@@ -237,9 +237,9 @@ impl Tokenizer {
         self.encode_fragment(&self.template.as_ref().ok_or_else(missing)?.render(messages, options)?)
     }
 
-    /// True when the checkpoint brings a chat template.
-    pub fn has_chat_template(&self) -> bool {
-        self.template.is_some()
+    /// The chat template, if the checkpoint brings one.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
     }
 
     /// The text of `ids`, without special tokens.

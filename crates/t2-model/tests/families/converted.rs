@@ -11,7 +11,7 @@ use serde_json::Value;
 use t2_model::architecture::{ARCHITECTURES, Architecture, Source, Transform};
 use t2_model::checkpoint;
 use t2_model::decoder::{DecoderConfig, QkNorm};
-use t2_model::format::gguf::{Family, MetaValue, NewTensor, Problem, describe, write};
+use t2_model::format::gguf::{Family, GgufWriteError, MetaValue, NewTensor, Problem, describe, write};
 use t2_model::format::quant::GgmlType;
 
 /// What a GGUF file is written from.
@@ -32,11 +32,23 @@ pub(crate) struct Written {
 impl Converted {
     /// The checkpoint in `dir` in f32; the reason where no GGUF file can say what it is.
     pub(crate) fn of(dir: &Path) -> Result<Self, Problem> {
+        Self::with(dir, fold_divisor)
+    }
+
+    /// The checkpoint as [`of`](Self::of) has it, without folding into its queries what files have no key for.
+    pub(crate) fn plainly(dir: &Path) -> Result<Self, Problem> {
+        Self::with(dir, |_, _| None)
+    }
+
+    fn with(
+        dir: &Path,
+        fold: impl Fn(&mut Value, &DecoderConfig) -> Option<(&'static str, f32)>,
+    ) -> Result<Self, Problem> {
         let summary = checkpoint::summarize(dir).unwrap();
         let is_family = |family: &&&dyn Architecture| family.hf_name() == summary.architecture;
         let architecture = *ARCHITECTURES.iter().find(is_family).unwrap();
         let mut json = architecture.to_json(&summary.config);
-        let queries = fold_divisor(&mut json, &summary.config);
+        let queries = fold(&mut json, &summary.config);
         let description = describe(&json)?;
         let vectors = description.tensors.into_iter().map(|(name, values)| (name.to_owned(), Written::f32(values)));
         let mut tensors: BTreeMap<_, _> = vectors.collect();
@@ -93,10 +105,10 @@ impl Converted {
             name: name.clone(),
             shape: tensor.shape.clone(),
             ty: tensor.ty,
-            values: Box::new(|| tensor.values.clone()),
+            values: Box::new(|| Ok(tensor.values.clone())),
         });
         let path = dir.join(name);
-        write(&path, &self.metadata, tensors.collect()).unwrap();
+        write::<GgufWriteError>(&path, &self.metadata, tensors.collect()).unwrap();
         path
     }
 

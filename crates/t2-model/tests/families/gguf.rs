@@ -1,11 +1,13 @@
 //! Every family as a GGUF file: the numbers that transformers computed of the folder that the file was made from.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::*;
 use burn::tensor::DType;
-use t2_model::checkpoint::{self, Checkpoint};
+use t2_model::checkpoint::{self, Checkpoint, Files};
+use t2_model::export::{Export, ExportError, write_gguf};
 use t2_model::format::gguf::{FAMILIES, Gguf};
 use t2_model::format::quant::GgmlType;
 
@@ -64,6 +66,58 @@ fn queries_keys_and_values_may_be_one_tensor() {
         for case in cases(&golden().join(&name)) {
             assert_eq!(logits(&fused, &case), logits(&whole, &case), "{name}");
         }
+    }
+}
+
+/// Write the model at `from` to the GGUF file `to` in f32.
+fn exported(from: &Path, to: &Path) -> Result<Gguf, ExportError> {
+    let files = Files::open(from).unwrap();
+    let mut keep_on = |_, _| ControlFlow::Continue(());
+    let device = Device::flex();
+    let export = Export { files: &files, expert: None, factors: to, device: &device, progress: &mut keep_on };
+    write_gguf(export, GgmlType::F32, to)?;
+    Ok(Gguf::open(to).unwrap())
+}
+
+/// Expect the metadata and tensors of `converted` in `gguf`.
+#[track_caller]
+fn check_content(gguf: &Gguf, converted: &Converted, name: &str) {
+    for (key, value) in &converted.metadata {
+        assert_eq!(gguf.metadata().get(key), Some(value), "{name}: {key}");
+    }
+    assert_eq!(gguf.tensors().count(), converted.tensors.len(), "{name}");
+    for (tensor, written) in &converted.tensors {
+        let found = gguf.tensor(tensor).unwrap_or_else(|| panic!("{name} has no {tensor}"));
+        assert_eq!(found.shape, written.shape, "{name}: {tensor}");
+        assert!(found.values() == written.values, "{name}: {tensor}");
+    }
+}
+
+#[test]
+fn a_folder_is_exported_to_what_it_is_converted_to() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, folder) in folders() {
+        let to = dir.path().join(format!("{name}.gguf"));
+        let converted = Converted::plainly(&folder);
+        match (exported(&folder, &to), converted) {
+            (Ok(gguf), Ok(converted)) => check_content(&gguf, &converted, &name),
+            (Err(ExportError::NotAsGguf { problem }), Err(expected)) => assert_eq!(problem, expected, "{name}"),
+            (found, expected) => panic!("{name}: {found:?}, {:?} expected", expected.err()),
+        }
+    }
+}
+
+#[test]
+fn a_file_is_exported_to_one_of_the_same_content() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, converted) in converted() {
+        let mut renamed = converted.clone();
+        renamed.metadata.push(("general.name".to_owned(), "of its own".into()));
+        let from = renamed.fused().write(dir.path(), "from.gguf");
+        let to = dir.path().join(format!("{name}.gguf"));
+        let gguf = exported(&from, &to).unwrap();
+        check_content(&gguf, &converted, &name);
+        assert_eq!(gguf.metadata().str("general.name").unwrap(), Some("of its own"));
     }
 }
 

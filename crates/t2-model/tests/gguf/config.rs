@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use t2_model::checkpoint;
-use t2_model::format::gguf::{Gguf, MetaValue, NewTensor, write};
+use t2_model::format::gguf::{Gguf, GgufWriteError, MetaValue, NewTensor, write};
 use t2_model::format::quant::GgmlType;
 
 /// A model of a family: its metadata and its tensors, which hold the numbers given.
@@ -60,9 +60,9 @@ impl Model {
             name: name.to_owned(),
             shape,
             ty: GgmlType::F32,
-            values: Box::new(move || values),
+            values: Box::new(move || Ok(values)),
         });
-        write(&path, &self.metadata, tensors.collect()).unwrap();
+        write::<GgufWriteError>(&path, &self.metadata, tensors.collect()).unwrap();
         then(Gguf::open(&path).unwrap())
     }
 

@@ -1,7 +1,7 @@
 //! A `config.json` becomes metadata, and metadata the same `config.json`.
 
 use serde_json::{Value, json};
-use t2_model::format::gguf::{Gguf, NewTensor, describe, write};
+use t2_model::format::gguf::{Gguf, GgufWriteError, NewTensor, describe, write};
 use t2_model::format::quant::GgmlType;
 
 /// The keys that every family has, and `own`.
@@ -23,11 +23,11 @@ fn check(config: &Value) {
         name: name.to_owned(),
         shape: vec![values.len()],
         ty: GgmlType::F32,
-        values: Box::new(move || values),
+        values: Box::new(move || Ok(values)),
     });
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.gguf");
-    write(&path, &description.metadata, tensors.collect()).unwrap();
+    write::<GgufWriteError>(&path, &description.metadata, tensors.collect()).unwrap();
     let gguf = Gguf::open(&path).unwrap();
     assert_eq!(gguf.family().unwrap().name, description.family.name);
     let read = gguf.config().unwrap();

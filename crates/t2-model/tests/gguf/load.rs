@@ -33,7 +33,7 @@ fn llama(path: &Path, vectors: GgmlType, more: &[&str]) {
 /// A tensor whose numbers are the same in every type that is written: whole numbers, the largest of each block 127.
 fn tensor(name: &str, shape: &[usize], ty: GgmlType) -> NewTensor<'static> {
     let len = shape.iter().product();
-    let values = Box::new(move || (0..len).map(|at: usize| (at % 32) as f32 * 4.0 + 3.0).collect());
+    let values = Box::new(move || Ok((0..len).map(|at: usize| (at % 32) as f32 * 4.0 + 3.0).collect()));
     NewTensor { name: name.to_owned(), shape: shape.to_vec(), ty, values }
 }
 

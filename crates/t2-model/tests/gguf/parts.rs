@@ -14,8 +14,8 @@ fn part(dir: &Path, name: &str, number: u16, count: u16, tensor: &str) -> PathBu
         ("split.count".to_owned(), count.into()),
         ("split.tensors.count".to_owned(), 3_i32.into()),
     ];
-    let values = Box::new(move || vec![f32::from(number); 4]);
-    let tensor = NewTensor { name: tensor.to_owned(), shape: vec![4], ty: GgmlType::F32, values };
+    let values = Box::new(move || Ok(vec![f32::from(number); 4]));
+    let tensor: NewTensor<'_> = NewTensor { name: tensor.to_owned(), shape: vec![4], ty: GgmlType::F32, values };
     let path = dir.join(name);
     write(&path, &metadata, vec![tensor]).unwrap();
     path

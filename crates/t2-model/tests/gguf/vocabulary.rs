@@ -72,7 +72,8 @@ fn value(ours: &str, json: &Value) -> Option<MetaValue> {
 /// Write `metadata` to a file in `dir`.
 fn written(dir: &Path, metadata: &[(String, MetaValue)]) -> PathBuf {
     let path = dir.join("model.gguf");
-    let tensor = NewTensor { name: "t".to_owned(), shape: vec![1], ty: GgmlType::F32, values: Box::new(|| vec![0.0]) };
+    let tensor: NewTensor<'_> =
+        NewTensor { name: "t".to_owned(), shape: vec![1], ty: GgmlType::F32, values: Box::new(|| Ok(vec![0.0])) };
     write(&path, metadata, vec![tensor]).unwrap();
     path
 }

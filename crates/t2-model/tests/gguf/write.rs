@@ -8,7 +8,7 @@ use t2_model::format::quant::GgmlType;
 /// A tensor with the numbers 0, 1, 2, … times `step`.
 fn tensor(name: &str, shape: &[usize], ty: GgmlType, step: f32) -> NewTensor<'static> {
     let len: usize = shape.iter().product();
-    let values = Box::new(move || (0..len).map(|at| at as f32 * step).collect());
+    let values = Box::new(move || Ok((0..len).map(|at| at as f32 * step).collect()));
     NewTensor { name: name.to_owned(), shape: shape.to_vec(), ty, values }
 }
 
@@ -47,7 +47,7 @@ fn what_was_written_is_read() {
     let gguf = written(dir.path(), &metadata(), tensors());
     for (tensor, read) in tensors().into_iter().zip(gguf.tensors()) {
         assert_eq!((tensor.name.as_str(), tensor.shape.as_slice(), tensor.ty), (read.name, read.shape, read.ty));
-        let expected = tensor.ty.quantize(&(tensor.values)()).unwrap();
+        let expected = tensor.ty.quantize(&(tensor.values)().unwrap()).unwrap();
         assert_eq!(expected, read.bytes, "{}", read.name);
         assert_eq!(read.bytes.as_ptr() as usize % 32, 0, "{} is aligned", read.name);
     }
@@ -88,7 +88,7 @@ fn numbers_are_asked_for_one_tensor_at_a_time() {
         let owned = name.to_owned();
         let values = Box::new(|| {
             asked.borrow_mut().push(owned);
-            vec![0.0; 2]
+            Ok(vec![0.0; 2])
         });
         NewTensor { name: name.to_owned(), shape: vec![2], ty: GgmlType::F32, values }
     };
@@ -134,7 +134,7 @@ fn the_largest_numbers_of_a_type_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let largest = [(GgmlType::F16, 65504.0), (GgmlType::Q8_0, 65504.0 * 127.0), (GgmlType::F32, f32::MAX)];
     for (ty, largest) in largest {
-        let values = Box::new(move || vec![largest; 32]);
+        let values = Box::new(move || Ok(vec![largest; 32]));
         let tensor = NewTensor { name: "t".to_owned(), shape: vec![32], ty, values };
         assert_eq!(written(dir.path(), &[], vec![tensor]).tensor("t").unwrap().values(), [largest; 32], "{ty}");
     }

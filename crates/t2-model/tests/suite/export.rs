@@ -15,8 +15,9 @@ use t2_model::checkpoint::{self, Files, GenerationDefaults};
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::decomposition::{self, DecomposeConfig, Targets};
 use t2_model::export::{
-    Export, ExportError, LoraOptions, LoraReport, MergeOptions, MergeReport, write_lora, write_merged,
+    Export, ExportError, LoraOptions, LoraReport, MergeOptions, MergeReport, write_gguf, write_lora, write_merged,
 };
+use t2_model::format::quant::GgmlType;
 use tempfile::TempDir;
 
 use crate::tiny;
@@ -70,6 +71,10 @@ impl World {
 
     fn merge(&self, expert: Option<&Expert>, options: MergeOptions, name: &str) -> Result<MergeReport, ExportError> {
         self.export(expert, |export| write_merged(export, options, &self.path(name)))
+    }
+
+    fn gguf(&self, expert: Option<&Expert>, ty: GgmlType, name: &str) -> Result<MergeReport, ExportError> {
+        self.export(expert, |export| write_gguf(export, ty, &self.path(name)))
     }
 
     fn lora(&self, rank: usize, name: &str) -> Result<LoraReport, ExportError> {
@@ -168,6 +173,24 @@ fn weights_are_written_in_the_type_that_is_asked_for() {
 }
 
 #[test]
+fn a_merged_gguf_file_acts_like_the_model_under_the_expert() {
+    let world = World::new();
+    for (ty, bound) in [
+        (GgmlType::F32, SAME_LOGITS),
+        (GgmlType::F16, HALF_LOGITS),
+        (GgmlType::Bf16, HALF_LOGITS),
+        (GgmlType::Q8_0, HALF_LOGITS),
+    ] {
+        let name = format!("{ty}.gguf");
+        let report = world.gguf(Some(&world.expert), ty, &name).unwrap();
+        assert_eq!((report.files.as_slice(), report.changed), (&[name.clone()][..], 14));
+        let error = tiny::relative_error(&logits(&world.load(&name), Active::Base), &world.expected());
+        println!("merged as {ty}: {error:.1e}");
+        assert!(error < bound, "{ty}: {error:e}");
+    }
+}
+
+#[test]
 fn the_tokenizer_and_the_config_come_along() {
     let world = World::new();
     let base = world.path("base");
@@ -259,7 +282,7 @@ fn what_cannot_be_written_is_named() {
         let error = result.unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     };
-    says(world.merge(Some(&world.expert), MergeOptions::default(), "base"), "not empty");
+    says(world.merge(Some(&world.expert), MergeOptions::default(), "base"), "there already");
     let wild = Expert::mix(&[(&world.expert, 1e9)]).unwrap();
     let half = MergeOptions { dtype: Some(DType::F16), ..MergeOptions::default() };
     says(world.merge(Some(&wild), half, "wild"), "as f16");
@@ -267,6 +290,11 @@ fn what_cannot_be_written_is_named() {
     std::fs::remove_dir_all(world.path("factors")).unwrap();
     says(world.merge(Some(&world.expert), MergeOptions::default(), "lost"), "has no f32 factors of `blocks.0.");
     assert!(world.lora(0, "none").unwrap_err().to_string().contains("rank 0"));
+    says(world.gguf(None, GgmlType::F16, "folder"), "end in .gguf");
+    world.gguf(None, GgmlType::F16, "model.gguf").unwrap();
+    says(world.gguf(None, GgmlType::F16, "model.gguf"), "there already");
+    says(world.gguf(None, GgmlType::Q4K, "small.gguf"), "cannot be written as Q4_K");
+    assert!(!world.path("small.gguf").exists());
 }
 
 #[test]

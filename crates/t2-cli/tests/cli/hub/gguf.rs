@@ -35,7 +35,7 @@ fn models(world: &World, name: &str, parts: usize, seed: usize) -> Files {
 fn tensor(name: &str, shape: &[usize], seed: usize) -> NewTensor<'static> {
     let turned = if name.starts_with("blk") { shape.iter().rev().copied().collect() } else { shape.to_vec() };
     let len: usize = shape.iter().product();
-    let values = move || (0..len).map(|at| ((at + 1000 * seed) as f32 * 12.9898).sin()).collect();
+    let values = move || Ok((0..len).map(|at| ((at + 1000 * seed) as f32 * 12.9898).sin()).collect());
     NewTensor { name: name.to_owned(), shape: turned, ty: GgmlType::F32, values: Box::new(values) }
 }
 

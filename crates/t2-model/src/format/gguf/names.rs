@@ -107,7 +107,12 @@ impl Family {
 /// other takes part in what its model computes.
 pub(super) fn is_no_parameter(name: &str) -> bool {
     let (pattern, _) = pattern_of(name);
-    NO_PARAMETERS.contains(&pattern.as_str()) || TOWERS.iter().any(|tower| name.starts_with(tower))
+    NO_PARAMETERS.contains(&pattern.as_str()) || is_tower(name)
+}
+
+/// Whether a tensor called `name` sees, hears, or hands on what is seen.
+pub(crate) fn is_tower(name: &str) -> bool {
+    TOWERS.iter().any(|tower| name.starts_with(tower))
 }
 
 /// The tensor in which a file that fuses queries, keys and values has the parameter at `path`, if it is one of these.

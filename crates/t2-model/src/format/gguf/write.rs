@@ -14,8 +14,8 @@ use crate::format::quant::GgmlType;
 /// The version that is written.
 const VERSION: u32 = 3;
 
-/// A tensor to write.
-pub struct NewTensor<'a> {
+/// A tensor to write, whose numbers may fail to be made with an `E`.
+pub struct NewTensor<'a, E = GgufWriteError> {
     /// Its name.
     pub name: String,
     /// Its shape, the dimension whose numbers are side by side last; at most four dimensions.
@@ -23,7 +23,7 @@ pub struct NewTensor<'a> {
     /// How its numbers are stored: F32, F16, BF16 or `Q8_0`.
     pub ty: GgmlType,
     /// Gives its numbers, as many as the shape says, when they are written: no other tensor is in memory then.
-    pub values: Box<dyn FnOnce() -> Vec<f32> + 'a>,
+    pub values: Box<dyn FnOnce() -> Result<Vec<f32>, E> + 'a>,
 }
 
 /// Why a GGUF file could not be written. Nothing is left under its name.
@@ -61,12 +61,16 @@ pub enum GgufWriteError {
 ///
 /// # Errors
 ///
-/// [`GgufWriteError`].
+/// [`GgufWriteError`], or why the numbers of a tensor could not be made.
 ///
 /// # Panics
 ///
 /// When a tensor gives more or fewer numbers than its shape says, or `general.alignment` is no power of two.
-pub fn write(path: &Path, metadata: &[(String, MetaValue)], tensors: Vec<NewTensor<'_>>) -> Result<(), GgufWriteError> {
+pub fn write<E: From<GgufWriteError>>(
+    path: &Path,
+    metadata: &[(String, MetaValue)],
+    tensors: Vec<NewTensor<'_, E>>,
+) -> Result<(), E> {
     let alignment = alignment(metadata);
     let header = header(metadata, &tensors, alignment)?;
     let mut refused = None;
@@ -84,13 +88,13 @@ pub fn write(path: &Path, metadata: &[(String, MetaValue)], tensors: Vec<NewTens
         file.flush()
     };
     let written = write_atomically_with(path, all);
-    refused.map_or(written.map_err(GgufWriteError::from), Err)
+    refused.map_or(written.map_err(|error| GgufWriteError::from(error).into()), Err)
 }
 
 /// Everything before the numbers of the tensors.
-fn header(
+fn header<E>(
     metadata: &[(String, MetaValue)],
-    tensors: &[NewTensor<'_>],
+    tensors: &[NewTensor<'_, E>],
     alignment: usize,
 ) -> Result<Vec<u8>, GgufWriteError> {
     let mut out = MAGIC.to_vec();
@@ -123,7 +127,7 @@ fn alignment(metadata: &[(String, MetaValue)]) -> usize {
 }
 
 /// How many bytes the numbers of `tensor` take.
-fn stored_len(tensor: &NewTensor<'_>) -> Result<usize, GgufWriteError> {
+fn stored_len<E>(tensor: &NewTensor<'_, E>) -> Result<usize, GgufWriteError> {
     let &NewTensor { ref name, ref shape, ty, .. } = tensor;
     let row = shape.last().copied().unwrap_or(1);
     let is_written = ty.quantize(&[]).is_some();
@@ -138,12 +142,12 @@ fn stored_len(tensor: &NewTensor<'_>) -> Result<usize, GgufWriteError> {
 }
 
 /// The bytes of `tensor`, whose numbers are asked for now.
-fn encode(tensor: NewTensor<'_>) -> Result<Vec<u8>, GgufWriteError> {
+fn encode<E: From<GgufWriteError>>(tensor: NewTensor<'_, E>) -> Result<Vec<u8>, E> {
     let NewTensor { name, shape, ty, values } = tensor;
-    let values = values();
+    let values = values()?;
     assert_eq!(values.len(), shape.iter().product::<usize>(), "numbers of `{name}`, {shape:?}");
     match values.iter().find(|&&value| !fits(ty, value)) {
-        Some(&value) => Err(GgufWriteError::BadValue { name, value, ty }),
+        Some(&value) => Err(GgufWriteError::BadValue { name, value, ty }.into()),
         None => Ok(ty.quantize(&values).expect("the types were checked before")),
     }
 }

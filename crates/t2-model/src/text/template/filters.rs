@@ -38,12 +38,31 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("round", round);
     env.add_filter(slice::FILTER, slice::slice);
 
+    env.add_test("divisibleby", divisibleby);
     env.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
     env.add_test("number", |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
     env.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
     env.add_test("sequence", |value: &Value| value.len().is_some() || value.is_undefined());
     env.add_test("lower", |value: &Value| text(value).map(|text| question(&text, "islower") == Some(true)));
     env.add_test("upper", |value: &Value| text(value).map(|text| question(&text, "isupper") == Some(true)));
+}
+
+/// A remainder by zero is an error as in Python, where minijinja panics.
+fn divisibleby(value: &Value, by: &Value) -> Result<bool, Error> {
+    let whole = |value: &Value| i128::try_from(value.clone()).ok();
+    if let (Some(value), Some(by)) = (whole(value), whole(by)) {
+        return match by {
+            0 => Err(refuse("nothing is divisible by 0")),
+            // Which the smallest of all numbers cannot be divided by without an overflow.
+            -1 => Ok(true),
+            by => Ok(value % by == 0),
+        };
+    }
+    match (f64::try_from(value.clone()), f64::try_from(by.clone())) {
+        (Ok(_), Ok(0.0)) => Err(refuse("nothing is divisible by 0")),
+        (Ok(value), Ok(by)) => Ok(value % by == 0.0),
+        _ => Err(refuse(format!("whether a value that is {} is divisible by one that is {}", value.kind(), by.kind()))),
+    }
 }
 
 fn escape(value: &Value) -> Result<String, Error> {

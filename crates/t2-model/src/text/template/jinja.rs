@@ -8,7 +8,7 @@ use minijinja::{Environment, Error, ErrorKind, functions};
 use minijinja_contrib::globals::{cycler, joiner};
 
 use super::budget::Budget;
-use super::python::text;
+use super::python::{refuse, text};
 use super::{arithmetic, date, filters, methods, slice};
 
 /// Steps after which a template is stopped, some seconds. The longest conversation that a model can read takes a
@@ -52,6 +52,10 @@ const MAKING: [&str; 32] = [
 ];
 /// Filters whose results hold lists that were none before.
 const NESTING: [&str; 5] = ["batch", "dictsort", "groupby", "items", "slice"];
+/// Filters that make room for as many items as they are told.
+const PARTING: [&str; 2] = ["batch", "slice"];
+/// The largest number that a range may begin at, end at, or step by: sums of three of them are no overflow.
+const MAX_RANGE: usize = isize::MAX as usize / 4;
 /// Filters of minijinja's that write a list for themselves where they expect a text.
 const OF_TEXT: [&str; 6] = ["capitalize", "lines", "lower", "safe", "split", "upper"];
 
@@ -95,6 +99,11 @@ fn count_filters(env: &mut Environment<'static>, uncounted: &Arc<Environment<'st
             {
                 *value = text(value)?.into_owned().into();
             }
+            if PARTING.contains(&name)
+                && let Some(Ok(parts)) = args.get(1).map(|count| usize::try_from(count.clone()))
+            {
+                budget.spend_on_items(parts)?;
+            }
             let made = uncounted.empty_state().apply_filter(name, &args)?;
             if NESTING.contains(&name) { budget.spend_on_all(&made) } else { budget.spend_on(&made) }?;
             Ok::<_, Error>(made)
@@ -109,6 +118,13 @@ fn uncounted() -> Environment<'static> {
     env.set_fuel(Some(MAX_STEPS));
     env.add_function("raise_exception", |message: &Value| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, text(message)?.into_owned()))
+    });
+    env.add_function("range", |lower: isize, upper: Option<isize>, step: Option<isize>| {
+        let all = [Some(lower), upper, step];
+        match all.into_iter().flatten().find(|number| number.unsigned_abs() > MAX_RANGE) {
+            Some(number) => Err(refuse(format!("a range has {number}, expected at most {MAX_RANGE} either way"))),
+            None => functions::range(lower, upper, step),
+        }
     });
     // Jinja has none of these. What they make is not counted.
     env.remove_global("debug");

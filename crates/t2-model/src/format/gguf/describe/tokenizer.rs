@@ -76,9 +76,12 @@ pub fn describe_tokenizer(
     out.push(("tokens", tokens.into()));
     out.push(("token_type", kinds.into()));
     out.push(("add_bos_token", opens_with_a_token(&json["post_processor"]).into()));
+    let end = |index| special.ends.get(index).copied();
     let ids = [
         ("bos_token_id", special.bos),
-        ("eos_token_id", special.ends.first().copied()),
+        ("eos_token_id", end(0)),
+        ("eot_token_id", end(1)),
+        ("eom_token_id", end(2)),
         ("padding_token_id", special.pad),
         ("unknown_token_id", special.unknown),
     ];
