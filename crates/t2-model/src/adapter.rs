@@ -44,11 +44,10 @@ pub fn project(x: Tensor<3>, layer: &Linear, active: &Active<'_>) -> Tensor<3> {
             Some(z) => match rows.parts() {
                 None => adapter.apply_rows(x, z, layer.weight.base()),
                 Some(parts) => {
-                    let base = dense(x.clone().select(0, parts.base), layer);
-                    let adapted = parts.adapted;
-                    let (x, z) = (x.select(0, adapted.clone()), z.select(0, adapted));
+                    let base = dense(x.clone().select(0, parts.base.clone()), layer);
+                    let (x, z) = (x.select(0, parts.adapted.clone()), z.select(0, parts.adapted.clone()));
                     let adapted = adapter.apply_rows(x, z, layer.weight.base());
-                    Tensor::cat(vec![base, adapted], 0).select(0, parts.back)
+                    Tensor::cat(vec![base, adapted], 0).select(0, parts.back.clone())
                 }
             },
         },

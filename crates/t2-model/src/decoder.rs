@@ -12,9 +12,10 @@ mod norm;
 mod pass;
 pub mod rope;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
+use burn::tensor::DType;
 
 use crate::adapter::{Active, project, times};
 use crate::checkpoint::hash_of_model;
@@ -23,7 +24,7 @@ use crate::hash::Hash;
 use pass::Pass;
 
 pub use attention::Attention;
-pub use cache::KvCache;
+pub use cache::{KvCache, Place};
 pub use config::{
     Activation, AttentionBias, AttentionConfig, BadShape, BlockKind, DecoderConfig, MlpConfig, NormConfig, NormPlace,
     Outgrown, QkNorm, RopeConfig, RopeScaling, Rotary, ScaleConfig,
@@ -41,6 +42,10 @@ pub struct LmShape {
     pub max_seq_len: usize,
     /// Number of decoder blocks, each with keys and values of its own.
     pub layers: usize,
+    /// How many numbers a block keeps of a token, keys and values.
+    pub kv_width: usize,
+    /// The length, in tokens, after which the keys of a sequence must be computed anew.
+    pub outgrown_at: Option<usize>,
 }
 
 /// A causal language model.
@@ -55,7 +60,8 @@ pub trait CausalLm: Module {
     ///
     /// Without a cache, position 0 is the first column and padding belongs on the right, where no real token sees it.
     /// With a cache, the columns follow those that it already holds. Padding is on the left then, as many columns of
-    /// each row as the cache was told when it was made.
+    /// each row as the cache was told when it was made; or, where rows are [placed](KvCache::place) in slots, on the
+    /// right, to be overwritten by what is read next.
     fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3>;
 
     /// Scores of the next token `[batch, seq, vocab]` for final states `[batch, seq, d_model]`.
@@ -169,8 +175,14 @@ impl Decoder {
 
 impl CausalLm for Decoder {
     fn shape(&self) -> LmShape {
-        let &DecoderConfig { vocab, max_seq_len, layers, .. } = &self.config;
-        LmShape { vocab, max_seq_len, layers }
+        let DecoderConfig { vocab, max_seq_len, layers, attention, .. } = &self.config;
+        LmShape {
+            vocab: *vocab,
+            max_seq_len: *max_seq_len,
+            layers: *layers,
+            kv_width: 2 * attention.kv_heads * attention.head_dim,
+            outgrown_at: self.config.switches_after(),
+        }
     }
 
     /// The hash of the checkpoint that the decoder was loaded from. One that was not loaded has the hash that its
@@ -184,8 +196,10 @@ impl CausalLm for Decoder {
         if let Active::Rows(rows) = active {
             assert_eq!(rows.len(), batch, "rows of scales, rows of tokens");
         }
-        let Some(limit) = self.config.switches_after() else { return self.states(tokens, cache, active) };
-        let Some(cache) = cache else { return self.states(tokens, None, active) };
+        let (cache, limit) = match (cache, self.config.switches_after()) {
+            (Some(cache), Some(limit)) if !cache.is_placed() => (cache, limit),
+            (cache, _) => return self.states(tokens, cache, active),
+        };
         let before = cache.len();
         let outgrown = cache.outgrown_by(seq, limit);
         let all = cache.remember(tokens.clone());
@@ -242,6 +256,22 @@ fn capped<const D: usize>(scores: Tensor<D>, cap: f64) -> Tensor<D> {
 pub(crate) fn device_of(model: &impl Module) -> Device {
     let devices = model.devices().to_vec();
     devices.into_iter().next().map(Device::without_autodiff).expect("a model has weights")
+}
+
+/// The type of a model's weights, which is that of its keys and values.
+pub(crate) fn dtype_of(model: &impl Module) -> DType {
+    struct First(Option<DType>);
+    impl ModuleVisitor for First {
+        // Norms are f32 in a model of any type.
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D == 2 && self.0.is_none() {
+                self.0 = Some(param.val().dtype());
+            }
+        }
+    }
+    let mut first = First(None);
+    model.visit(&mut first);
+    first.0.unwrap_or(DType::F32)
 }
 
 impl Block {

@@ -1,24 +1,24 @@
-//! Batched generation: prompts of different lengths, experts and seeds in one batch.
+//! Generation: prompts of different lengths, experts and seeds at once, by the [`engine`].
 //!
 //! A row depends on its own prompt, mixture and seed only: alone or in a batch it gives the same tokens (greedy in
 //! f32; sampling up to rounding where two draws are as close).
 
+pub mod engine;
 mod error;
 mod sample;
 pub mod score;
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use burn::prelude::*;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
-use crate::adapter::{Active, RowScales};
-use crate::decoder::{CausalLm, KvCache, LmShape};
+use crate::adapter::Active;
+use crate::decoder::{CausalLm, LmShape};
 
+pub use engine::{Engine, EngineConfig, Event, Request, RequestId, Under};
 pub use error::GenerateError;
 pub use sample::Sampling;
-use sample::log_softmax;
 
 /// How a batch is completed.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,27 +131,52 @@ pub fn generate_with(
     if prompts.ids.is_empty() || config.max_new_tokens == 0 {
         return Ok(done);
     }
-    let mut batch = Batch::start(model, prompts, config.max_new_tokens);
-    for step in 0..config.max_new_tokens {
-        for (row, logits) in batch.logits(model, step)? {
-            let id = config.sampling.draw(&logits, &mut batch.rngs[row]);
-            done[row].ids.push(id);
-            done[row].logprobs.push(log_softmax(&logits)[id as usize]);
-            batch.next[row] = id;
-            if config.stop.contains(&id) {
-                done[row].finish = FinishReason::Stop;
-            }
-            if on_token(row, id).is_break() {
-                return broken_off(done, config.max_new_tokens);
+    let mut engine = Engine::new(model, EngineConfig { slots: prompts.ids.len(), ..EngineConfig::default() });
+    let rows = submit(&mut engine, prompts, config)?;
+    while !engine.is_idle() {
+        for event in engine.step()? {
+            match event {
+                Event::Token { request, id, logprob, finish } => {
+                    let row = rows[&request];
+                    done[row].ids.push(id);
+                    done[row].logprobs.push(logprob);
+                    done[row].finish = finish.unwrap_or(FinishReason::Length);
+                    if on_token(row, id).is_break() {
+                        return broken_off(done, config.max_new_tokens);
+                    }
+                }
+                Event::Broken { request, step } => {
+                    return Err(GenerateError::NotFinite { row: rows[&request], step });
+                }
             }
         }
-        let stopped = |row: usize| done[row].finish == FinishReason::Stop;
-        if batch.live.iter().all(|&row| stopped(row)) || step + 1 == config.max_new_tokens {
-            break;
-        }
-        batch.drop_rows(stopped);
     }
     Ok(done)
+}
+
+/// Ask `engine` for every prompt: the row of each request.
+fn submit<M: CausalLm>(
+    engine: &mut Engine<'_, M>,
+    prompts: Prompts<'_>,
+    config: &GenerateConfig,
+) -> Result<HashMap<RequestId, usize>, GenerateError> {
+    let under = match prompts.active {
+        Active::Base => vec![Under::Base; prompts.ids.len()],
+        Active::Own => vec![Under::Own; prompts.ids.len()],
+        Active::Rows(rows) => engine.add(rows)?,
+    };
+    let requests = prompts.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| {
+        let request = Request {
+            ids: ids.clone(),
+            under,
+            seed: prompts.seeds.map_or(row as u64, |seeds| seeds[row]),
+            sampling: config.sampling,
+            stop: config.stop.clone(),
+            max_new_tokens: config.max_new_tokens,
+        };
+        Ok((engine.submit(request)?, row))
+    });
+    requests.collect()
 }
 
 /// What there is when the caller breaks off: whole where every row has come to its end.
@@ -204,78 +229,4 @@ pub(crate) fn left_padded<P: AsRef<[u32]>>(prompts: &[P], device: &Device) -> (T
         .flat_map(|(prompt, &pad)| std::iter::repeat_n(0, pad).chain(prompt.as_ref().iter().map(|&id| i64::from(id))));
     let tokens = TensorData::new(ids.collect::<Vec<_>>(), [prompts.len(), longest]);
     (Tensor::from_data(tokens, device), pad)
-}
-
-/// The rows of a batch that are still running. A row is known by its position among the caller's prompts.
-struct Batch<'a> {
-    /// The rows still running, in the order in which the cache holds them.
-    live: Vec<usize>,
-    /// The last token of every row of the caller, running or not.
-    next: Vec<u32>,
-    rngs: Vec<ChaCha8Rng>,
-    cache: KvCache,
-    /// What the caller's rows run under.
-    active: Active<'a>,
-    /// The scales of the rows still running, where rows have scales and some have left.
-    remaining: Option<RowScales>,
-    /// The prompts, until the first pass has read them, `[batch, seq]`.
-    prompts: Option<Tensor<2, Int>>,
-    device: Device,
-}
-
-impl<'a> Batch<'a> {
-    fn start(model: &impl CausalLm, prompts: Prompts<'a>, max_new_tokens: usize) -> Self {
-        let device = crate::decoder::device_of(model);
-        let (tokens, pad) = left_padded(prompts.ids, &device);
-        let [rows, longest] = tokens.dims();
-        let seed = |row: usize| prompts.seeds.map_or(row as u64, |seeds| seeds[row]);
-        Self {
-            live: (0..rows).collect(),
-            next: vec![0; rows],
-            rngs: (0..rows).map(|row| ChaCha8Rng::seed_from_u64(seed(row))).collect(),
-            cache: KvCache::new(model.shape(), pad, longest + max_new_tokens),
-            active: prompts.active,
-            remaining: None,
-            prompts: Some(tokens),
-            device,
-        }
-    }
-
-    /// For every row still running: its position among the caller's, and the logits of its next token, `[vocab]`.
-    fn logits(&mut self, model: &impl CausalLm, step: usize) -> Result<Vec<(usize, Vec<f32>)>, GenerateError> {
-        let tokens = self.prompts.take().unwrap_or_else(|| {
-            let ids: Vec<i64> = self.live.iter().map(|&row| i64::from(self.next[row])).collect();
-            Tensor::from_data(TensorData::new(ids, [self.live.len(), 1]), &self.device)
-        });
-        let active = self.remaining.as_ref().map_or(self.active, Active::Rows);
-        let hidden = model.hidden(tokens, Some(&mut self.cache), active);
-        let [_, seq, _] = hidden.dims();
-        let logits = model.logits(hidden.slice_dim(1, seq - 1..seq));
-        let [_, _, vocab] = logits.dims();
-        let values: Vec<f32> = logits.try_into_data_as::<f32>()?.iter::<f32>().collect();
-        let rows: Vec<_> = self.live.iter().copied().zip(values.chunks(vocab).map(<[f32]>::to_vec)).collect();
-        // A token may be ruled out by -inf; anything else that is no number would be drawn from in silence.
-        let broken = |logits: &Vec<f32>| {
-            logits.iter().any(|l| l.is_nan() || *l == f32::INFINITY) || logits.iter().all(|l| l.is_infinite())
-        };
-        match rows.iter().find(|(_, logits)| broken(logits)) {
-            Some(&(row, _)) => Err(GenerateError::NotFinite { row, step }),
-            None => Ok(rows),
-        }
-    }
-
-    /// Take finished rows out of the batch.
-    fn drop_rows(&mut self, stopped: impl Fn(usize) -> bool) {
-        let keep: Vec<usize> = (0..self.live.len()).filter(|&i| !stopped(self.live[i])).collect();
-        if keep.len() == self.live.len() {
-            return;
-        }
-        self.cache.select(&keep, &self.device);
-        let scales = self.remaining.as_ref().or(match self.active {
-            Active::Rows(rows) => Some(rows),
-            _ => None,
-        });
-        self.remaining = scales.map(|rows| rows.select(&keep));
-        self.live = keep.iter().map(|&i| self.live[i]).collect();
-    }
 }

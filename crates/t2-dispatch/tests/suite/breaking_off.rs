@@ -36,7 +36,10 @@ fn an_interrupted_second_pass_has_every_answer_as_far_as_it_got() {
     let left = completions(passes.unwrap_err());
     let how: Vec<(usize, FinishReason)> = left.iter().map(|row| (row.ids.len(), row.finish)).collect();
     assert_eq!(how, [(4, Length), (4, Length), (1, Cancelled), (0, Cancelled), (0, Cancelled)]);
-    assert_eq!(seen, [0, 1, 0, 1, 0, 1, 0, 1, 2]);
+    // What two rows have in common is read once, so that one may be a token ahead.
+    assert_eq!(seen.pop(), Some(2));
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 0, 0, 0, 1, 1, 1, 1]);
     for (left, whole) in left.iter().zip(&whole.answers) {
         assert!(whole.completion.ids.starts_with(&left.ids), "{left:?} of {whole:?}");
     }

@@ -223,7 +223,7 @@ impl Bank {
                 (alpha.unsqueeze_dim::<3>(2) * deviation.clone().unsqueeze_dim::<3>(0)).sum_dim(1).squeeze_dim(1);
             (id, mixed + 1.0)
         });
-        Ok(RowScales { z: z.collect(), base: mixtures.iter().map(Mixture::is_base).collect() })
+        Ok(RowScales::new(z.collect(), mixtures.iter().map(Mixture::is_base).collect()))
     }
 }
 
@@ -234,9 +234,16 @@ pub struct RowScales {
     z: BTreeMap<ParamId, Tensor<2>>,
     /// Rows that run on the dense base weights.
     base: Vec<bool>,
+    /// The rows in two parts, where some run on the base weights.
+    parts: Option<Parts>,
 }
 
 impl RowScales {
+    fn new(z: BTreeMap<ParamId, Tensor<2>>, base: Vec<bool>) -> Self {
+        let parts = z.values().next().and_then(|z| Parts::of(&base, &z.device()));
+        Self { z, base, parts }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.base.len()
@@ -259,7 +266,28 @@ impl RowScales {
             z.clone().select(0, index)
         };
         let base = rows.iter().map(|&row| self.base[row]).collect();
-        Self { z: self.z.iter().map(|(&id, z)| (id, pick(z))).collect(), base }
+        Self::new(self.z.iter().map(|(&id, z)| (id, pick(z))).collect(), base)
+    }
+
+    /// The rows of all `parts`, one after the other.
+    ///
+    /// # Panics
+    ///
+    /// When they are not of one model.
+    pub fn concat(parts: &[&Self]) -> Self {
+        let ids = parts.first().map(|part| part.z.keys().copied().collect::<Vec<_>>()).unwrap_or_default();
+        let rows_of = |id| parts.iter().map(|part| part.z[&id].clone()).collect::<Vec<_>>();
+        let base = parts.iter().flat_map(|part| part.base.iter().copied()).collect();
+        Self::new(ids.into_iter().map(|id| (id, Tensor::cat(rows_of(id), 0))).collect(), base)
+    }
+
+    /// True when `row` runs on the dense base weights.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    pub fn is_base(&self, row: usize) -> bool {
+        self.base[row]
     }
 
     /// `[batch, k]` of one parameter; `None` when every row is the base model.
@@ -267,26 +295,19 @@ impl RowScales {
         if self.base.iter().all(|&base| base) { None } else { self.z.get(&id).cloned() }
     }
 
+    /// As many rows of the base model.
+    pub(crate) fn to_base(&self) -> Self {
+        Self::new(self.z.clone(), vec![true; self.len()])
+    }
+
     /// The rows of the base model and the others, so that each is computed once; `None` when all have an expert.
-    pub(crate) fn parts(&self) -> Option<Parts> {
-        let device = self.z.values().next()?.device();
-        if self.base.iter().all(|&base| !base) {
-            return None;
-        }
-        let rows = |of_base: bool| (0..self.base.len()).filter(move |&row| self.base[row] == of_base);
-        let order: Vec<usize> = rows(true).chain(rows(false)).collect();
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(place, &row)| back[row] = place);
-        let index = |rows: &[usize]| {
-            let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-            Tensor::from_data(rows.as_slice(), &device)
-        };
-        let (base, adapted) = order.split_at(rows(true).count());
-        Some(Parts { base: index(base), adapted: index(adapted), back: index(&back) })
+    pub(crate) fn parts(&self) -> Option<&Parts> {
+        self.parts.as_ref()
     }
 }
 
 /// A batch in two parts: the rows that run on the dense weights, and those under an expert.
+#[derive(Clone, Debug)]
 pub(crate) struct Parts {
     /// Rows of the base model.
     pub(crate) base: Tensor<1, Int>,
@@ -294,6 +315,25 @@ pub(crate) struct Parts {
     pub(crate) adapted: Tensor<1, Int>,
     /// Where each row of the batch is when the base rows come first.
     pub(crate) back: Tensor<1, Int>,
+}
+
+impl Parts {
+    /// The parts of a batch whose rows are those of `base` where it is true; `None` when none is.
+    fn of(base: &[bool], device: &Device) -> Option<Self> {
+        if base.iter().all(|&base| !base) {
+            return None;
+        }
+        let rows = |of_base: bool| (0..base.len()).filter(move |&row| base[row] == of_base);
+        let order: Vec<usize> = rows(true).chain(rows(false)).collect();
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, &row)| back[row] = place);
+        let index = |rows: &[usize]| {
+            let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+            Tensor::from_data(rows.as_slice(), device)
+        };
+        let (base, adapted) = order.split_at(rows(true).count());
+        Some(Self { base: index(base), adapted: index(adapted), back: index(&back) })
+    }
 }
 
 impl Active<'_> {

@@ -1,10 +1,8 @@
 //! What the blocks of one forward pass share: positions, and who may look where.
 
-use std::ops::Range;
-
 use burn::prelude::*;
 
-use super::cache::KvCache;
+use super::cache::{KvCache, Span};
 use super::config::{BlockKind, DecoderConfig, RopeConfig, Rotary};
 use super::rope::Rotation;
 use crate::adapter::Active;
@@ -30,10 +28,10 @@ pub(super) struct View {
 
 /// Rows and columns of a pass.
 struct Grid {
-    /// Padding columns on the left of each row, or once for all.
-    pad: Vec<usize>,
-    /// The columns that are new.
-    columns: Range<usize>,
+    /// The columns of each row, or once for all.
+    rows: Vec<Span>,
+    /// How many of them are new.
+    seq: usize,
 }
 
 impl<'a> Pass<'a> {
@@ -44,12 +42,11 @@ impl<'a> Pass<'a> {
         active: Active<'a>,
         device: &Device,
     ) -> Self {
-        let start = cache.map_or(0, KvCache::len);
-        let mut pad = cache.map_or(vec![0], |cache| cache.pad().to_vec());
-        if pad.iter().all(|&p| p == pad[0]) {
-            pad.truncate(1);
+        let mut rows = cache.map_or(vec![Span { first: 0, start: 0, len: seq }], |cache| cache.spans(seq));
+        if rows.iter().all(|&row| row == rows[0]) {
+            rows.truncate(1);
         }
-        let grid = Grid { pad, columns: start..start + seq };
+        let grid = Grid { rows, seq };
         let kinds = if config.kinds.is_empty() { &[BlockKind::PLAIN] } else { config.kinds.as_slice() };
         let mut views: Vec<View> = vec![];
         for (i, kind) in kinds.iter().enumerate() {
@@ -87,25 +84,29 @@ impl DecoderConfig {
 impl Grid {
     /// The rotation of the new columns, whose positions count from the first token of each row.
     fn rotation(&self, rope: &RopeConfig, config: &DecoderConfig, device: &Device) -> Rotation {
-        let positions = |&pad: &usize| self.columns.clone().map(|column| column.saturating_sub(pad)).collect();
-        let positions: Vec<Vec<usize>> = self.pad.iter().map(positions).collect();
-        Rotation::new(rope, config.attention.head_dim, &positions, device)
+        let positions = |row: &Span| {
+            let columns = row.start..row.start + self.seq;
+            (columns.map(|column| column.saturating_sub(row.first)).collect(), row.len)
+        };
+        let rows: Vec<(Vec<usize>, usize)> = self.rows.iter().map(positions).collect();
+        Rotation::new(rope, config.attention.head_dim, &rows, device)
     }
 
     /// The first column that a query sees through `window`, and what is hidden of the columns from there on.
     fn hidden(&self, window: Option<usize>, device: &Device) -> (usize, Option<Tensor<4, Bool>>) {
-        let Range { start, end } = self.columns;
         let sees_from = |query: usize| window.map_or(0, |window| (query + 1).saturating_sub(window));
-        let first = sees_from(start);
-        let is_all_seen = self.columns.len() == 1 && self.pad.iter().all(|&pad| pad <= first);
+        let starts = self.rows.iter().map(|row| row.start);
+        let (earliest, latest) = (starts.clone().min().unwrap_or(0), starts.max().unwrap_or(0));
+        let (first, end) = (sees_from(earliest), latest + self.seq);
+        let is_all_seen = self.seq == 1 && earliest == latest && self.rows.iter().all(|row| row.first <= first);
         let hidden = (!is_all_seen).then(|| {
-            let rows = self.pad.iter().flat_map(|&pad| {
-                self.columns.clone().flat_map(move |query| {
-                    let visible = pad.max(sees_from(query))..=query;
+            let rows = self.rows.iter().flat_map(|row| {
+                (row.start..row.start + self.seq).flat_map(move |query| {
+                    let visible = row.first.max(sees_from(query))..=query;
                     (first..end).map(move |key| !visible.contains(&key))
                 })
             });
-            let shape = [self.pad.len(), 1, self.columns.len(), end - first];
+            let shape = [self.rows.len(), 1, self.seq, end - first];
             Tensor::from_data(TensorData::new(rows.collect(), shape), device)
         });
         (first, hidden)
@@ -114,18 +115,26 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     /// For each row and query of `columns`, the columns that it sees, from the first to before the second, and whether a mask was needed to say so.
     #[track_caller]
     fn check(pad: &[usize], columns: Range<usize>, window: Option<usize>, seen: &[&[(usize, usize)]], masked: bool) {
-        let grid = Grid { pad: pad.to_vec(), columns: columns.clone() };
+        let Range { start, end } = columns;
+        let rows = pad.iter().map(|&first| Span { first, start, len: end - first }).collect();
+        check_rows(Grid { rows, seq: end - start }, window, seen, masked);
+    }
+
+    #[track_caller]
+    fn check_rows(grid: Grid, window: Option<usize>, seen: &[&[(usize, usize)]], masked: bool) {
         let (first, hidden) = grid.hidden(window, &Device::flex());
         assert_eq!(hidden.is_some(), masked);
-        let width = columns.end - first;
+        let width = grid.rows.iter().map(|row| row.start + grid.seq).max().unwrap() - first;
         let hidden: Vec<bool> = match hidden {
             Some(hidden) => hidden.into_data().iter::<bool>().collect(),
-            None => vec![false; pad.len() * columns.len() * width],
+            None => vec![false; grid.rows.len() * grid.seq * width],
         };
         let found: Vec<Vec<usize>> = hidden
             .chunks(width)
@@ -145,5 +154,17 @@ mod tests {
         check(&[2, 0], 3..4, Some(3), &[&[(2, 4)], &[(1, 4)]], true);
         check(&[0], 5..6, None, &[&[(0, 6)]], false);
         check(&[0], 5..6, Some(2), &[&[(4, 6)]], false);
+    }
+
+    #[test]
+    fn rows_in_slots_begin_at_columns_of_their_own() {
+        let grid = |starts: &[usize], seq| {
+            let rows = starts.iter().map(|&start| Span { first: 0, start, len: start + seq }).collect();
+            Grid { rows, seq }
+        };
+        check_rows(grid(&[3, 1], 1), None, &[&[(0, 4)], &[(0, 2)]], true);
+        check_rows(grid(&[2, 2], 1), None, &[&[(0, 3)], &[(0, 3)]], false);
+        check_rows(grid(&[0, 4], 2), None, &[&[(0, 1), (0, 2)], &[(0, 5), (0, 6)]], true);
+        check_rows(grid(&[5, 3], 1), Some(2), &[&[(4, 6)], &[(2, 4)]], true);
     }
 }

@@ -19,18 +19,17 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// The rotation of `positions`, one row per sequence (or one row shared by all), each `seq` long. The last position
-    /// of a row says how long its sequence is.
-    pub(crate) fn new(rope: &RopeConfig, head_dim: usize, positions: &[Vec<usize>], device: &Device) -> Self {
-        let shape = [positions.len(), 1, positions[0].len(), rope.rotated(head_dim)];
+    /// The rotation of `rows`, one per sequence (or one shared by all): its `seq` positions, and how long the sequence is.
+    pub(crate) fn new(rope: &RopeConfig, head_dim: usize, rows: &[(Vec<usize>, usize)], device: &Device) -> Self {
+        let shape = [rows.len(), 1, rows[0].0.len(), rope.rotated(head_dim)];
         let factor = amplitude(&rope.scaling);
-        let of = |row: &Vec<usize>| frequencies(rope, head_dim, row.last().map_or(0, |position| position + 1));
+        let of = |(_, len): &(Vec<usize>, usize)| frequencies(rope, head_dim, *len);
         let freqs = match rope.scaling {
-            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. } => positions.iter().map(of).collect(),
-            _ => vec![of(&positions[0]); positions.len()],
+            RopeScaling::Dynamic { .. } | RopeScaling::LongRope { .. } => rows.iter().map(of).collect(),
+            _ => vec![of(&rows[0]); rows.len()],
         };
         let table = |f: fn(f64) -> f64, first_half: f64| {
-            let angles = positions.iter().zip(&freqs).flat_map(|(row, freqs)| {
+            let angles = rows.iter().zip(&freqs).flat_map(|((row, _), freqs)| {
                 row.iter().flat_map(move |&p| {
                     let half = |sign: f64| freqs.iter().map(move |w| (sign * f(p as f64 * w) * factor) as f32);
                     half(first_half).chain(half(1.0))
@@ -177,7 +176,7 @@ mod tests {
     fn coordinates_beyond_the_fraction_are_left_alone() {
         let rope = RopeConfig { fraction: 0.75, ..RopeConfig::new(100.0) };
         let x = Tensor::<4>::ones([1, 1, 3, 8], &Device::flex());
-        let turned = Rotation::new(&rope, 8, &[vec![4, 5, 6]], &Device::flex()).apply(x);
+        let turned = Rotation::new(&rope, 8, &[(vec![4, 5, 6], 7)], &Device::flex()).apply(x);
         let kept = turned.clone().slice_dim(3, 6..8).into_data().iter::<f32>().all(|x| x == 1.0);
         assert!(kept && turned.slice_dim(3, 0..6).into_data().iter::<f32>().all(|x| x != 1.0));
     }

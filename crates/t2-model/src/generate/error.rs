@@ -40,6 +40,19 @@ pub enum GenerateError {
         /// Size of the vocabulary.
         vocab: usize,
     },
+    /// No token is wanted.
+    #[error("max_new_tokens is 0; ask for 1 at least")]
+    NoTokens,
+    /// A completion would need more memory than the engine may use.
+    #[error(
+        "the keys and values of prompt and completion take {needed} bytes, {budget} are allowed; ask for fewer tokens, or allow more memory"
+    )]
+    Memory {
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are allowed.
+        budget: u64,
+    },
     /// The batch has no rows.
     #[error("there is nothing to score; give at least one row")]
     NoRows,

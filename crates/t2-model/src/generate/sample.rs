@@ -1,6 +1,6 @@
 //! Drawing the next token from its logits, on the host and in f64.
 
-use rand::Rng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,16 @@ impl Sampling {
         Ok(())
     }
 
+    /// Draw the token at `position` of a completion from `logits`, `[vocab]`. The random numbers depend on `seed` and
+    /// `position` alone. Of equal logits the lowest id comes first.
+    pub fn draw_at(&self, logits: &[f32], seed: u64, position: usize) -> u32 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(position as u64);
+        self.draw(logits, &mut rng)
+    }
+
     /// Draw a token id from `logits`, `[vocab]`. Of equal logits the lowest id comes first.
-    pub(crate) fn draw(&self, logits: &[f32], rng: &mut ChaCha8Rng) -> u32 {
+    fn draw(&self, logits: &[f32], rng: &mut ChaCha8Rng) -> u32 {
         if self.temperature <= 0.0 {
             return argmax(logits);
         }
@@ -71,17 +79,16 @@ pub(crate) fn argmax(logits: &[f32]) -> u32 {
     best.map_or(0, |(id, _)| id)
 }
 
-/// Log-probabilities of `logits`, `[vocab]`.
-pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f32> {
-    let top = f64::from(logits[argmax(logits) as usize]);
-    let norm = logits.iter().map(|&l| (f64::from(l) - top).exp()).sum::<f64>().ln() + top;
-    logits.iter().map(|&l| (f64::from(l) - norm) as f32).collect()
+/// Log-probability of the token `id` under `logits`, `[vocab]`.
+pub(crate) fn log_probability(logits: &[f32], id: u32) -> f32 {
+    let top = logits[argmax(logits) as usize];
+    let norm = logits.iter().map(|&l| f64::from((l - top).exp())).sum::<f64>().ln();
+    (f64::from(logits[id as usize] - top) - norm) as f32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
 
     const LOGITS: [f32; 4] = [0.0, 2.0, 1.0, -1.0];
 
@@ -119,7 +126,7 @@ mod tests {
 
     #[test]
     fn draws_follow_the_distribution() {
-        let p = log_softmax(&LOGITS).iter().map(|l| f64::from(l.exp())).collect::<Vec<_>>();
+        let p: Vec<f64> = (0..4).map(|id| f64::from(log_probability(&LOGITS, id).exp())).collect();
         check(Sampling::PLAIN, [p[0], p[1], p[2], p[3]]);
         check(Sampling::GREEDY, [0.0, 1.0, 0.0, 0.0]);
         let two = p[1] + p[2];

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod decomposition;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod expert;
 #[cfg(test)]
 mod export;

@@ -1,0 +1,317 @@
+//! The engine: one loop in which requests join, are read, answered and leave, each under weights of its own.
+//!
+//! A request that runs has a slot of the cache, where its row begins at the first column. A step reads a piece of what
+//! prompts are waiting, then gives every row whose prompt is read its next token. A slot keeps what it holds until another
+//! request needs it: a prompt that begins alike, under the same weights, copies that part instead of reading it again, so
+//! that completions of one prompt read it once.
+//!
+//! A request gets the same tokens alone, among any others, and whenever it joins (greedy in f32; sampling up to rounding
+//! where two draws are as close): a draw depends on its seed and its position alone.
+
+mod pass;
+mod slots;
+
+use std::collections::VecDeque;
+
+use burn::prelude::*;
+use rayon::prelude::*;
+
+use super::sample::{Sampling, log_probability};
+use super::{FinishReason, GenerateError, check_prompt};
+use crate::adapter::{Active, RowScales};
+use crate::decoder::{CausalLm, KvCache, LmShape, device_of, dtype_of};
+use pass::Scales;
+use slots::Slots;
+
+/// The cache grows in steps of as many columns: each new shape may have to be tuned on a GPU.
+const COLUMNS: usize = 64;
+
+/// How much an engine does at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Most requests that run at once; others wait.
+    pub slots: usize,
+    /// Most tokens of prompts that are read in one step, beside which the others get their next token.
+    pub chunk: usize,
+    /// Most bytes of keys and values; a request that would need more waits. `None` for no bound.
+    pub memory: Option<u64>,
+}
+
+impl Default for EngineConfig {
+    /// 64 requests at once, 512 tokens of prompts a step, and no bound on the memory.
+    fn default() -> Self {
+        Self { slots: 64, chunk: 512, memory: None }
+    }
+}
+
+/// A completion that is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Token ids of the prompt.
+    pub ids: Vec<u32>,
+    /// Which weights it runs under.
+    pub under: Under,
+    /// The seed of its draws.
+    pub seed: u64,
+    /// How its tokens are drawn.
+    pub sampling: Sampling,
+    /// Token ids that end it; they are part of it.
+    pub stop: Vec<u32>,
+    /// Most new tokens, at least 1.
+    pub max_new_tokens: usize,
+}
+
+/// The weights that a request runs under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Under {
+    /// The dense base weights, bit for bit.
+    #[default]
+    Base,
+    /// The model's own scales.
+    Own,
+    /// Scales that the engine was given, see [`Engine::add`].
+    Scales(ScalesId),
+}
+
+/// Scales that an engine was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScalesId(usize);
+
+/// A request of an engine, in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u64);
+
+/// What happened to a request in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// It got its next token.
+    Token {
+        /// The request.
+        request: RequestId,
+        /// The token.
+        id: u32,
+        /// Its log-probability under the model (temperature 1, nothing cut off), nats.
+        logprob: f32,
+        /// Why this was the last, if it was.
+        finish: Option<FinishReason>,
+    },
+    /// The model computed something for it that is no number; it has left.
+    Broken {
+        /// The request.
+        request: RequestId,
+        /// New tokens before it.
+        step: usize,
+    },
+}
+
+/// A loop that completes requests, many at a time.
+#[derive(Debug)]
+pub struct Engine<'m, M> {
+    model: &'m M,
+    shape: LmShape,
+    device: Device,
+    config: EngineConfig,
+    scales: Scales,
+    queue: VecDeque<(RequestId, Request)>,
+    slots: Slots,
+    cache: KvCache,
+    /// Bytes of keys and values of a token.
+    token_bytes: u64,
+    requests: u64,
+}
+
+impl<'m, M: CausalLm> Engine<'m, M> {
+    /// An engine for `model` that runs nothing yet.
+    pub fn new(model: &'m M, config: EngineConfig) -> Self {
+        let shape = model.shape();
+        let numbers = (shape.layers * shape.kv_width) as u64;
+        Self {
+            model,
+            shape,
+            device: device_of(model),
+            config,
+            scales: Scales::default(),
+            queue: VecDeque::new(),
+            slots: Slots::new(shape.outgrown_at),
+            cache: KvCache::of_slots(shape, 0, 0),
+            token_bytes: numbers * dtype_of(model).size() as u64,
+            requests: 0,
+        }
+    }
+
+    /// Let requests run under `scales`: what to ask for, for each of its rows.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError::Mixture`] when they are not scales of the model.
+    pub fn add(&mut self, scales: &RowScales) -> Result<Vec<Under>, GenerateError> {
+        Active::Rows(scales).check(self.model, scales.len())?;
+        Ok((0..scales.len()).map(|row| self.scales.add(scales, row)).collect())
+    }
+
+    /// Ask for a completion. It waits for a slot and for memory.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError`] for a prompt that is empty, too long or foreign, for settings out of range, for one that never
+    /// fits the memory, and for the model's own scales where it has none; its `row` is 0.
+    pub fn submit(&mut self, request: Request) -> Result<RequestId, GenerateError> {
+        request.sampling.check()?;
+        check_prompt(self.shape, 0, &request.ids, request.max_new_tokens)?;
+        if request.max_new_tokens == 0 {
+            return Err(GenerateError::NoTokens);
+        }
+        if request.under == Under::Own {
+            Active::Own.check(self.model, 1)?;
+        }
+        let needed = self.bytes(1, columns_of(&request));
+        if let Some(budget) = self.config.memory.filter(|&budget| needed > budget) {
+            return Err(GenerateError::Memory { needed, budget });
+        }
+        let id = RequestId(self.requests);
+        self.requests += 1;
+        self.queue.push_back((id, request));
+        Ok(id)
+    }
+
+    /// Take a request out, whether it waits or runs. False when it has left already.
+    pub fn cancel(&mut self, request: RequestId) -> bool {
+        let waiting = self.queue.len();
+        self.queue.retain(|(id, _)| *id != request);
+        self.queue.len() < waiting || self.slots.release(request)
+    }
+
+    /// True when no request waits or runs.
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.slots.running() == 0
+    }
+
+    /// How many requests wait for a slot or for memory.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many requests run.
+    pub fn running(&self) -> usize {
+        self.slots.running()
+    }
+
+    /// Bytes that keys and values take.
+    pub fn memory(&self) -> u64 {
+        self.bytes(self.cache.slots(), self.cache.capacity())
+    }
+
+    /// Let waiting requests in where there is room, read a piece of their prompts, and give every row whose prompt is read
+    /// its next token. Events come in the order of the requests; there may be none in a step that only reads.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError::Read`] when the device does not hand over its numbers.
+    pub fn step(&mut self) -> Result<Vec<Event>, GenerateError> {
+        self.admit();
+        let mut events = vec![];
+        for rows in self.slots.passes(self.config.chunk, self.cache.capacity()) {
+            let ready = self.run(&rows)?;
+            events.extend(self.draw(ready));
+        }
+        events.sort_by_key(|event| match event {
+            Event::Token { request, .. } | Event::Broken { request, .. } => *request,
+        });
+        Ok(events)
+    }
+
+    /// Give slots to requests that wait.
+    fn admit(&mut self) {
+        let mut later = VecDeque::new();
+        while let Some((id, request)) = self.queue.pop_front() {
+            if self.slots.is_coming(&request) {
+                later.push_back((id, request));
+                continue;
+            }
+            if !self.make_room(&request) {
+                later.push_back((id, request));
+                break;
+            }
+            let shared = self.slots.shared(&request);
+            let slot = self.slots.place(id, request, shared);
+            if let Some(from) = shared.from.filter(|&from| from != slot) {
+                self.cache.copy(from, slot, shared.common);
+            }
+        }
+        later.append(&mut self.queue);
+        self.queue = later;
+    }
+
+    /// Make room for `request` beside those that run; false when it has to wait.
+    fn make_room(&mut self, request: &Request) -> bool {
+        let running = self.slots.running();
+        let most = self.config.slots.max(1);
+        if running >= most {
+            return false;
+        }
+        let columns = self.slots.columns().max(columns_of(request)).next_multiple_of(COLUMNS);
+        let columns = columns.min(self.shape.max_seq_len).max(self.cache.capacity());
+        let fits = |slots| self.config.memory.is_none_or(|budget| self.bytes(slots, columns) <= budget);
+        // Doubled, so that they need not grow for every request; else no more than it takes.
+        let [few, many] = [running + 1, (running + 1).next_power_of_two().min(most)].map(|n| n.max(self.slots.len()));
+        if let Some(slots) = [many, few].into_iter().find(|&slots| fits(slots)) {
+            self.slots.grow(slots);
+            self.cache.grow(slots, columns);
+            return true;
+        }
+        if running == 0 {
+            // What is kept of earlier requests stands in the way.
+            self.slots = Slots::new(self.shape.outgrown_at);
+            self.slots.grow(1);
+            self.cache = KvCache::of_slots(self.shape, 1, columns_of(request));
+            return true;
+        }
+        false
+    }
+
+    /// Bytes of `slots` slots of `columns` columns.
+    fn bytes(&self, slots: usize, columns: usize) -> u64 {
+        (slots as u64).saturating_mul(columns as u64).saturating_mul(self.token_bytes)
+    }
+
+    /// Draw the next token of the slots `ready` from their logits.
+    fn draw(&mut self, ready: Vec<(usize, Vec<f32>)>) -> Vec<Event> {
+        let slots = &self.slots;
+        let drawn: Vec<_> = ready
+            .par_iter()
+            .map(|(slot, logits)| {
+                let (request, position) = slots.running_in(*slot).filter(|_| is_distribution(logits))?;
+                let id = request.sampling.draw_at(logits, request.seed, position);
+                Some((id, log_probability(logits, id)))
+            })
+            .collect();
+        let mut events = vec![];
+        for ((slot, _), drawn) in ready.into_iter().zip(drawn) {
+            match drawn {
+                Some((id, logprob)) => {
+                    let (request, finish) = self.slots.push(slot, id);
+                    events.push(Event::Token { request, id, logprob, finish });
+                }
+                None => {
+                    let (request, step) = self.slots.discard(slot);
+                    self.cache.clear(slot);
+                    events.push(Event::Broken { request, step });
+                }
+            }
+        }
+        events
+    }
+}
+
+/// How many columns a request takes at most.
+fn columns_of(request: &Request) -> usize {
+    request.ids.len() + request.max_new_tokens
+}
+
+/// Whether `logits` can be drawn from. A token may be ruled out by -inf; anything else that is no number would be drawn
+/// from in silence.
+pub(super) fn is_distribution(logits: &[f32]) -> bool {
+    let is_broken = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+    !logits.iter().any(is_broken) && logits.iter().any(|logit| logit.is_finite())
+}

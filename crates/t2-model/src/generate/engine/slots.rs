@@ -1,0 +1,245 @@
+//! Which request is in which slot of the cache, and how much of it is read. No tensors here.
+
+use super::{Request, RequestId, Under};
+use crate::generate::FinishReason;
+
+/// A prompt waits for another that is being read if they have so many more tokens in common than what is read already.
+const WORTH_WAITING: usize = 16;
+
+/// The slots of a cache.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    /// The length after which the keys of a row must be computed anew.
+    outgrown_at: Option<usize>,
+    /// Counts what was put into slots.
+    clock: u64,
+}
+
+/// A slot, and the row in it or the one that was there last.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Prompt and new tokens.
+    ids: Vec<u32>,
+    /// How many of them the cache holds.
+    filled: usize,
+    under: Under,
+    /// The keys are those of a row that has outgrown its first encoding.
+    outgrown: bool,
+    /// When a row was put here.
+    placed: u64,
+    row: Option<Row>,
+}
+
+/// A request that runs.
+#[derive(Debug)]
+struct Row {
+    id: RequestId,
+    request: Request,
+}
+
+/// What a slot holds that a prompt begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shared {
+    /// The slot; `None` when there is nothing.
+    pub(super) from: Option<usize>,
+    /// How many tokens.
+    pub(super) common: usize,
+}
+
+/// A row of a pass: its slot, and what is read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) slot: usize,
+    pub(super) under: Under,
+    /// Tokens of the row that the cache holds.
+    pub(super) start: usize,
+    /// The tokens to read.
+    pub(super) ids: Vec<u32>,
+    /// How long the row is.
+    pub(super) len: usize,
+}
+
+impl Piece {
+    /// Whether the row's next token is known after it.
+    pub(super) fn is_last(&self) -> bool {
+        self.start + self.ids.len() == self.len
+    }
+}
+
+impl Slots {
+    pub(super) fn new(outgrown_at: Option<usize>) -> Self {
+        Self { slots: vec![], outgrown_at, clock: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many requests run.
+    pub(super) fn running(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.row.is_some()).count()
+    }
+
+    pub(super) fn grow(&mut self, slots: usize) {
+        self.slots.resize_with(slots.max(self.len()), Slot::default);
+    }
+
+    /// How many columns the longest of the requests that run takes at most.
+    pub(super) fn columns(&self) -> usize {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.row.as_ref())
+            .map(|row| super::columns_of(&row.request))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The longest beginning of `request` that a slot holds.
+    pub(super) fn shared(&self, request: &Request) -> Shared {
+        let ready = |slot: &Slot| self.common(slot, request).min(slot.filled);
+        let all = self.slots.iter().enumerate().map(|(index, slot)| Shared { from: Some(index), common: ready(slot) });
+        all.filter(|shared| shared.common > 0).max_by_key(|shared| shared.common).unwrap_or_default()
+    }
+
+    /// Whether another row is reading what `request` begins with, so that it had better wait.
+    pub(super) fn is_coming(&self, request: &Request) -> bool {
+        let running = self.slots.iter().filter(|slot| slot.row.is_some());
+        let coming = running.map(|slot| self.common(slot, request)).max().unwrap_or(0);
+        coming >= self.shared(request).common + WORTH_WAITING
+    }
+
+    /// How many tokens at the beginning of `request`, but its last, are those of `slot`, read or not. The last token of a
+    /// prompt is read in any case: what follows it is known then.
+    fn common(&self, slot: &Slot, request: &Request) -> usize {
+        if slot.under != request.under || slot.outgrown != self.is_outgrown(request.ids.len()) {
+            return 0;
+        }
+        let most = request.ids.len() - 1;
+        slot.ids.iter().zip(&request.ids[..most]).take_while(|(one, other)| one == other).count()
+    }
+
+    fn is_outgrown(&self, len: usize) -> bool {
+        self.outgrown_at.is_some_and(|limit| len > limit)
+    }
+
+    /// Put a request into a free slot, best the one that holds its beginning, else the one that was used longest ago, and
+    /// say which. The caller copies what is `shared` from another slot.
+    ///
+    /// # Panics
+    ///
+    /// When no slot is free.
+    pub(super) fn place(&mut self, id: RequestId, request: Request, shared: Shared) -> usize {
+        let is_free = |index: &usize| self.slots[*index].row.is_none();
+        let oldest = (0..self.len()).filter(is_free).min_by_key(|&index| self.slots[index].placed);
+        let index = shared.from.filter(is_free).or(oldest).expect("the caller has made room");
+        self.clock += 1;
+        self.slots[index] = Slot {
+            ids: request.ids.clone(),
+            filled: shared.common,
+            under: request.under,
+            outgrown: self.is_outgrown(request.ids.len()),
+            placed: self.clock,
+            row: Some(Row { id, request }),
+        };
+        index
+    }
+
+    /// The request in the slot `index` and how many new tokens it has.
+    pub(super) fn running_in(&self, index: usize) -> Option<(&Request, usize)> {
+        let slot = &self.slots[index];
+        let request = &slot.row.as_ref()?.request;
+        Some((request, slot.ids.len() - request.ids.len()))
+    }
+
+    /// The rows of each pass of a step: those that wait for one token together, then pieces of prompts, `chunk` tokens of
+    /// them at most, in the order of the requests. Rows of a pass are all under the model's own scales, or none is.
+    pub(super) fn passes(&self, chunk: usize, capacity: usize) -> Vec<Vec<Piece>> {
+        let mut passes = vec![];
+        for own in [false, true] {
+            let rows = self.unread(1).filter(|piece| (piece.under == Under::Own) == own);
+            let rows: Vec<Piece> = rows.filter(|piece| piece.is_last()).collect();
+            passes.extend((!rows.is_empty()).then_some(rows));
+        }
+        let mut waiting: Vec<Piece> = self.unread(usize::MAX).filter(|piece| piece.ids.len() > 1).collect();
+        waiting.sort_by_key(|piece| self.slots[piece.slot].placed);
+        let mut left = chunk.max(1);
+        while let Some(first) = waiting.first().filter(|_| left > 0) {
+            let (own, seq) = (first.under == Under::Own, first.ids.len().min(left));
+            // Less than half of a row is padding.
+            let fits = |piece: &Piece| {
+                (piece.under == Under::Own) == own && piece.ids.len() > seq / 2 && piece.start + seq <= capacity
+            };
+            let mut pass = vec![];
+            waiting.retain(|piece| {
+                let is_taken = pass.is_empty() || (fits(piece) && (pass.len() + 1) * seq <= left);
+                if is_taken {
+                    let mut piece = piece.clone();
+                    piece.ids.truncate(seq);
+                    pass.push(piece);
+                }
+                !is_taken
+            });
+            left -= (pass.len() * seq).min(left);
+            pass.sort_by_key(|piece| piece.slot);
+            passes.push(pass);
+        }
+        passes
+    }
+
+    /// What is not read of each row that runs, `most` tokens of it.
+    fn unread(&self, most: usize) -> impl Iterator<Item = Piece> {
+        let running = self.slots.iter().enumerate().filter(|(_, slot)| slot.row.is_some());
+        running.map(move |(index, slot)| Piece {
+            slot: index,
+            under: slot.under,
+            start: slot.filled,
+            ids: slot.ids[slot.filled..].iter().take(most).copied().collect(),
+            len: slot.ids.len(),
+        })
+    }
+
+    /// Count the tokens of `pass` as read.
+    pub(super) fn read(&mut self, pass: &[Piece]) {
+        pass.iter().for_each(|piece| self.slots[piece.slot].filled += piece.ids.len());
+    }
+
+    /// Give the row in the slot `index` its next token. It leaves if this was its last.
+    ///
+    /// # Panics
+    ///
+    /// When no row is there.
+    pub(super) fn push(&mut self, index: usize, id: u32) -> (RequestId, Option<FinishReason>) {
+        let outgrown_at = self.outgrown_at;
+        let slot = &mut self.slots[index];
+        let row = slot.row.as_ref().expect("a row that was read");
+        let (request, stops) = (row.id, row.request.stop.contains(&id));
+        let is_full = slot.ids.len() + 1 == super::columns_of(&row.request);
+        let finish = if stops { Some(FinishReason::Stop) } else { is_full.then_some(FinishReason::Length) };
+        slot.ids.push(id);
+        if finish.is_some() {
+            slot.row = None;
+        } else if !slot.outgrown && outgrown_at.is_some_and(|limit| slot.ids.len() > limit) {
+            slot.outgrown = true;
+            slot.filled = 0;
+        }
+        (request, finish)
+    }
+
+    /// Take the request out of its slot, which goes on holding what it holds; false when it has none.
+    pub(super) fn release(&mut self, request: RequestId) -> bool {
+        let of = |slot: &&mut Slot| slot.row.as_ref().is_some_and(|row| row.id == request);
+        self.slots.iter_mut().find(of).is_some_and(|slot| slot.row.take().is_some())
+    }
+
+    /// Empty the slot `index`: which request was in it, with how many new tokens.
+    ///
+    /// # Panics
+    ///
+    /// When no row is there.
+    pub(super) fn discard(&mut self, index: usize) -> (RequestId, usize) {
+        let slot = std::mem::take(&mut self.slots[index]);
+        let row = slot.row.expect("a row that was read");
+        (row.id, slot.ids.len() - row.request.ids.len())
+    }
+}

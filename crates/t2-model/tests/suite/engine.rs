@@ -1,0 +1,260 @@
+//! The engine: whatever comes and goes beside it, a request gets the tokens that it would get alone, read anew for each.
+
+use std::collections::BTreeMap;
+
+use burn::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use t2_model::adapter::{Active, Bank, Mixture, RowScales};
+use t2_model::decoder::{CausalLm, Decoder, DecoderConfig, Outgrown, RopeConfig, RopeScaling};
+use t2_model::generate::{
+    Engine, EngineConfig, Event, FinishReason, GenerateError, Request, RequestId, Sampling, Under,
+};
+
+use crate::tiny;
+
+const VOCAB: usize = 40;
+/// Tokens that many prompts begin with: more than it takes for one to wait until another has read them.
+const SHARED: usize = 20;
+/// Tokens that end a completion.
+const STOP: [u32; 2] = [0, 1];
+
+/// A model, and scales of a base row, of two experts, and of a mixture of them.
+struct World {
+    model: Decoder,
+    scales: RowScales,
+}
+
+impl World {
+    fn new(config: DecoderConfig) -> Self {
+        let model = tiny::adapted(&tiny::shaped(&DecoderConfig { max_seq_len: 64, ..config }, 7));
+        let experts = [1, 2].map(|seed| tiny::expert(&model, seed));
+        let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).unwrap();
+        let alphas = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.3]];
+        let scales = bank.rows(&alphas.map(|alpha| Mixture::global(alpha.to_vec()))).unwrap();
+        Self { model, scales }
+    }
+
+    fn engine(&self, config: EngineConfig) -> (Engine<'_, Decoder>, Vec<Under>) {
+        let mut engine = Engine::new(&self.model, config);
+        let under = engine.add(&self.scales).unwrap();
+        assert_eq!(under[0], Under::Base);
+        (engine, under)
+    }
+
+    /// What `request` under `row` of the scales gets, every token by reading all before it once more.
+    fn reference(&self, request: &Request, row: usize) -> Vec<u32> {
+        let scales = self.scales.select(&[row]);
+        let mut ids = request.ids.clone();
+        for position in 0..request.max_new_tokens {
+            let logits = self.model.forward(tiny::tokens(&[ids.clone()]), None, Active::Rows(&scales));
+            let logits = tiny::values(logits.slice_dim(1, ids.len() - 1..ids.len()));
+            ids.push(request.sampling.draw_at(&logits, request.seed, position));
+            if request.stop.contains(ids.last().unwrap()) {
+                break;
+            }
+        }
+        ids.split_off(request.ids.len())
+    }
+}
+
+fn request(ids: Vec<u32>, under: Under) -> Request {
+    Request { ids, under, seed: 3, sampling: Sampling::GREEDY, stop: STOP.to_vec(), max_new_tokens: 6 }
+}
+
+/// One of a few beginnings, and a few tokens more: one time in three the same few.
+fn prompt(rng: &mut ChaCha8Rng) -> Vec<u32> {
+    let shared = tiny::ids(SHARED, VOCAB, rng.random_range(0..2));
+    let cut = rng.random_range(0..=SHARED);
+    let own = if rng.random_ratio(1, 3) { 9 } else { rng.random() };
+    let own = tiny::ids(rng.random_range(1..12), VOCAB, own);
+    [&shared[..if rng.random_ratio(1, 2) { SHARED } else { cut }], &own].concat()
+}
+
+/// Tokens of every request that got any, and why it ended.
+type Done = BTreeMap<RequestId, (Vec<u32>, Option<FinishReason>)>;
+
+fn take(events: Vec<Event>, done: &mut Done) {
+    for event in events {
+        let Event::Token { request, id, finish, .. } = event else { panic!("{event:?}") };
+        let (ids, how) = done.entry(request).or_default();
+        assert_eq!(*how, None, "no token comes after the last");
+        ids.push(id);
+        *how = finish;
+    }
+}
+
+/// Requests come and go as `seed` says; each gets what it gets alone.
+fn check_schedule(world: &World, seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let config = EngineConfig {
+        slots: rng.random_range(1..6),
+        chunk: rng.random_range(1..30),
+        memory: rng.random_ratio(1, 2).then_some(120_000),
+    };
+    let (mut engine, under) = world.engine(config);
+    let (mut asked, mut done, mut cancelled) = (vec![], Done::new(), vec![]);
+    for _ in 0..rng.random_range(1..20) {
+        for _ in 0..rng.random_range(0..3) {
+            let row = rng.random_range(0..under.len());
+            let sampling = if rng.random_ratio(1, 4) { Sampling::PLAIN } else { Sampling::GREEDY };
+            let (seed, max_new_tokens) = (rng.random(), rng.random_range(1..9));
+            let request = Request { seed, sampling, max_new_tokens, ..request(prompt(&mut rng), under[row]) };
+            asked.push((engine.submit(request.clone()).unwrap(), request, row));
+        }
+        if rng.random_ratio(1, 8) && !asked.is_empty() {
+            let (id, ..) = &asked[rng.random_range(0..asked.len())];
+            let has_ended = done.get(id).is_some_and(|(_, finish)| finish.is_some()) || cancelled.contains(id);
+            assert_eq!(engine.cancel(*id), !has_ended);
+            cancelled.extend((!has_ended).then_some(*id));
+        }
+        take(engine.step().unwrap(), &mut done);
+        assert!(engine.running() <= config.slots && config.memory.is_none_or(|most| engine.memory() <= most));
+    }
+    let mut steps = 0;
+    while !engine.is_idle() {
+        take(engine.step().unwrap(), &mut done);
+        steps += 1;
+        assert!(steps < 2000, "schedule {seed} comes to no end");
+    }
+    for (id, request, row) in asked {
+        let (found, finish) = done.remove(&id).unwrap_or_default();
+        let expected = world.reference(&request, row);
+        if cancelled.contains(&id) {
+            assert!(expected.starts_with(&found) && finish.is_none(), "schedule {seed}: {found:?} of {expected:?}");
+            continue;
+        }
+        assert_eq!(found, expected, "schedule {seed}: {request:?}");
+        let stops = found.last().is_some_and(|last| STOP.contains(last));
+        assert_eq!(finish, Some(if stops { FinishReason::Stop } else { FinishReason::Length }), "schedule {seed}");
+    }
+}
+
+#[test]
+fn any_schedule_gives_every_request_what_it_gets_alone() {
+    let plain = tiny::config();
+    let longrope = RopeScaling::LongRope {
+        short: vec![1.0; plain.attention.head_dim / 2],
+        long: vec![3.0; plain.attention.head_dim / 2],
+        attention_factor: 1.1,
+        original_max_seq_len: 24,
+        outgrown: Outgrown::Reread,
+    };
+    let outgrown = DecoderConfig { rope: RopeConfig { scaling: longrope, ..RopeConfig::new(100.0) }, ..plain.clone() };
+    for (config, schedules) in [(plain, 0..100), (tiny::switched(), 100..150), (outgrown, 150..200)] {
+        let world = World::new(config);
+        schedules.for_each(|seed| check_schedule(&world, seed));
+    }
+}
+
+#[test]
+fn what_prompts_have_in_common_is_read_once() {
+    let world = World::new(tiny::config());
+    let (mut engine, under) = world.engine(EngineConfig { chunk: SHARED + 4, ..EngineConfig::default() });
+    let group: Vec<u32> = tiny::ids(SHARED + 4, VOCAB, 1);
+    let mut done = Done::new();
+    let ids: Vec<RequestId> = (0..4).map(|_| engine.submit(request(group.clone(), under[1])).unwrap()).collect();
+    // The others wait for the first, which reads the whole prompt in one step, and then copy it.
+    take(engine.step().unwrap(), &mut done);
+    assert_eq!((done.len(), engine.running(), engine.waiting()), (1, 1, 3));
+    take(engine.step().unwrap(), &mut done);
+    assert_eq!((done.len(), engine.running()), (4, 4));
+    // The same prompt under other weights has nothing in common with it.
+    let other = engine.submit(request(group.clone(), under[2])).unwrap();
+    take(engine.step().unwrap(), &mut done);
+    assert!(done.contains_key(&other));
+    while !engine.is_idle() {
+        take(engine.step().unwrap(), &mut done);
+    }
+    assert!(ids.iter().all(|id| done[id].0 == done[&ids[0]].0));
+}
+
+#[test]
+fn a_long_prompt_is_read_in_pieces_beside_those_that_answer() {
+    let world = World::new(tiny::config());
+    let (mut engine, under) = world.engine(EngineConfig { chunk: 5, ..EngineConfig::default() });
+    let short = engine.submit(Request { stop: vec![], ..request(vec![5], under[1]) }).unwrap();
+    let long = engine.submit(request(tiny::ids(23, VOCAB, 4), under[0])).unwrap();
+    let order: Vec<Vec<RequestId>> = (0..5)
+        .map(|_| {
+            let events = engine.step().unwrap();
+            events
+                .iter()
+                .map(|event| match event {
+                    Event::Token { request, .. } => *request,
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        })
+        .collect();
+    assert_eq!(order, [vec![short], vec![short], vec![short], vec![short], vec![short, long]]);
+}
+
+#[test]
+fn what_does_not_fit_the_memory_waits() {
+    let world = World::new(tiny::config());
+    let (mut probe, under) = world.engine(EngineConfig::default());
+    probe.submit(request(vec![5, 6], under[0])).unwrap();
+    probe.step().unwrap();
+    let one = probe.memory();
+    let (mut engine, under) = world.engine(EngineConfig { memory: Some(2 * one), ..EngineConfig::default() });
+    let mut done = Done::new();
+    let ids: Vec<RequestId> = (0..5).map(|id| engine.submit(request(vec![5 + id], under[0])).unwrap()).collect();
+    take(engine.step().unwrap(), &mut done);
+    assert_eq!((engine.running() + done.values().filter(|row| row.1.is_some()).count(), engine.waiting()), (2, 3));
+    while !engine.is_idle() {
+        take(engine.step().unwrap(), &mut done);
+        assert!(engine.memory() <= 2 * one);
+    }
+    assert!(ids.iter().all(|id| done[id].1.is_some()));
+    let (mut small, _) = world.engine(EngineConfig { memory: Some(100), ..EngineConfig::default() });
+    let error = small.submit(request(vec![5], Under::Base)).unwrap_err();
+    assert!(matches!(error, GenerateError::Memory { budget: 100, .. }), "{error}");
+}
+
+#[test]
+fn what_cannot_be_completed_is_refused_by_name() {
+    let world = World::new(tiny::config());
+    let (mut engine, _) = world.engine(EngineConfig::default());
+    let mut says = |request: Request, part: &str| {
+        let error = engine.submit(request).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    says(request(vec![], Under::Base), "empty");
+    says(request(vec![40], Under::Base), "token id 40");
+    says(request(vec![3; 60], Under::Base), "the model reads 64");
+    says(Request { max_new_tokens: 0, ..request(vec![3], Under::Base) }, "max_new_tokens is 0");
+    says(Request { sampling: Sampling { top_p: 0.0, ..Sampling::PLAIN }, ..request(vec![3], Under::Base) }, "top_p");
+    let plain = tiny::decoder(1);
+    let error = Engine::new(&plain, EngineConfig::default()).submit(request(vec![3], Under::Own)).unwrap_err();
+    assert!(error.to_string().contains("no adapters"), "{error}");
+    assert!(Engine::new(&plain, EngineConfig::default()).add(&world.scales).is_err());
+}
+
+#[test]
+fn a_row_without_numbers_leaves_and_spoils_no_other() {
+    let mut model = tiny::decoder(7);
+    // The embedding of one token is no number.
+    let broken: usize = 17;
+    model.embed.weight = model.embed.weight.map(|weight| {
+        let [_, width] = weight.dims();
+        let row = Tensor::full([1, width], f32::NAN, &weight.device());
+        weight.slice_assign([broken..broken + 1, 0..width], row)
+    });
+    let mut engine = Engine::new(&model, EngineConfig { slots: 2, ..EngineConfig::default() });
+    let spoilt = engine.submit(request(vec![3, broken as u32, 4, 5, 6, 7], Under::Base)).unwrap();
+    let good = engine.submit(request(vec![3, 4], Under::Base)).unwrap();
+    let after = engine.submit(request(vec![8, 9], Under::Base)).unwrap();
+    let (mut left, mut finished) = (vec![], vec![]);
+    while !engine.is_idle() {
+        for event in engine.step().unwrap() {
+            match event {
+                Event::Broken { request, step } => left.push((request, step)),
+                Event::Token { request, finish, .. } => finished.extend(finish.map(|_| request)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    finished.sort();
+    assert_eq!((left, finished), (vec![(spoilt, 0)], vec![good, after]));
+}
