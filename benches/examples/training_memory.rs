@@ -78,16 +78,16 @@ fn step(way: &str) -> Result<(), Box<dyn Error>> {
         "dense" => sequences.log_softmax(&dense(&model), Active::Base)?,
         other => return Err(format!("`{other}` is neither factored nor dense").into()),
     };
-    let outputs = Reinforce::default().loss(LossInputs {
-        logprobs: sequences.chosen(log_softmax.clone()),
-        log_softmax,
-        reference: None,
+    let loss = Reinforce::default().loss(LossInputs {
+        logprobs: sequences.chosen(log_softmax),
         sampled: None,
+        kl: None,
+        entropy: None,
         advantages: Tensor::from_floats([1.0, -1.0], &device),
         mask: sequences.mask.clone(),
         completions: ROWS,
     });
-    let gradients = GradientsParams::from_grads(outputs.loss.backward(), &model);
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
     let norm = norm(&model, &gradients);
     let model = AdamConfig::new().init().step(1e-2, model, gradients);
     let seconds = start.elapsed().as_secs_f32();

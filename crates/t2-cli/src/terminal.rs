@@ -146,12 +146,9 @@ impl Terminal<'_> {
                 shown.idle = if metrics.grad_norm == 0.0 { shown.idle + 1 } else { 0 };
                 let idle = if shown.idle >= IDLE_STEPS { ", learning nothing" } else { "" };
                 shown.bar.set_position(metrics.step as u64);
-                shown.bar.set_message(format!(
-                    "reward {:+.2} {} entropy {:.2}{idle}",
-                    metrics.reward_mean,
-                    sparkline(&shown.rewards),
-                    metrics.entropy
-                ));
+                let entropy = metrics.entropy.map_or_else(String::new, |entropy| format!(" entropy {entropy:.2}"));
+                let sparkline = sparkline(&shown.rewards);
+                shown.bar.set_message(format!("reward {:+.2} {sparkline}{entropy}{idle}", metrics.reward_mean));
             },
         );
         if step.metrics.step == steps {

@@ -24,8 +24,9 @@ pub struct StepMetrics {
     /// Share of completions that were cut off at the limit of tokens.
     #[serde(default)]
     pub cut_share: f32,
-    /// Mean entropy of the next token, nats.
-    pub entropy: f32,
+    /// Mean entropy of the next token, nats, over the completions that were learned from; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<f32>,
     /// Mean divergence from the base model, nats per token, in the configured direction; absent when not computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl: Option<f32>,
@@ -37,7 +38,7 @@ pub struct StepMetrics {
     pub completion_len_max: usize,
     /// Sampled tokens per second of the whole step.
     pub tokens_per_sec: f32,
-    /// Largest difference between the log-probability of a token when sampled and when scored again.
+    /// Largest difference between the log-probability of a token when sampled and when scored again to learn from it.
     pub logprob_gap: f32,
     /// Hash of the expert that produced the completions.
     pub expert_hash: String,

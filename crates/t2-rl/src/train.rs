@@ -3,12 +3,15 @@
 //! Everything random is a function of the seed and the step, so the state of a run is `z`, the optimizer's moments and
 //! the number of steps; a resumed run writes the same expert, byte for byte, as one that was never interrupted.
 
+mod batch;
 mod config;
 mod draw;
 mod error;
 mod gradients;
 mod learn;
+mod scores;
 mod state;
+mod states;
 mod step;
 
 use std::ops::ControlFlow;
@@ -31,9 +34,10 @@ use crate::optimizer::Moments;
 use crate::policy::{PolicyGradient, Reinforce};
 use crate::prompts::fitting;
 use crate::rollout::{Rollout, RolloutConfig, RolloutError, rollout_with};
+use batch::batches;
 use draw::draw;
 use gradients::ZGradients;
-use learn::{Row, Totals};
+use learn::{Learning, Row, Totals};
 use state::{Identity, RunDir};
 
 pub use config::TrainConfig;
@@ -247,11 +251,12 @@ impl<M: CausalLm> Run<'_, M> {
             first = first.or(Some(learned));
         }
         let (totals, grad_norm) = first.unwrap_or_default();
+        let sampled_tokens: usize = rollouts.iter().map(|rollout| rollout.completion.ids.len()).sum();
         let samples = samples(examples, &rollouts, &rewards);
         let metrics = StepMetrics {
             step,
             grad_norm,
-            tokens_per_sec: totals.tokens / start.elapsed().as_secs_f32(),
+            tokens_per_sec: sampled_tokens as f32 / start.elapsed().as_secs_f32(),
             expert_hash,
             ..totals.metrics(&samples, self.config.group)
         };
@@ -313,8 +318,13 @@ impl<M: CausalLm> Run<'_, M> {
     fn learn(&mut self, rows: &[Row<'_>]) -> Result<(Totals, f32), TrainError> {
         let mut gradients = ZGradients::of(&self.model);
         let mut totals = Totals::default();
-        for part in rows.chunks(self.config.micro_batch) {
-            totals.add(learn::backward(&self.model, self.inputs.policy, part, rows.len(), &mut gradients)?);
+        let policy = self.inputs.policy;
+        let needs = policy.needs();
+        let chunk = scores::chunk_len(self.model.shape().vocab);
+        let learning = Learning { policy, completions: rows.len(), chunk };
+        let rows = rows.iter().copied().filter(|&(_, advantage)| needs.has_row(advantage)).collect();
+        for batch in batches(rows, self.config.micro_batch_tokens) {
+            totals.add(learning.backward(&self.model, &batch, &mut gradients)?);
         }
         let norm = gradients.clip(self.config.max_grad_norm)?;
         if !norm.is_finite() {

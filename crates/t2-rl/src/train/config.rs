@@ -21,8 +21,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Largest norm of the gradient of `z`, all weights together.
     pub max_grad_norm: f32,
-    /// Completions of one backward pass; fewer need less memory.
-    pub micro_batch: usize,
+    /// Tokens of one backward pass, prompts and padding included; fewer need less memory. A longer completion is alone.
+    pub micro_batch_tokens: usize,
     /// Steps between two checkpoints.
     pub save_every: usize,
     /// Seed of the order of the examples and of every draw.
@@ -38,7 +38,7 @@ impl Default for TrainConfig {
             max_new_tokens: 64,
             learning_rate: 2e-2,
             max_grad_norm: 1.0,
-            micro_batch: 64,
+            micro_batch_tokens: 1024,
             save_every: 10,
             seed: 0,
         }
@@ -52,7 +52,7 @@ impl TrainConfig {
             ("steps", self.steps),
             ("prompts", self.prompts),
             ("max_new_tokens", self.max_new_tokens),
-            ("micro_batch", self.micro_batch),
+            ("micro_batch_tokens", self.micro_batch_tokens),
             ("save_every", self.save_every),
         ];
         let bad =

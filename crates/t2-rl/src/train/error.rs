@@ -6,7 +6,6 @@ use burn::tensor::TensorReadError;
 use t2_model::adapter::ExpertError;
 use t2_model::decomposition::Targets;
 use t2_model::files::WriteError;
-use t2_model::generate::GenerateError;
 use t2_task::TaskError;
 
 use crate::rollout::RolloutError;
@@ -135,9 +134,6 @@ pub enum TrainError {
     /// A prompt was refused.
     #[error(transparent)]
     Rollout(#[from] RolloutError),
-    /// Completions could not be scored.
-    #[error(transparent)]
-    Score(#[from] GenerateError),
     /// The expert could not be attached, read or written.
     #[error(transparent)]
     Expert(#[from] ExpertError),

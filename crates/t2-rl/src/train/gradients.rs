@@ -9,17 +9,18 @@ use burn::tensor::{Gradients, TensorReadError};
 
 /// The summed gradient of every trainable scale, `[k]` each, by parameter.
 pub(super) struct ZGradients {
-    sums: BTreeMap<ParamId, Option<Tensor<1>>>,
+    sums: BTreeMap<ParamId, Tensor<1>>,
 }
 
 impl ZGradients {
     /// Zero, for the trainable scales of `model`.
     pub(super) fn of(model: &impl Module) -> Self {
-        struct Collect(BTreeMap<ParamId, Option<Tensor<1>>>);
+        struct Collect(BTreeMap<ParamId, Tensor<1>>);
         impl ModuleVisitor for Collect {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if D == 1 && param.base().is_require_grad() {
-                    self.0.insert(param.id, None);
+                    let device = param.lazy_device().without_autodiff();
+                    self.0.insert(param.id, Tensor::zeros(param.lazy_shape(), &device));
                 }
             }
         }
@@ -32,31 +33,30 @@ impl ZGradients {
     pub(super) fn add(&mut self, gradients: Gradients, model: &impl Module) {
         let mut gradients = GradientsParams::from_grads(gradients, model);
         for (&id, sum) in &mut self.sums {
-            *sum = match (sum.take(), gradients.remove::<1>(id)) {
-                (Some(sum), Some(new)) => Some(sum + new),
-                (sum, new) => sum.or(new),
-            };
+            if let Some(new) = gradients.remove::<1>(id) {
+                *sum = sum.clone() + new;
+            }
         }
     }
 
     /// Scale the whole gradient down to `max_norm` if it is longer, and return its norm before.
     pub(super) fn clip(&mut self, max_norm: f32) -> Result<f32, TensorReadError> {
         let mut square = 0.0_f64;
-        for sum in self.sums.values().flatten() {
+        for sum in self.sums.values() {
             let values = sum.clone().try_into_vec_as::<f32>()?;
             square += values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
         }
         let norm = square.sqrt() as f32;
         // A norm that is no number is the caller's to refuse: nothing is scaled by it.
         if norm > max_norm {
-            self.sums.values_mut().flatten().for_each(|sum| *sum = sum.clone() * (max_norm / norm));
+            self.sums.values_mut().for_each(|sum| *sum = sum.clone() * (max_norm / norm));
         }
         Ok(norm)
     }
 
-    /// The gradient of one parameter, `[k]`, taken out; `None` where nothing depends on it.
+    /// The gradient of one parameter, `[k]`, taken out; `None` where it is not trained.
     pub(super) fn take(&mut self, id: ParamId) -> Option<Tensor<1>> {
-        self.sums.get_mut(&id).and_then(Option::take)
+        self.sums.remove(&id)
     }
 
     /// The trainable parameters.

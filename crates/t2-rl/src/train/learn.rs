@@ -1,20 +1,25 @@
 //! One backward pass over some completions, and the figures that come off on the way.
 
+#[cfg(test)]
+mod reference;
+
 use burn::prelude::*;
 use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
-use t2_model::generate::score::Sequences;
 
 use super::TrainError;
+use super::batch::Batch;
 use super::gradients::ZGradients;
+use super::scores::{Scorer, Scores};
+use super::states::{States, indices};
 use crate::metrics::{Sample, StepMetrics};
-use crate::policy::{LossInputs, PolicyGradient, entropy};
+use crate::policy::{LossInputs, PolicyGradient};
 use crate::rollout::Rollout;
 
-/// Sums over completion tokens, nats.
+/// Sums over the tokens that were scored, nats.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
-    pub(super) tokens: f32,
+    tokens: f32,
     entropy: f32,
     kl: Option<f32>,
     logprob_gap: f32,
@@ -42,10 +47,10 @@ impl Totals {
             reward_std: (rewards.iter().map(|r| (r - mean).powi(2)).sum::<f32>() / n).sqrt(),
             zero_variance_share: groups.clone().filter(constant).count() as f32 / groups.len() as f32,
             cut_share: samples.iter().filter(|sample| sample.rollout.is_cut()).count() as f32 / n,
-            entropy: self.entropy / self.tokens,
+            entropy: (self.tokens > 0.0).then(|| self.entropy / self.tokens),
             kl: self.kl.map(|kl| kl / self.tokens),
             grad_norm: 0.0,
-            completion_len: self.tokens / n,
+            completion_len: lengths.clone().sum::<usize>() as f32 / n,
             completion_len_max: lengths.max().unwrap_or(0),
             tokens_per_sec: 0.0,
             logprob_gap: self.logprob_gap,
@@ -54,86 +59,105 @@ impl Totals {
     }
 }
 
-/// A completion to learn from.
+/// A completion to learn from, with its advantage.
 pub(super) type Row<'a> = (&'a Rollout, f32);
 
-/// Score `rows`, completions with their advantages, again by the forward pass that sampled them, and add the gradient of
-/// their loss to `gradients`. `completions` is the number of rows of the whole step.
-pub(super) fn backward<M: CausalLm>(
-    model: &M,
-    policy: &dyn PolicyGradient,
-    rows: &[Row<'_>],
-    completions: usize,
-    gradients: &mut ZGradients,
-) -> Result<Totals, TrainError> {
-    let device = model.devices()[0].clone();
-    let ids: Vec<(&[u32], &[u32])> =
-        rows.iter().map(|(r, _)| (r.prompt.as_slice(), r.completion.ids.as_slice())).collect();
-    let sequences = Sequences::new(&ids, &device)?;
-    let log_softmax = sequences.log_softmax(model, Active::Own)?;
-    let logprobs = sequences.chosen(log_softmax.clone());
-    let needs = policy.needs();
-    let reference = if needs.reference {
-        let plain = Sequences::new(&ids, &device.clone().without_autodiff())?;
-        Some(Tensor::from_inner(plain.log_softmax(&model.valid(), Active::Base)?))
-    } else {
-        None
-    };
-    let advantages: Vec<f32> = rows.iter().map(|&(_, advantage)| advantage).collect();
-    let mask = sequences.mask.clone();
-    let entropies = entropy(log_softmax.clone().detach()) * mask.clone();
-    let outputs = policy.loss(LossInputs {
-        log_softmax,
-        logprobs: logprobs.clone(),
-        reference,
-        sampled: needs.sampled.then(|| sampled(rows, &sequences, &device)),
-        advantages: Tensor::from_data(advantages.as_slice(), &device),
-        mask: mask.clone(),
-        completions,
-    });
-    finite(outputs.loss.clone(), "loss")?;
-    gradients.add(outputs.loss.backward(), model);
-    let scored = logprobs.detach().try_into_vec_as::<f32>()?;
-    Ok(Totals {
-        tokens: rows.iter().map(|(r, _)| r.completion.ids.len()).sum::<usize>() as f32,
-        entropy: finite(entropies.sum(), "entropy")?,
-        kl: outputs.kl.map(|kl| finite(kl, "divergence from the base model")).transpose()?,
-        logprob_gap: largest_gap(rows, &scored, sequences.start)?,
-    })
+/// How completions become a gradient.
+#[derive(Clone, Copy)]
+pub(super) struct Learning<'a> {
+    pub(super) policy: &'a dyn PolicyGradient,
+    /// Completions of the whole step.
+    pub(super) completions: usize,
+    /// Positions whose logits exist at a time.
+    pub(super) chunk: usize,
+}
+
+impl Learning<'_> {
+    /// Score the completions of `batch` again by the forward pass that sampled them, and add the gradient of their loss
+    /// to `gradients`.
+    pub(super) fn backward<M: CausalLm>(
+        &self,
+        model: &M,
+        batch: &Batch<'_>,
+        gradients: &mut ZGradients,
+    ) -> Result<Totals, TrainError> {
+        let device = model.devices()[0].clone();
+        let plain = device.clone().without_autodiff();
+        let needs = self.policy.needs();
+        let States { hidden, places } = States::of(model, batch, Active::Own, &device);
+        let base = needs.kl.map(|_| States::of(&model.valid(), batch, Active::Base, &plain).hidden);
+        let targets: Vec<usize> = places.iter().map(|&(row, t)| batch.completion(row)[t] as usize).collect();
+        let scorer = Scorer { model, needs, chunk: self.chunk };
+        let Scores { logprobs, kl, entropy } = scorer.scores(hidden, base, indices(&targets, &plain));
+        let columns = batch.completion_len();
+        let grid = Grid { rows: batch.rows.len(), columns, places: &places };
+        let scored = finite_all(logprobs.clone(), "log-probability of a token")?;
+        let totals = Totals {
+            tokens: places.len() as f32,
+            entropy: finite(entropy.clone().sum(), "entropy")?,
+            kl: kl.clone().map(|kl| finite(kl.sum(), "divergence from the base model")).transpose()?,
+            logprob_gap: largest_gap(batch, &places, &scored),
+        };
+        let advantages: Vec<f32> = batch.rows.iter().map(|&(_, advantage)| advantage).collect();
+        let loss = self.policy.loss(LossInputs {
+            logprobs: grid.place(logprobs),
+            sampled: needs.sampled.then(|| grid.place(sampled(batch, &places, &device))),
+            kl: kl.map(|kl| grid.place(kl)),
+            entropy: needs.entropy.then(|| grid.place(entropy)),
+            advantages: Tensor::from_data(advantages.as_slice(), &device),
+            mask: grid.place(Tensor::ones([places.len()], &device)),
+            completions: self.completions,
+        });
+        finite(loss.clone(), "loss")?;
+        gradients.add(loss.backward(), model);
+        Ok(totals)
+    }
+}
+
+/// Completions as a rectangle, and which of its places hold a token.
+struct Grid<'a> {
+    rows: usize,
+    columns: usize,
+    /// Row and column of each token.
+    places: &'a [(usize, usize)],
+}
+
+impl Grid<'_> {
+    /// `values` `[tokens]` in their places and 0 elsewhere, `[rows, columns]`.
+    fn place(&self, values: Tensor<1>) -> Tensor<2> {
+        let device = values.device();
+        let none = self.places.len();
+        let mut index = vec![none; self.rows * self.columns];
+        for (i, (row, column)) in self.places.iter().enumerate() {
+            index[row * self.columns + column] = i;
+        }
+        let padded = Tensor::cat(vec![values, Tensor::zeros([1], &device)], 0);
+        padded.select(0, indices(&index, &device)).reshape([self.rows, self.columns])
+    }
+}
+
+/// Log-probabilities as sampled, `[tokens]`.
+fn sampled(batch: &Batch<'_>, places: &[(usize, usize)], device: &Device) -> Tensor<1> {
+    let values: Vec<f32> = places.iter().map(|&(row, t)| batch.rows[row].0.completion.logprobs[t]).collect();
+    Tensor::from_data(values.as_slice(), device)
+}
+
+/// Largest difference between sampled and `scored` log-probabilities.
+fn largest_gap(batch: &Batch<'_>, places: &[(usize, usize)], scored: &[f32]) -> f32 {
+    let gap = |(&(row, t), scored): (&(usize, usize), &f32)| (batch.rows[row].0.completion.logprobs[t] - scored).abs();
+    places.iter().zip(scored).map(gap).fold(0.0, f32::max)
 }
 
 /// The number in `[1]`, unless it is none.
 fn finite(value: Tensor<1>, what: &'static str) -> Result<f32, TrainError> {
-    let values = value.detach().try_into_vec_as::<f32>()?;
-    let &[value] = values.as_slice() else { return Err(TrainError::Sum { what, found: values.len() }) };
-    if value.is_finite() { Ok(value) } else { Err(TrainError::NotFinite { what, step: 0 }) }
-}
-
-/// Log-probabilities as sampled, `[batch, seq - start]`, 0 outside the completions.
-fn sampled(rows: &[Row<'_>], sequences: &Sequences, device: &Device) -> Tensor<2> {
-    let [batch, columns] = sequences.mask.dims();
-    let row = |(rollout, _): &Row<'_>| {
-        let before = rollout.prompt.len() - 1 - sequences.start;
-        let logprobs = rollout.completion.logprobs.clone();
-        std::iter::repeat_n(0.0, before).chain(logprobs).chain(std::iter::repeat(0.0)).take(columns).collect::<Vec<_>>()
-    };
-    let values: Vec<f32> = rows.iter().flat_map(row).collect();
-    Tensor::from_data(TensorData::new(values, [batch, columns]), device)
-}
-
-/// Largest difference between sampled and scored log-probabilities; `scored` is `[batch, seq - start]`, row by row.
-fn largest_gap(rows: &[Row<'_>], scored: &[f32], start: usize) -> Result<f32, TrainError> {
-    let seq = scored.len() / rows.len();
-    let mut largest = 0.0_f32;
-    for ((rollout, _), scored) in rows.iter().zip(scored.chunks(seq)) {
-        let scored = &scored[rollout.prompt.len() - 1 - start..];
-        for (sampled, scored) in rollout.completion.logprobs.iter().zip(scored) {
-            let gap = (sampled - scored).abs();
-            if !gap.is_finite() {
-                return Err(TrainError::NotFinite { what: "log-probability of a token", step: 0 });
-            }
-            largest = largest.max(gap);
-        }
+    match finite_all(value, what)?.as_slice() {
+        &[value] => Ok(value),
+        values => Err(TrainError::Sum { what, found: values.len() }),
     }
-    Ok(largest)
+}
+
+/// The numbers in `values`, unless one is none.
+fn finite_all(values: Tensor<1>, what: &'static str) -> Result<Vec<f32>, TrainError> {
+    let values = values.detach().try_into_vec_as::<f32>()?;
+    if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(TrainError::NotFinite { what, step: 0 }) }
 }

@@ -16,7 +16,7 @@ use crate::optimizer::Moments;
 use crate::prompts::Fitting;
 
 /// Version of the folder's layout.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Folder of the checkpoints, inside that of the run.
 const CHECKPOINTS: &str = "checkpoints";
 /// Checkpoints that are kept: should the last be damaged, the one before is still there.

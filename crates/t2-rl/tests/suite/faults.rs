@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::prelude::*;
 use t2_model::adapter::Expert;
-use t2_rl::policy::{LossInputs, LossOutputs, Needs, PolicyGradient, Reinforce};
+use t2_rl::policy::{LossInputs, Needs, PolicyGradient, Reinforce};
 use t2_rl::train::{TrainConfig, TrainError, TrainInputs};
 
 use crate::tiny::{Spoilt, Tiny, bytes, config};
 
-/// A checkpoint after every step, and backward passes of 6, 6 and 4 completions.
+/// A checkpoint after every step, and several backward passes in each.
 fn three_steps() -> TrainConfig {
     TrainConfig { steps: 3, save_every: 1, ..config() }
 }
@@ -54,11 +54,14 @@ fn with(mut values: Vec<f32>, index: usize, value: f32) -> Vec<f32> {
 }
 
 /// Plain REINFORCE, so that a run without the fault may go on, but for the advantages of a group or the loss of a
-/// backward pass. Both are told how often they were asked before.
+/// backward pass.
 struct Broken {
+    /// Groups that were asked for in all, and backward passes since the last of them.
     asked: [AtomicUsize; 2],
+    /// Of the group with this number.
     advantages: fn(usize, Vec<f32>) -> Vec<f32>,
-    loss: fn(usize, Tensor<2>, Tensor<1>) -> Tensor<1>,
+    /// Of this step and backward pass.
+    loss: fn([usize; 2], Tensor<2>, Tensor<1>) -> Tensor<1>,
 }
 
 /// Without a fault.
@@ -76,13 +79,15 @@ impl PolicyGradient for Broken {
     }
 
     fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        self.asked[1].store(0, Ordering::Relaxed);
         (self.advantages)(self.asked[0].fetch_add(1, Ordering::Relaxed), Reinforce::PLAIN.advantages(rewards))
     }
 
-    fn loss(&self, inputs: LossInputs) -> LossOutputs {
+    fn loss(&self, inputs: LossInputs) -> Tensor<1> {
         let logprobs = inputs.logprobs.clone();
-        let LossOutputs { loss, kl } = Reinforce::PLAIN.loss(inputs);
-        LossOutputs { loss: (self.loss)(self.asked[1].fetch_add(1, Ordering::Relaxed), logprobs, loss), kl }
+        let step = self.asked[0].load(Ordering::Relaxed) / three_steps().prompts;
+        let pass = self.asked[1].fetch_add(1, Ordering::Relaxed);
+        (self.loss)([step, pass], logprobs, Reinforce::PLAIN.loss(inputs))
     }
 }
 
@@ -110,15 +115,16 @@ fn advantages_that_are_no_numbers_or_too_few_are_refused() {
 fn a_loss_or_gradient_that_is_no_number_ends_the_run_and_teaches_nothing() {
     let loss = |error: &TrainError| matches!(error, TrainError::NotFinite { what: "loss", step: 2 });
     let gradient = |error: &TrainError| matches!(error, TrainError::NotFinite { what: "gradient", step: 2 });
-    // Three backward passes a step: the fifth is the second of step 2, after one that was sound.
-    let nan = |pass, _, loss: Tensor<1>| if pass == 4 { loss * f32::NAN } else { loss };
+    // The second backward pass of step 2, after one that was sound.
+    const FAULT: [usize; 2] = [2, 1];
+    let nan = |pass, _, loss: Tensor<1>| if pass == FAULT { loss * f32::NAN } else { loss };
     check_policy(&Broken { loss: nan, ..sound() }, loss, "step 2: the loss is not finite");
-    let infinite = |pass, _, loss: Tensor<1>| if pass == 4 { loss + f32::INFINITY } else { loss };
+    let infinite = |pass, _, loss: Tensor<1>| if pass == FAULT { loss + f32::INFINITY } else { loss };
     check_policy(&Broken { loss: infinite, ..sound() }, loss, "the checkpoints before it are kept");
     // The root of nothing is 0, and rises without bound there.
     let steep = |pass, logprobs: Tensor<2>, loss: Tensor<1>| {
         let nothing = (logprobs.clone() - logprobs.detach()).sqrt().sum();
-        if pass == 4 { loss + nothing } else { loss }
+        if pass == FAULT { loss + nothing } else { loss }
     };
     check_policy(&Broken { loss: steep, ..sound() }, gradient, "step 2: the gradient is not finite");
 }

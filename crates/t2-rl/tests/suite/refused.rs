@@ -41,7 +41,7 @@ fn a_configuration_that_makes_no_sense_is_refused() {
     check_config(|config| config.steps = 0, "steps");
     check_config(|config| config.prompts = 0, "prompts");
     check_config(|config| config.max_new_tokens = 0, "max_new_tokens");
-    check_config(|config| config.micro_batch = 0, "micro_batch");
+    check_config(|config| config.micro_batch_tokens = 0, "micro_batch_tokens");
     check_config(|config| config.save_every = 0, "save_every");
     check_config(|config| config.group = 1, "group");
     check_config(|config| config.learning_rate = 0.0, "learning_rate");

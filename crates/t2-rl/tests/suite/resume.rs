@@ -239,9 +239,9 @@ fn a_run_without_a_whole_checkpoint_is_refused() {
     }
     // What wrote no version was the first.
     std::fs::write(&state, r#"{"step":2,"task":"vowels"}"#).unwrap();
-    check("state.json", "of version 1, this is version 2");
-    std::fs::write(&state, r#"{"version":3}"#).unwrap();
-    check("state.json", "of version 3, this is version 2");
+    check("state.json", "of version 1, this is version 3");
+    std::fs::write(&state, r#"{"version":4}"#).unwrap();
+    check("state.json", "of version 4, this is version 3");
     std::fs::write(&state, good).unwrap();
     for step in [1, 2] {
         std::fs::write(dir.path().join(format!("checkpoints/expert-{step}.safetensors")), "nonsense").unwrap();

@@ -156,7 +156,7 @@ pub(crate) fn config() -> TrainConfig {
         max_new_tokens: 4,
         learning_rate: 5e-2,
         max_grad_norm: 1.0,
-        micro_batch: 6,
+        micro_batch_tokens: 40,
         save_every: 3,
         seed: 1,
     }

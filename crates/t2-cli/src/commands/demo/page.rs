@@ -21,7 +21,7 @@ pub(super) fn write(story: &Story) -> String {
     page.figures(&[
         live(story, "Reward", "Mean of the completions of a step.", "reward", |step| step.reward_mean),
         live(story, "Entropy", "How undecided the model is about the next token.", "nats per token", |step| {
-            step.entropy
+            step.entropy.unwrap_or(f32::NAN)
         }),
         live(story, "Length of completions", "Mean of a step.", "tokens", |step| step.completion_len),
     ]);
