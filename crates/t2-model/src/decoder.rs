@@ -12,6 +12,8 @@ mod norm;
 mod pass;
 pub mod rope;
 
+use std::ops::Range;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
@@ -63,6 +65,22 @@ pub trait CausalLm: Module {
     /// each row as the cache was told when it was made; or, where rows are [placed](KvCache::place) in slots, on the
     /// right, to be overwritten by what is read next.
     fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3>;
+
+    /// What the first block reads, `[batch, seq, d_model]`, for `tokens` `[batch, seq]`.
+    fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3>;
+
+    /// What some `blocks` make of `x`, `[batch, seq, d_model]` both. [`hidden`](Self::hidden) is
+    /// [`embedded`](Self::embedded), all blocks, and [`normed`](Self::normed); this is for who goes through them one by one,
+    /// with a cache for each, where no row grows beyond [`rereads_after`](Self::rereads_after).
+    fn through(&self, blocks: Range<usize>, x: Tensor<3>, cache: Option<&mut KvCache>, active: Active<'_>)
+    -> Tensor<3>;
+
+    /// Final states for what the last block makes, `[batch, seq, d_model]` both.
+    fn normed(&self, x: Tensor<3>) -> Tensor<3>;
+
+    /// How many tokens a row may have before [`hidden`](Self::hidden) reads it anew from its first token; most models never
+    /// do.
+    fn rereads_after(&self) -> Option<usize>;
 
     /// Scores of the next token `[batch, seq, vocab]` for final states `[batch, seq, d_model]`.
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
@@ -210,6 +228,40 @@ impl CausalLm for Decoder {
         self.states(all, Some(cache), active).slice_dim(1, before..before + seq)
     }
 
+    fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let x = self.embed.forward(tokens);
+        match self.config.scale.embedding {
+            Some(scale) => x * scale,
+            None => x,
+        }
+    }
+
+    fn through(
+        &self,
+        blocks: Range<usize>,
+        mut x: Tensor<3>,
+        mut cache: Option<&mut KvCache>,
+        active: Active<'_>,
+    ) -> Tensor<3> {
+        let [_, seq, _] = x.dims();
+        let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &x.device());
+        for layer in blocks {
+            x = self.blocks[layer].forward(x, layer, cache.as_deref_mut(), &pass);
+        }
+        if let Some(cache) = cache {
+            cache.advance(seq);
+        }
+        x
+    }
+
+    fn normed(&self, x: Tensor<3>) -> Tensor<3> {
+        self.norm.forward(x)
+    }
+
+    fn rereads_after(&self) -> Option<usize> {
+        self.config.switches_after()
+    }
+
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         let logits = match &self.head {
             Some(head) => project(hidden, head, &Active::Base),
@@ -230,20 +282,8 @@ impl CausalLm for Decoder {
 impl Decoder {
     /// Normalised final states of `tokens`, whose positions follow what `cache` holds: [`CausalLm::hidden`], for keys that
     /// are all of one encoding.
-    fn states(&self, tokens: Tensor<2, Int>, mut cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
-        let [_, seq] = tokens.dims();
-        let mut x = self.embed.forward(tokens);
-        if let Some(scale) = self.config.scale.embedding {
-            x = x * scale;
-        }
-        let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &x.device());
-        for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, layer, cache.as_deref_mut(), &pass);
-        }
-        if let Some(cache) = cache {
-            cache.advance(seq);
-        }
-        self.norm.forward(x)
+    fn states(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
+        self.normed(self.through(0..self.blocks.len(), self.embedded(tokens), cache, active))
     }
 }
 

@@ -16,7 +16,7 @@ pub use prompts::{Fitting, Skipped, fitting};
 pub use rollout::{Rollout, rollout, rollout_with};
 pub use t2_model;
 pub use t2_task::{self, Example, RIGHT, Split, Task, TaskError, WRONG, reward};
-pub use train::{TrainConfig, TrainError, TrainInputs, train};
+pub use train::{Activations, TrainConfig, TrainError, TrainInputs, train};
 
 /// What a program that trains an expert names.
 pub mod prelude {

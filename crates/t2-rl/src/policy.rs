@@ -77,7 +77,7 @@ pub trait PolicyGradient: Send + Sync {
     /// Advantages of one group, completions of the same prompt: as many as `rewards`, finite.
     fn advantages(&self, rewards: &[f32]) -> Vec<f32>;
 
-    /// The loss of some rows, to minimise, `[1]`.
+    /// The loss of some rows, to minimise, `[1]`. Asked for several backward passes at the same time.
     fn loss(&self, inputs: LossInputs) -> Tensor<1>;
 }
 

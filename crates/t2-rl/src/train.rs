@@ -13,6 +13,7 @@ mod scores;
 mod state;
 mod states;
 mod step;
+mod trail;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -40,7 +41,7 @@ use gradients::ZGradients;
 use learn::{Learning, Row, Totals};
 use state::{Identity, RunDir};
 
-pub use config::TrainConfig;
+pub use config::{Activations, TrainConfig};
 pub use error::TrainError;
 
 /// Steps in a row without a gradient after which a run says so.
@@ -316,16 +317,12 @@ impl<M: CausalLm> Run<'_, M> {
 
     /// One step of the optimizer on `rows`; the totals over their tokens and the norm of the gradient.
     fn learn(&mut self, rows: &[Row<'_>]) -> Result<(Totals, f32), TrainError> {
-        let mut gradients = ZGradients::of(&self.model);
-        let mut totals = Totals::default();
-        let policy = self.inputs.policy;
+        let (policy, chunk) = (self.inputs.policy, scores::chunk_len(self.model.shape().vocab));
         let needs = policy.needs();
-        let chunk = scores::chunk_len(self.model.shape().vocab);
-        let learning = Learning { policy, completions: rows.len(), chunk };
-        let rows = rows.iter().copied().filter(|&(_, advantage)| needs.has_row(advantage)).collect();
-        for batch in batches(rows, self.config.micro_batch_tokens) {
-            totals.add(learning.backward(&self.model, &batch, &mut gradients)?);
-        }
+        let learning = Learning { policy, completions: rows.len(), chunk, activations: self.config.activations };
+        let needed = rows.iter().copied().filter(|&(_, advantage)| needs.has_row(advantage)).collect();
+        let batches = batches(needed, self.config.micro_batch_tokens);
+        let (totals, mut gradients) = learning.all(&self.model, &batches)?;
         let norm = gradients.clip(self.config.max_grad_norm)?;
         if !norm.is_finite() {
             return Err(TrainError::NotFinite { what: "gradient", step: 0 });

@@ -1,10 +1,9 @@
 //! The completions of one backward pass, laid out so that a prompt is read once and little of it is padding.
 
-use super::learn::Row;
+use super::learn::{AT_ONCE, Row};
 
-/// A pass through completions goes on with the next longer ones until it holds this many tokens: products of so many rows
-/// are as fast as larger ones.
-const PASS_TOKENS: usize = 256;
+/// Most padding of a pass through completions, in tokens: it costs less than another pass would.
+const PADDING: usize = 64;
 
 /// Completions that are learned from together.
 pub(super) struct Batch<'a> {
@@ -19,23 +18,30 @@ pub(super) struct Batch<'a> {
     pub(super) passes: Vec<Vec<usize>>,
 }
 
-/// `rows` in batches of at most `budget` tokens, prompts and padding included; a row that is longer is alone.
+/// `rows` in batches, of which [`AT_ONCE`] together have at most `budget` tokens, prompts and padding included; a row that
+/// is longer is a batch by itself. Few rows are shared out evenly.
 pub(super) fn batches<'a>(mut rows: Vec<Row<'a>>, budget: usize) -> Vec<Batch<'a>> {
     rows.sort_by_key(|(rollout, _)| (rollout.prompt.len(), &rollout.prompt, rollout.completion.ids.len()));
+    let all = Batch::new(&rows);
+    // A share of few rows may have to read a prompt that another has read.
+    let budget = (budget / AT_ONCE).min(all.tokens() / AT_ONCE + all.prompt_len());
     let (mut batches, mut rest) = (vec![], rows.as_slice());
-    while let Some(first) = rest.first() {
-        let mut batch = Batch::new(&[*first]);
-        for len in 2..=rest.len() {
-            let larger = Batch::new(&rest[..len]);
-            if larger.tokens() > budget {
-                break;
-            }
-            batch = larger;
-        }
+    while !rest.is_empty() {
+        let batch = Batch::new(&rest[..fitting(rest, budget)]);
         rest = &rest[batch.rows.len()..];
         batches.push(batch);
     }
     batches
+}
+
+/// How many of `rows` make a batch of at most `budget` tokens, at least one. The rows of a prompt are not parted if those
+/// before them make a batch.
+fn fitting(rows: &[Row<'_>], budget: usize) -> usize {
+    let fits = |len: &usize| Batch::new(&rows[..*len]).tokens() <= budget;
+    let most = (2..=rows.len()).take_while(fits).last().unwrap_or(1);
+    let parted = rows.get(most).map(|(next, _)| &next.prompt);
+    let whole = rows[..most].iter().take_while(|(rollout, _)| Some(&rollout.prompt) != parted).count();
+    if whole == 0 { most } else { whole }
 }
 
 impl<'a> Batch<'a> {
@@ -51,16 +57,7 @@ impl<'a> Batch<'a> {
         let mut batch = Self { rows: rows.to_vec(), prompts, owners, passes: vec![] };
         let mut order: Vec<usize> = (0..rows.len()).filter(|&row| batch.read(row) > 0).collect();
         order.sort_by_key(|&row| batch.read(row));
-        for row in order {
-            match batch.passes.last() {
-                Some(pass)
-                    if batch.columns(pass) * pass.len() < PASS_TOKENS || batch.columns(pass) == batch.read(row) =>
-                {
-                    batch.passes.last_mut().expect("there is one").push(row);
-                }
-                _ => batch.passes.push(vec![row]),
-            }
-        }
+        batch.passes = passes(order.into_iter().map(|row| (row, batch.read(row))));
         batch
     }
 
@@ -93,5 +90,72 @@ impl<'a> Batch<'a> {
     fn tokens(&self) -> usize {
         let completions: usize = self.passes.iter().map(|pass| pass.len() * self.columns(pass)).sum();
         self.prompts.len() * self.prompt_len() + completions
+    }
+}
+
+/// Rows by what is read of them, the shortest first, in passes whose padding is small.
+fn passes(rows: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<usize>> {
+    let (mut passes, mut padding, mut columns) = (Vec::<Vec<usize>>::new(), 0, 0);
+    for (row, read) in rows {
+        match passes.last_mut() {
+            Some(pass) if padding + pass.len() * (read - columns) <= PADDING => {
+                padding += pass.len() * (read - columns);
+                pass.push(row);
+            }
+            _ => {
+                padding = 0;
+                passes.push(vec![row]);
+            }
+        }
+        columns = read;
+    }
+    passes
+}
+
+#[cfg(test)]
+mod tests {
+    use t2_model::generate::{Completion, FinishReason};
+
+    use super::*;
+    use crate::rollout::Rollout;
+
+    /// A completion of `len` tokens of the prompt that is `prompt` times the token `prompt`.
+    fn rollout((prompt, len): (u32, usize)) -> Rollout {
+        let completion = Completion { ids: vec![1; len], logprobs: vec![0.0; len], finish: FinishReason::Length };
+        Rollout { prompt: vec![prompt; prompt as usize], completion, text: String::new() }
+    }
+
+    /// Lengths of the completions of every batch, for completions `(prompt, length)` in any order, and its tokens.
+    #[track_caller]
+    fn check(rows: &[(u32, usize)], budget: usize, expected: &[(&[usize], usize)]) {
+        let rollouts: Vec<Rollout> = rows.iter().copied().map(rollout).collect();
+        let batches = batches(rollouts.iter().map(|rollout| (rollout, 1.0)).collect(), budget);
+        let lens = |batch: &Batch<'_>| (0..batch.rows.len()).map(|row| batch.completion(row).len()).collect::<Vec<_>>();
+        let found: Vec<_> = batches.iter().map(|batch| (lens(batch), batch.tokens())).collect();
+        let expected: Vec<_> = expected.iter().map(|&(lens, tokens)| (lens.to_vec(), tokens)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn rows_of_a_prompt_stay_together_where_they_can() {
+        // A prompt of 3 and what is read of two completions; then one of 5, whose rows would not fit beside them.
+        check(&[(5, 4), (3, 2), (5, 3), (3, 4)], 24, &[(&[2, 4], 9), (&[3, 4], 11)]);
+        check(&[(5, 4), (3, 2), (5, 3), (3, 4)], 1000, &[(&[2, 4], 9), (&[3, 4], 11)]);
+        // Too many for one batch: the prompt is read again.
+        check(&[(4, 5), (4, 5), (4, 5), (4, 5)], 26, &[(&[5, 5], 12), (&[5, 5], 12)]);
+        check(&[(4, 5), (4, 5)], 1, &[(&[5], 8), (&[5], 8)]);
+        check(&[], 100, &[]);
+    }
+
+    #[test]
+    fn a_completion_of_one_token_is_predicted_by_its_prompt() {
+        check(&[(3, 1), (3, 1)], 100, &[(&[1, 1], 3)]);
+    }
+
+    #[test]
+    fn completions_of_like_length_are_read_together() {
+        let rollouts: Vec<Rollout> = [(2, 300), (2, 20), (2, 290), (2, 21)].map(rollout).into();
+        let batch = Batch::new(&rollouts.iter().map(|rollout| (rollout, 1.0)).collect::<Vec<_>>());
+        assert_eq!(batch.passes, [vec![1, 3], vec![2, 0]]);
     }
 }

@@ -21,12 +21,26 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Largest norm of the gradient of `z`, all weights together.
     pub max_grad_norm: f32,
-    /// Tokens of one backward pass, prompts and padding included; fewer need less memory. A longer completion is alone.
+    /// Tokens that are learned from at the same time, prompts and padding included; fewer need less memory. A completion that
+    /// is longer is learned from all the same.
     pub micro_batch_tokens: usize,
+    /// Whether what is computed inside a block is kept for the way back.
+    pub activations: Activations,
     /// Steps between two checkpoints.
     pub save_every: usize,
     /// Seed of the order of the examples and of every draw.
     pub seed: u64,
+}
+
+/// What becomes of the numbers between a block's input and its output until the way back needs them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activations {
+    /// They are kept, for all blocks.
+    #[default]
+    Keep,
+    /// They are computed again, block by block: half as much again to compute, and the memory of a single block.
+    Recompute,
 }
 
 impl Default for TrainConfig {
@@ -39,6 +53,7 @@ impl Default for TrainConfig {
             learning_rate: 2e-2,
             max_grad_norm: 1.0,
             micro_batch_tokens: 1024,
+            activations: Activations::Keep,
             save_every: 10,
             seed: 0,
         }

@@ -30,10 +30,19 @@ impl ZGradients {
     }
 
     /// Add the gradients of one backward pass.
-    pub(super) fn add(&mut self, gradients: Gradients, model: &impl Module) {
+    pub(super) fn add_of(&mut self, gradients: Gradients, model: &impl Module) {
         let mut gradients = GradientsParams::from_grads(gradients, model);
         for (&id, sum) in &mut self.sums {
             if let Some(new) = gradients.remove::<1>(id) {
+                *sum = sum.clone() + new;
+            }
+        }
+    }
+
+    /// Add the sums of `other`, for the same scales.
+    pub(super) fn add(&mut self, other: Self) {
+        for (id, new) in other.sums {
+            if let Some(sum) = self.sums.get_mut(&id) {
                 *sum = sum.clone() + new;
             }
         }

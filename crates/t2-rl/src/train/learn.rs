@@ -1,20 +1,26 @@
 //! One backward pass over some completions, and the figures that come off on the way.
 
-#[cfg(test)]
-mod reference;
+use std::panic::resume_unwind;
+use std::thread;
 
 use burn::prelude::*;
 use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
 
+use super::Activations;
 use super::TrainError;
 use super::batch::Batch;
 use super::gradients::ZGradients;
 use super::scores::{Scorer, Scores};
-use super::states::{States, indices};
+use super::states::{Reading, States, indices};
+use super::trail::Trail;
 use crate::metrics::{Sample, StepMetrics};
 use crate::policy::{LossInputs, PolicyGradient};
 use crate::rollout::Rollout;
+
+/// Batches that are learned from at the same time, each on a thread: what one does on a single core leaves the others to
+/// the rest. Their number does not depend on the machine, so that the expert does not either.
+pub(super) const AT_ONCE: usize = 2;
 
 /// Sums over the tokens that were scored, nats.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,22 +76,50 @@ pub(super) struct Learning<'a> {
     pub(super) completions: usize,
     /// Positions whose logits exist at a time.
     pub(super) chunk: usize,
+    pub(super) activations: Activations,
 }
 
 impl Learning<'_> {
-    /// Score the completions of `batch` again by the forward pass that sampled them, and add the gradient of their loss
-    /// to `gradients`.
-    pub(super) fn backward<M: CausalLm>(
+    /// Learn from all `batches`: what there is to log, and the sum of their gradients.
+    pub(super) fn all<M: CausalLm>(
         &self,
         model: &M,
-        batch: &Batch<'_>,
-        gradients: &mut ZGradients,
-    ) -> Result<Totals, TrainError> {
+        batches: &[Batch<'_>],
+    ) -> Result<(Totals, ZGradients), TrainError> {
+        let device = &model.devices()[0];
+        let (mut totals, mut gradients) = (Totals::default(), ZGradients::of(model));
+        for at_once in batches.chunks(AT_ONCE) {
+            let parts: Vec<_> = thread::scope(|scope| {
+                let spawn = |batch| {
+                    // Parameters of its own: graphs that share a leaf are one graph, which only one thread may go back
+                    // through.
+                    let model = model.clone().fork(device);
+                    scope.spawn(move || self.backward(&model, batch))
+                };
+                let threads: Vec<_> = at_once.iter().map(spawn).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            });
+            for part in parts {
+                let (of_batch, gradient) = part?;
+                totals.add(of_batch);
+                gradients.add(gradient);
+            }
+        }
+        Ok((totals, gradients))
+    }
+
+    /// Score the completions of `batch` again by the forward pass that sampled them, and go back through it.
+    fn backward<M: CausalLm>(&self, model: &M, batch: &Batch<'_>) -> Result<(Totals, ZGradients), TrainError> {
         let device = model.devices()[0].clone();
         let plain = device.clone().without_autodiff();
         let needs = self.policy.needs();
-        let States { hidden, places } = States::of(model, batch, Active::Own, &device);
-        let base = needs.kl.map(|_| States::of(&model.valid(), batch, Active::Base, &plain).hidden);
+        let [reading, reading_plain] = [&device, &plain].map(|device| Reading { batch, device });
+        let trail = self.recomputes(model, batch).then(|| Trail::lay(&model.valid(), reading_plain));
+        let States { hidden, places } = match &trail {
+            Some(trail) => trail.states(model, reading),
+            None => reading.states(model, Active::Own),
+        };
+        let base = needs.kl.map(|_| reading_plain.states(&model.valid(), Active::Base).hidden);
         let targets: Vec<usize> = places.iter().map(|&(row, t)| batch.completion(row)[t] as usize).collect();
         let scorer = Scorer { model, needs, chunk: self.chunk };
         let Scores { logprobs, kl, entropy } = scorer.scores(hidden, base, indices(&targets, &plain));
@@ -109,8 +143,18 @@ impl Learning<'_> {
             completions: self.completions,
         });
         finite(loss.clone(), "loss")?;
-        gradients.add(loss.backward(), model);
-        Ok(totals)
+        let mut gradients = ZGradients::of(model);
+        match trail {
+            Some(trail) => trail.back(model, reading, loss.backward(), &mut gradients),
+            None => gradients.add_of(loss.backward(), model),
+        }
+        Ok((totals, gradients))
+    }
+
+    /// Whether blocks are computed again. Rows that the model reads anew once they are long are read as a whole.
+    fn recomputes(&self, model: &impl CausalLm, batch: &Batch<'_>) -> bool {
+        let longest = batch.prompt_len() + batch.completion_len();
+        self.activations == Activations::Recompute && model.rereads_after().is_none_or(|limit| longest <= limit)
     }
 }
 
@@ -161,3 +205,6 @@ fn finite_all(values: Tensor<1>, what: &'static str) -> Result<Vec<f32>, TrainEr
     let values = values.detach().try_into_vec_as::<f32>()?;
     if values.iter().all(|value| value.is_finite()) { Ok(values) } else { Err(TrainError::NotFinite { what, step: 0 }) }
 }
+
+#[cfg(test)]
+mod tests;

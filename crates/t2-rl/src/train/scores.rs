@@ -21,8 +21,8 @@ use t2_model::decoder::CausalLm;
 
 use crate::policy::{KlDirection, Needs};
 
-/// Logits that exist at a time in each tensor made of them: 16 MiB of f32.
-const CHUNK: usize = 1 << 22;
+/// Logits that exist at a time in each tensor made of them: 8 MiB of f32.
+const CHUNK: usize = 1 << 21;
 
 /// Positions whose logits exist at a time, where a vocabulary has `vocab` tokens.
 pub(super) fn chunk_len(vocab: usize) -> usize {

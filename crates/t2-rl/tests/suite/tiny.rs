@@ -13,7 +13,7 @@ use t2_model::decoder::{CausalLm, Decoder, DecoderConfig};
 use t2_model::decomposition::{Decomposition, Targets};
 use t2_model::text::{Tokenizer, bpe};
 use t2_rl::metrics::{JsonLines, Step, StepMetrics};
-use t2_rl::train::{TrainConfig, TrainError, TrainInputs, train};
+use t2_rl::train::{Activations, TrainConfig, TrainError, TrainInputs, train};
 use t2_task::{Example, Split, Task, TaskError, reward};
 
 const TEXTS: [&str; 3] = ["Tom has 4 apples. He buys 3 more.", "Say a vowel.", "The cat sat on the mat."];
@@ -157,6 +157,7 @@ pub(crate) fn config() -> TrainConfig {
         learning_rate: 5e-2,
         max_grad_norm: 1.0,
         micro_batch_tokens: 40,
+        activations: Activations::Keep,
         save_every: 3,
         seed: 1,
     }

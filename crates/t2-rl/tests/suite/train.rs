@@ -7,7 +7,7 @@ use burn::prelude::*;
 use t2_model::adapter::{Active, Expert, ExpertInfo};
 use t2_model::decoder::CausalLm;
 use t2_rl::policy::{KlDirection, LossInputs, Needs, PolicyGradient, Reinforce};
-use t2_rl::train::{TrainConfig, TrainInputs};
+use t2_rl::train::{Activations, TrainConfig, TrainInputs};
 
 use crate::tiny::{Tiny, config};
 
@@ -82,10 +82,10 @@ fn a_divergence_in_the_loss_keeps_the_expert_near_the_base() {
 }
 
 /// An algorithm of one's own: the leave-one-out advantages, weighed by how much likelier a token became since it was
-/// sampled, over several epochs. Keeps the largest difference between the log-probabilities of each loss.
+/// sampled, over several epochs. Keeps, for each step, the largest difference between the log-probabilities of each loss.
 struct Ratio {
     epochs: usize,
-    gaps: Mutex<Vec<f32>>,
+    gaps: Mutex<Vec<Vec<f32>>>,
 }
 
 impl PolicyGradient for Ratio {
@@ -98,6 +98,10 @@ impl PolicyGradient for Ratio {
     }
 
     fn advantages(&self, rewards: &[f32]) -> Vec<f32> {
+        let mut gaps = self.gaps.lock().unwrap();
+        if gaps.last().is_none_or(|step| !step.is_empty()) {
+            gaps.push(vec![]);
+        }
         Reinforce::PLAIN.advantages(rewards)
     }
 
@@ -108,7 +112,8 @@ impl PolicyGradient for Ratio {
         let outside = sampled.clone() * (mask.clone().neg() + 1.0);
         assert_eq!(outside.abs().max().into_scalar::<f32>(), 0.0);
         let change = (logprobs - sampled) * mask.clone();
-        self.gaps.lock().unwrap().push(change.clone().detach().abs().max().into_scalar());
+        let gap = change.clone().detach().abs().max().into_scalar();
+        self.gaps.lock().unwrap().last_mut().unwrap().push(gap);
         let score = (change.exp() * mask).sum_dim(1).squeeze_dim::<1>(1);
         (score * advantages).sum().neg() / completions as f32
     }
@@ -125,14 +130,16 @@ fn an_algorithm_gets_the_epochs_and_the_log_probabilities_it_asks_for() {
         (expert, metrics, policy.gaps.into_inner().unwrap())
     };
     let (twice, metrics, gaps) = run(2);
-    assert_eq!((gaps.len(), metrics.len()), (6, 3));
-    for (step, gaps) in metrics.iter().zip(gaps.chunks(2)) {
+    assert_eq!((gaps.len(), metrics.len()), (3, 3));
+    for (step, gaps) in metrics.iter().zip(&gaps) {
         // The policy that is scored first is the one that sampled; then it has moved.
-        assert!(gaps[0] < LOGPROB_GAP && gaps[1] > LOGPROB_GAP, "{gaps:?}");
+        let (first, second) = gaps.split_at(gaps.len() / 2);
+        assert!(first.iter().all(|&gap| gap < LOGPROB_GAP), "{gaps:?}");
+        assert!(second.iter().any(|&gap| gap > LOGPROB_GAP), "{gaps:?}");
         assert!(step.logprob_gap < LOGPROB_GAP, "{step:?}");
     }
-    let (once, _, gaps) = run(1);
-    assert_eq!(gaps.len(), 3);
+    let (once, _, of_one) = run(1);
+    assert_eq!(2 * of_one[0].len(), gaps[0].len());
     assert_ne!(once.hash(), twice.hash());
     // At the policy that sampled, the gradient of the ratio is that of its logarithm.
     let plain = tiny.run(&config).1;
@@ -140,20 +147,22 @@ fn an_algorithm_gets_the_epochs_and_the_log_probabilities_it_asks_for() {
 }
 
 #[test]
-fn micro_batches_change_the_memory_and_not_the_gradient() {
+fn micro_batches_and_recomputed_activations_change_the_memory_and_not_the_gradient() {
     let tiny = Tiny::new();
     let policy = Reinforce { kl_weight: 0.1, ..Reinforce::PLAIN };
-    let first_step = |micro_batch_tokens| {
+    let first_step = |micro_batch_tokens, activations| {
         let dir = tempfile::tempdir().unwrap();
-        let config = TrainConfig { steps: 1, micro_batch_tokens, ..config() };
+        let config = TrainConfig { steps: 1, micro_batch_tokens, activations, ..config() };
         let (_, metrics) = tiny.finish(&config, TrainInputs { policy: &policy, ..tiny.inputs(dir.path()) });
         metrics[0].clone()
     };
-    let (whole, parts) = (first_step(4096), first_step(20));
-    // The same sum in another order.
-    assert!((whole.grad_norm / parts.grad_norm - 1.0).abs() < 1e-4, "{whole:?} vs {parts:?}");
-    assert!((whole.entropy.unwrap() - parts.entropy.unwrap()).abs() < 1e-4, "{whole:?} vs {parts:?}");
-    assert_eq!((whole.reward_mean, whole.completion_len), (parts.reward_mean, parts.completion_len));
+    let whole = first_step(4096, Activations::Keep);
+    for parts in [first_step(20, Activations::Keep), first_step(40, Activations::Recompute)] {
+        // The same sum in another order.
+        assert!((whole.grad_norm / parts.grad_norm - 1.0).abs() < 1e-4, "{whole:?} vs {parts:?}");
+        assert!((whole.entropy.unwrap() - parts.entropy.unwrap()).abs() < 1e-4, "{whole:?} vs {parts:?}");
+        assert_eq!((whole.reward_mean, whole.completion_len), (parts.reward_mean, parts.completion_len));
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ static RAGGED: LazyLock<Vec<(Rollout, f32)>> = LazyLock::new(|| {
     ]
 });
 
-/// More tokens than one pass through completions takes.
+/// Completions too different in length for one pass.
 static MANY: LazyLock<Vec<(Rollout, f32)>> = LazyLock::new(|| {
     let ids = |len: u32| (0..len).map(|i| (i * i + len) % 50).collect::<Vec<_>>();
     (0..12_u16)
@@ -236,7 +236,7 @@ fn reference(model: &Decoder, policy: &dyn PolicyGradient, rows: &[(Rollout, f32
         };
         let of_row = policy.loss(inputs);
         loss += of_row.clone().into_scalar::<f32>();
-        gradients.add(of_row.backward(), model);
+        gradients.add_of(of_row.backward(), model);
     }
     let kl = needs.kl.map(|_| kls / tokens);
     Learned { loss, entropy: entropies / tokens, kl, gradient: flat(gradients) }
@@ -248,15 +248,13 @@ fn learned(
     policy: &dyn PolicyGradient,
     rows: &[(Rollout, f32)],
     [budget, chunk]: [usize; 2],
+    activations: Activations,
 ) -> Learned {
     let heard = Heard { inner: policy, losses: Mutex::default() };
-    let learning = Learning { policy: &heard, completions: rows.len(), chunk };
-    let (mut totals, mut gradients) = (Totals::default(), ZGradients::of(model));
+    let learning = Learning { policy: &heard, completions: rows.len(), chunk, activations };
     let needed = rows.iter().map(|(rollout, advantage)| (rollout, *advantage));
     let needed = needed.filter(|&(_, advantage)| policy.needs().has_row(advantage)).collect();
-    for batch in batches(needed, budget) {
-        totals.add(learning.backward(model, &batch, &mut gradients).unwrap());
-    }
+    let (totals, gradients) = learning.all(model, &batches(needed, budget)).unwrap();
     let Totals { tokens, entropy, kl, .. } = totals;
     let loss = heard.losses.into_inner().unwrap().iter().sum();
     Learned { loss, entropy: entropy / tokens, kl: kl.map(|kl| kl / tokens), gradient: flat(gradients) }
@@ -264,14 +262,25 @@ fn learned(
 
 #[track_caller]
 fn check(model: &Decoder, policy: &dyn PolicyGradient, rows: &[(Rollout, f32)], size: [usize; 2]) {
-    let (found, expected) = (learned(model, policy, rows, size), reference(model, policy, rows));
+    let expected = reference(model, policy, rows);
+    for activations in [Activations::Keep, Activations::Recompute] {
+        check_same(
+            &learned(model, policy, rows, size, activations),
+            &expected,
+            &format!("{}, {size:?}, {activations:?}", policy.describe()),
+        );
+    }
+}
+
+#[track_caller]
+fn check_same(found: &Learned, expected: &Learned, what: &str) {
     let largest = expected.gradient.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
     assert!(largest > 1e-3, "there is something to compare: {largest}");
     let pairs = found.gradient.iter().zip(&expected.gradient);
     let error = pairs.map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max) / largest;
-    assert!(error < TOLERANCE, "{} {size:?}: the gradients differ by {error} of the largest", policy.describe());
+    assert!(error < TOLERANCE, "{what}: the gradients differ by {error} of the largest");
     let near = |found: f32, expected: f32| (found - expected).abs() < FIGURE * expected.abs().max(1.0);
-    assert!(near(found.loss, expected.loss), "{} {size:?}: {} vs {}", policy.describe(), found.loss, expected.loss);
+    assert!(near(found.loss, expected.loss), "{what}: {} vs {}", found.loss, expected.loss);
     assert!(near(found.entropy, expected.entropy), "{} vs {}", found.entropy, expected.entropy);
     assert_eq!(found.kl.is_some(), expected.kl.is_some());
     assert!(near(found.kl.unwrap_or(0.0), expected.kl.unwrap_or(0.0)), "{:?} vs {:?}", found.kl, expected.kl);
@@ -312,7 +321,7 @@ fn more_completions_than_one_pass_takes_are_learned_from() {
 fn without_an_advantage_nothing_is_read() {
     let model = model(&plain(), Targets::ALL);
     let idle: Vec<_> = RAGGED.iter().map(|(rollout, _)| (rollout.clone(), 0.0)).collect();
-    let found = learned(&model, &PLAIN, &idle, [4096, 4096]);
+    let found = learned(&model, &PLAIN, &idle, [4096, 4096], Activations::Keep);
     assert!(found.entropy.is_nan() && found.loss == 0.0);
     assert!(found.gradient.iter().all(|&g| g == 0.0));
 }
