@@ -46,7 +46,8 @@ pub struct LmShape {
     pub layers: usize,
     /// How many numbers a block keeps of a token, keys and values.
     pub kv_width: usize,
-    /// The length, in tokens, after which the keys of a sequence must be computed anew.
+    /// How many tokens a row may have before [`hidden`](CausalLm::hidden) reads it anew from its first token; most models
+    /// never do.
     pub outgrown_at: Option<usize>,
 }
 
@@ -71,16 +72,12 @@ pub trait CausalLm: Module {
 
     /// What some `blocks` make of `x`, `[batch, seq, d_model]` both. [`hidden`](Self::hidden) is
     /// [`embedded`](Self::embedded), all blocks, and [`normed`](Self::normed); this is for who goes through them one by one,
-    /// with a cache for each, where no row grows beyond [`rereads_after`](Self::rereads_after).
+    /// with a cache for each, where no row grows beyond [`outgrown_at`](LmShape::outgrown_at).
     fn through(&self, blocks: Range<usize>, x: Tensor<3>, cache: Option<&mut KvCache>, active: Active<'_>)
     -> Tensor<3>;
 
     /// Final states for what the last block makes, `[batch, seq, d_model]` both.
     fn normed(&self, x: Tensor<3>) -> Tensor<3>;
-
-    /// How many tokens a row may have before [`hidden`](Self::hidden) reads it anew from its first token; most models never
-    /// do.
-    fn rereads_after(&self) -> Option<usize>;
 
     /// Scores of the next token `[batch, seq, vocab]` for final states `[batch, seq, d_model]`.
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3>;
@@ -256,10 +253,6 @@ impl CausalLm for Decoder {
 
     fn normed(&self, x: Tensor<3>) -> Tensor<3> {
         self.norm.forward(x)
-    }
-
-    fn rereads_after(&self) -> Option<usize> {
-        self.config.switches_after()
     }
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {

@@ -154,7 +154,7 @@ impl Learning<'_> {
     /// Whether blocks are computed again. Rows that the model reads anew once they are long are read as a whole.
     fn recomputes(&self, model: &impl CausalLm, batch: &Batch<'_>) -> bool {
         let longest = batch.prompt_len() + batch.completion_len();
-        self.activations == Activations::Recompute && model.rereads_after().is_none_or(|limit| longest <= limit)
+        self.activations == Activations::Recompute && model.shape().outgrown_at.is_none_or(|limit| longest <= limit)
     }
 }
 
