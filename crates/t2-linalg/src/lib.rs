@@ -6,6 +6,7 @@ mod batch;
 #[cfg(feature = "gpu")]
 mod block_jacobi;
 pub mod cases;
+pub mod cpu;
 mod host;
 mod jacobi;
 #[cfg(feature = "gpu")]

@@ -1,6 +1,7 @@
 //! Two invariants of `docs/architecture.md` that no lint can express:
 //!
-//! - a backend is named only where kernels are written (t2-linalg) and where a device is chosen (t2-cli);
+//! - a backend is named only where kernels are written (t2-linalg, for GPUs and for CPUs) and where a device is chosen
+//!   (t2-cli);
 //! - a library takes its device from the caller and never calls `Device::default()`, nor what calls it.
 //!
 //! Comments, string literals and tests may say what they like, except `feature = "wgpu"`, which names a backend.
@@ -12,7 +13,7 @@ use super::{Args, Verdict};
 /// Words that name a backend.
 const BACKENDS: &[&str] = &["wgpu", "cuda", "flex", "cubecl", "rocm", "vulkan"];
 
-/// The files in which a backend may be named: these, and the module `kernel` of t2-linalg.
+/// The files in which a backend may be named: these, and the modules `kernel` and `cpu` of t2-linalg.
 const BACKEND_FILES: &[&str] = &["crates/t2-cli/src/device.rs"];
 
 /// What takes the default device, which a build with CUDA has on a machine without it too: asking for it, and Burn's
@@ -37,8 +38,11 @@ fn is_crate_code(path: &str) -> bool {
 }
 
 fn may_name_backend(path: &str) -> bool {
-    let is_kernel = path.starts_with("crates/t2-linalg/src/kernel/") || path == "crates/t2-linalg/src/kernel.rs";
-    is_kernel || BACKEND_FILES.contains(&path)
+    let is_kernel = |module: &str| {
+        let inside = path.strip_prefix("crates/t2-linalg/src/").and_then(|path| path.strip_prefix(module));
+        inside.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    };
+    is_kernel("kernel") || is_kernel("cpu") || BACKEND_FILES.contains(&path)
 }
 
 fn violations(source: &Source) -> Vec<String> {
@@ -107,6 +111,7 @@ mod tests {
         check("crates/t2-cli/src/device.rs", code, &[]);
         check("crates/t2-linalg/src/kernel.rs", code, &[]);
         check("crates/t2-linalg/src/kernel/rotate.rs", code, &[]);
+        check("crates/t2-linalg/src/cpu/memory.rs", code, &[]);
         check("crates/t2-linalg/src/jacobi.rs", code, &[2, 3]);
         check("crates/t2-model/src/jacobi/kernel.rs", code, &[2, 3]);
         check("crates/t2-cli/src/main.rs", code, &[2, 3]);

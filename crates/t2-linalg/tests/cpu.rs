@@ -1,0 +1,280 @@
+//! What is computed in one pass beside what is obvious: Burn's chain of operations, or loops in f64.
+
+use std::ops::Range;
+
+use t2_linalg::burn::prelude::*;
+use t2_linalg::burn::tensor::activation::{gelu_approximate, silu};
+use t2_linalg::burn::tensor::{DType, Distribution};
+use t2_linalg::cpu::{self, Gate, Seen};
+
+/// What rounding leaves of numbers near one, relative to the sum of the sizes of all terms.
+const ROUNDING: f64 = 2e-6;
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+#[track_caller]
+fn assert_close<const D: usize>(found: Tensor<D>, expected: Tensor<D>, size: f64) {
+    assert_eq!(found.dims(), expected.dims());
+    for (i, (found, expected)) in numbers(found).into_iter().zip(numbers(expected)).enumerate() {
+        assert!((found - expected).abs() <= ROUNDING * size, "number {i} is {found}, not {expected}");
+    }
+}
+
+/// `[m, k]` by `[k, n]`, by rows and by columns, against f64.
+#[track_caller]
+fn check_product([m, n, k]: [usize; 3]) {
+    let (x, w) = (random([m, k]), random([k, n]));
+    let exact = x.clone().cast(DType::F64).matmul(w.clone().cast(DType::F64));
+    let size = (k as f64).sqrt() * 4.0;
+    assert_close(cpu::product(x.clone(), w.clone()).cast(DType::F64), exact.clone(), size);
+    // The same weights, with their columns as runs of memory.
+    let turned = random([n, k]).slice_assign([0..n, 0..k], w.transpose());
+    assert_close(cpu::product(x, turned.transpose()).cast(DType::F64), exact, size);
+}
+
+#[test]
+fn products_of_every_shape_are_those_of_f64() {
+    for shape in [
+        [1, 1, 1],
+        [1, 7, 5],
+        [2, 17, 9],
+        [1, 576, 576],
+        [1, 1000, 333],
+        [3, 192, 579],
+        [6, 300, 1536],
+        [7, 40, 64],
+        [8, 576, 200],
+        [31, 129, 577],
+        [33, 65, 96],
+        [129, 193, 67],
+        [300, 320, 96],
+    ] {
+        check_product(shape);
+    }
+}
+
+#[test]
+fn parts_of_larger_tensors_are_read_where_they_lie() {
+    let (x, w) = (random([9, 80]).slice([2..7, 11..75]), random([100, 90]).slice([5..69, 3..80]));
+    let exact = x.clone().cast(DType::F64).matmul(w.clone().cast(DType::F64));
+    assert_close(cpu::product(x.clone(), w.clone()).cast(DType::F64), exact.clone(), 32.0);
+    let repeated = random([1, 64]).expand([40, 64]);
+    let exact = repeated.clone().cast(DType::F64).matmul(w.clone().cast(DType::F64));
+    assert_close(cpu::product(repeated, w).cast(DType::F64), exact, 32.0);
+}
+
+#[test]
+fn a_row_has_the_product_that_it_has_alone() {
+    let w = random([576, 600]);
+    for rows in [2, 6, 8, 40, 200] {
+        let x = random([rows, 576]);
+        let all = cpu::product(x.clone(), w.clone());
+        for row in [0, rows - 1] {
+            let alone = cpu::product(x.clone().slice_dim(0, row..row + 1), w.clone());
+            assert_close(all.clone().slice_dim(0, row..row + 1), alone, 96.0);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_lost_in_a_product() {
+    for rows in [1, 4, 8, 70] {
+        for value in [f32::NAN, f32::INFINITY] {
+            let w = random([64, 80]).slice_fill([10..11, 20..21], value);
+            let found = numbers(cpu::product(random([rows, 64]), w));
+            assert!((0..rows).all(|row| !found[row * 80 + 20].is_finite()), "{rows} rows, {value}");
+            assert_eq!(found.iter().filter(|value| !value.is_finite()).count(), rows);
+        }
+    }
+}
+
+#[test]
+fn a_product_is_differentiable_and_takes_other_types() {
+    let (x, w) = (random([3, 4]).autodiff().require_grad(), random([4, 5]));
+    let gradients = cpu::product(x.clone(), w.clone()).sum().backward();
+    let expected = w.sum_dim(1).transpose().expand([3, 4]);
+    assert_close(x.grad(&gradients).unwrap(), expected, 8.0);
+    let half = |shape| random(shape).cast(DType::F16);
+    assert_eq!(cpu::product(half([2, 3]), half([3, 4])).dtype(), DType::F16);
+}
+
+/// A batch of queries and what they see.
+struct Case<'a> {
+    /// Batch, query heads, key heads, width of a head.
+    shape: [usize; 4],
+    seq: usize,
+    columns: usize,
+    /// The first column of each row, and the one behind the last.
+    keys: &'a [[usize; 2]],
+    window: Option<usize>,
+    cap: Option<f32>,
+}
+
+impl Default for Case<'_> {
+    fn default() -> Self {
+        Self { shape: [1, 2, 1, 8], seq: 1, columns: 1, keys: &[], window: None, cap: None }
+    }
+}
+
+impl Case<'_> {
+    fn ranges(&self) -> Vec<Range<usize>> {
+        self.keys.iter().map(|&[start, end]| start..end).collect()
+    }
+
+    fn tensors(&self) -> [Tensor<4>; 3] {
+        let [batch, heads, kv_heads, head_dim] = self.shape;
+        // As a decoder has them: queries with the heads of a token side by side, keys as part of a longer buffer.
+        let q = random([batch, self.seq, heads, head_dim]).swap_dims(1, 2);
+        let held = || random([batch, kv_heads, self.columns + 3, head_dim]).slice_dim(2, 0..self.columns);
+        [q * 3.0, held() * 2.0, held()]
+    }
+
+    /// Each query by itself.
+    fn reference(&self, [q, k, v]: [Tensor<4>; 3], scale: f32) -> Vec<f64> {
+        let [batch, heads, kv_heads, head_dim] = self.shape;
+        let [q, k, v] = [q, k, v].map(numbers);
+        let run = |values: &[f64], at: usize| values[at * head_dim..(at + 1) * head_dim].to_vec();
+        let mut out = vec![];
+        for (b, i, h) in (0..batch).flat_map(|b| (0..self.seq).flat_map(move |i| (0..heads).map(move |h| (b, i, h)))) {
+            let [start, end] = self.keys[b.min(self.keys.len() - 1)];
+            let own = end + i - self.seq;
+            let first = self.window.map_or(0, |window| (own + 1).saturating_sub(window)).max(start);
+            let query = run(&q, (b * heads + h) * self.seq + i);
+            let held = (b * kv_heads + h / (heads / kv_heads)) * self.columns;
+            let weight = |column: usize| {
+                let score: f64 =
+                    query.iter().zip(run(&k, held + column)).map(|(q, k)| q * k).sum::<f64>() * f64::from(scale);
+                self.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh()).exp()
+            };
+            let weights: Vec<f64> = (first..own + 1).map(weight).collect();
+            let total: f64 = weights.iter().sum();
+            let seen =
+                |d: usize| weights.iter().zip(first..).map(|(w, c)| w / total * run(&v, held + c)[d]).sum::<f64>();
+            out.extend((0..head_dim).map(seen));
+        }
+        out
+    }
+}
+
+#[track_caller]
+fn check_attention(case: &Case<'_>) {
+    let [batch, heads, _, head_dim] = case.shape;
+    let tensors @ [q, k, v] = &case.tensors();
+    let scale = (head_dim as f32).powf(-0.5);
+    let seen = Seen { keys: &case.ranges(), window: case.window, scale, cap: case.cap };
+    let found = cpu::attention(q, k, v, &seen).expect("tensors of f32 on the CPU");
+    assert_eq!(found.dims(), [batch, case.seq, heads * head_dim]);
+    let expected = case.reference(tensors.clone(), scale);
+    for (i, (found, expected)) in numbers(found).into_iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= 10.0 * ROUNDING, "number {i} is {found}, not {expected}");
+    }
+}
+
+#[test]
+fn attention_is_what_each_query_sees_by_itself() {
+    let cases = [
+        Case { keys: &[[0, 1]], ..Case::default() },
+        Case { seq: 5, columns: 5, keys: &[[0, 5]], ..Case::default() },
+        Case { shape: [2, 6, 2, 20], seq: 1, columns: 37, keys: &[[0, 37]], ..Case::default() },
+        Case { shape: [3, 3, 3, 16], seq: 1, columns: 300, keys: &[[4, 300], [299, 300], [0, 300]], ..Case::default() },
+        Case { shape: [1, 9, 3, 64], seq: 150, columns: 150, keys: &[[0, 150]], ..Case::default() },
+        Case { shape: [1, 4, 1, 24], seq: 70, columns: 600, keys: &[[0, 600]], ..Case::default() },
+        // A window, shorter and longer than a block of keys, and rows that begin later.
+        Case { shape: [2, 2, 1, 16], seq: 90, columns: 90, keys: &[[0, 90]], window: Some(7), ..Case::default() },
+        Case { shape: [1, 2, 2, 16], seq: 70, columns: 700, keys: &[[0, 700]], window: Some(300), ..Case::default() },
+        Case {
+            shape: [2, 2, 1, 16],
+            seq: 1,
+            columns: 500,
+            keys: &[[20, 500], [0, 500]],
+            window: Some(5),
+            ..Case::default()
+        },
+        // Rows that are not yet as long as the buffer.
+        Case { shape: [3, 4, 2, 8], seq: 2, columns: 40, keys: &[[0, 40], [0, 3], [5, 17]], ..Case::default() },
+        Case { shape: [2, 4, 2, 8], seq: 9, columns: 40, keys: &[[0, 9], [3, 33]], cap: Some(1.5), ..Case::default() },
+        Case { shape: [1, 2, 1, 48], seq: 33, columns: 290, keys: &[[0, 290]], cap: Some(20.0), window: Some(40) },
+    ];
+    cases.iter().for_each(check_attention);
+}
+
+#[test]
+fn a_query_of_padding_gets_zeros_and_disturbs_nobody() {
+    let case = Case { shape: [2, 2, 1, 8], seq: 6, columns: 6, keys: &[[4, 6], [0, 6]], ..Case::default() };
+    let [q, k, v] = case.tensors();
+    let hidden = |x: Tensor<4>| x.slice_fill([0..1, 0..1, 0..4], f32::NAN);
+    let seen = Seen { keys: &case.ranges(), window: None, scale: 0.3, cap: None };
+    let found = numbers(cpu::attention(&q, &hidden(k), &hidden(v), &seen).unwrap());
+    assert!(found[..4 * 16].iter().all(|x| *x == 0.0) && found.iter().all(|x| x.is_finite()), "{found:?}");
+}
+
+#[test]
+fn what_is_no_number_is_not_lost_in_attention() {
+    for (seq, columns) in [(1, 9), (1, 400), (80, 400)] {
+        for cap in [None, Some(4.0)] {
+            let case = Case { shape: [1, 3, 1, 16], seq, columns, keys: &[[0, columns]], ..Case::default() };
+            let seen = Seen { keys: &case.ranges(), window: None, scale: 0.25, cap };
+            let [q, k, v] = case.tensors();
+            let spoilt = |x: &Tensor<4>| x.clone().slice_fill([0..1, 0..1, 3..4, 5..6], f32::NAN);
+            for (k, v) in [(spoilt(&k), v.clone()), (k, spoilt(&v))] {
+                let found = numbers(cpu::attention(&q, &k, &v, &seen).unwrap());
+                let tokens = found.chunks(48).filter(|token| token.iter().any(|x| x.is_nan())).count();
+                assert_eq!(tokens, seq, "{columns} columns, {cap:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_gates_and_rotations_are_those_of_burn() {
+    for (rows, width) in [(1, 1), (3, 17), (5, 576), (200, 100)] {
+        let (x, gamma) = (random([rows, 2, width]), random([width]));
+        let rms = (x.clone().square().mean_dim(2) + 1e-5).sqrt();
+        let expected = x.clone() / rms * gamma.clone().unsqueeze();
+        assert_close(cpu::rms_norm(&x, &gamma, 1e-5).unwrap(), expected, 16.0);
+        let (gate, up) = (random([rows, width]) * 4.0, random([rows, width]));
+        let expected = silu(gate.clone()) * up.clone();
+        assert_close(cpu::gated(&gate, &up, Gate::Silu).unwrap(), expected, 64.0);
+        let expected = gelu_approximate(gate.clone()) * up.clone();
+        assert_close(cpu::gated(&gate, &up, Gate::GeluTanh).unwrap(), expected, 64.0);
+    }
+    for ([batch, heads, seq, head_dim], angles, rotated) in
+        [([1, 1, 1, 4], 1, 4), ([2, 3, 5, 12], 2, 8), ([3, 2, 70, 64], 1, 64)]
+    {
+        let x = random([batch, seq, heads, head_dim]).swap_dims(1, 2);
+        let [cos, sin] = [random([angles, 1, seq, rotated]), random([angles, 1, seq, rotated])];
+        let turned = x.clone().slice_dim(3, 0..rotated);
+        let [first, second] = [0..rotated / 2, rotated / 2..rotated].map(|half| turned.clone().slice_dim(3, half));
+        let turned = turned * cos.clone() + Tensor::cat(vec![second, first], 3) * sin.clone();
+        let expected = Tensor::cat(vec![turned, x.clone().slice_dim(3, rotated..head_dim)], 3);
+        assert_close(cpu::rotated(&x, &cos, &sin).unwrap(), expected, 16.0);
+    }
+}
+
+#[test]
+fn gates_of_any_size_stay_numbers_and_what_is_none_stays_none() {
+    let x = |values: [f32; 6]| Tensor::<1>::from_floats(values, &Device::flex());
+    let gate = x([-1e30, -200.0, 0.0, 200.0, 1e30, f32::NAN]);
+    for f in [Gate::Silu, Gate::GeluTanh] {
+        let found = numbers(cpu::gated(&gate, &x([1.0; 6]), f).unwrap());
+        assert!(found[0].abs() < 1e-9 && found[1].abs() < 1e-9 && found[2] == 0.0, "{f:?}: {found:?}");
+        assert!((found[3] - 200.0).abs() < 1e-4 && found[4].is_finite() && found[5].is_nan(), "{f:?}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_tracked_or_half_precision_goes_the_general_way() {
+    let tracked = random([2, 8]).autodiff();
+    let half = random([2, 8]).cast(DType::F16);
+    let gamma = Tensor::<1>::ones([8], &Device::flex());
+    for x in [tracked, half] {
+        assert!(cpu::rms_norm(&x, &gamma, 1e-5).is_none());
+        assert!(cpu::gated(&x, &x, Gate::Silu).is_none());
+    }
+}
