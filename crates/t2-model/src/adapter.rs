@@ -11,6 +11,7 @@ mod svf;
 
 use burn::nn::Linear;
 use burn::prelude::*;
+use t2_linalg::cpu::product;
 
 pub use expert::{Expert, ExpertError, ExpertInfo};
 pub use mixture::{Active, Bank, Mixture, RowScales};
@@ -66,5 +67,5 @@ fn dense(x: Tensor<3>, layer: &Linear) -> Tensor<3> {
 pub(crate) fn times(x: Tensor<3>, w: Tensor<2>) -> Tensor<3> {
     let [batch, seq, d_in] = x.dims();
     let [_, d_out] = w.dims();
-    x.reshape([batch * seq, d_in]).matmul(w).reshape([batch, seq, d_out])
+    product(x.reshape([batch * seq, d_in]), w).reshape([batch, seq, d_out])
 }

@@ -18,6 +18,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::DType;
+use t2_linalg::cpu;
 
 use crate::adapter::{Active, project, times};
 use crate::checkpoint::hash_of_model;
@@ -207,22 +208,12 @@ impl CausalLm for Decoder {
     }
 
     fn hidden(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
-        let [batch, seq] = tokens.dims();
+        let [batch, _] = tokens.dims();
         if let Active::Rows(rows) = active {
             assert_eq!(rows.len(), batch, "rows of scales, rows of tokens");
         }
-        let (cache, limit) = match (cache, self.config.switches_after()) {
-            (Some(cache), Some(limit)) if !cache.is_placed() => (cache, limit),
-            (cache, _) => return self.states(tokens, cache, active),
-        };
-        let before = cache.len();
-        let outgrown = cache.outgrown_by(seq, limit);
-        let all = cache.remember(tokens.clone());
-        if !outgrown {
-            return self.states(tokens, Some(cache), active);
-        }
-        cache.rewind();
-        self.states(all, Some(cache), active).slice_dim(1, before..before + seq)
+        let device = tokens.device();
+        cpu::on_all_cores(&device, || self.all_states(tokens, cache, active))
     }
 
     fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
@@ -241,7 +232,8 @@ impl CausalLm for Decoder {
         active: Active<'_>,
     ) -> Tensor<3> {
         let [_, seq, _] = x.dims();
-        let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &x.device());
+        let device = x.device();
+        let pass = Pass::new(&self.config, cache.as_deref(), seq, active, &device);
         for layer in blocks {
             x = self.blocks[layer].forward(x, layer, cache.as_deref_mut(), &pass);
         }
@@ -256,10 +248,11 @@ impl CausalLm for Decoder {
     }
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let logits = match &self.head {
+        let device = hidden.device();
+        let logits = cpu::on_all_cores(&device, || match &self.head {
             Some(head) => project(hidden, head, &Active::Base),
             None => times(hidden, self.embed.weight.val().transpose()),
-        };
+        });
         let &ScaleConfig { logits_divisor, logits_cap, .. } = &self.config.scale;
         let logits = match logits_divisor {
             Some(divisor) => logits / divisor,
@@ -273,6 +266,23 @@ impl CausalLm for Decoder {
 }
 
 impl Decoder {
+    /// [`CausalLm::hidden`], which has to read all tokens anew when the row outgrows one encoding.
+    fn all_states(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
+        let [_, seq] = tokens.dims();
+        let (cache, limit) = match (cache, self.config.switches_after()) {
+            (Some(cache), Some(limit)) if !cache.is_placed() => (cache, limit),
+            (cache, _) => return self.states(tokens, cache, active),
+        };
+        let before = cache.len();
+        let outgrown = cache.outgrown_by(seq, limit);
+        let all = cache.remember(tokens.clone());
+        if !outgrown {
+            return self.states(tokens, Some(cache), active);
+        }
+        cache.rewind();
+        self.states(all, Some(cache), active).slice_dim(1, before..before + seq)
+    }
+
     /// Normalised final states of `tokens`, whose positions follow what `cache` holds: [`CausalLm::hidden`], for keys that
     /// are all of one encoding.
     fn states(&self, tokens: Tensor<2, Int>, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {

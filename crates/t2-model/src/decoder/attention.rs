@@ -5,11 +5,12 @@ use burn::nn::{Initializer, Linear};
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::softmax;
+use t2_linalg::cpu::{self, Seen};
 
 use super::cache::KvCache;
 use super::config::{AttentionConfig, QkNorm};
 use super::norm::RmsNorm;
-use super::pass::{Pass, View};
+use super::pass::{Mask, Pass};
 use super::{capped, normed};
 use crate::adapter::project;
 
@@ -49,41 +50,54 @@ impl Attention {
         pass: &Pass<'_>,
     ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let &AttentionConfig { heads, kv_heads, head_dim, scale, .. } = &pass.config.attention;
-        let View { rotation, first, hidden } = pass.view(layer);
-        let split = |x: Tensor<3>, heads| x.reshape([batch, seq, heads, head_dim]).swap_dims(1, 2);
+        let &AttentionConfig { heads, kv_heads, head_dim, .. } = &pass.config.attention;
+        let view = pass.view(layer);
+        let split = |x: Tensor<3>, heads| x.reshape([batch, seq, heads, head_dim]);
         let placed = |x: Tensor<3>, heads, norm: &Option<RmsNorm>| {
             let x = match pass.config.attention.qk_norm {
                 QkNorm::None => split(x, heads),
                 QkNorm::Head => normed(norm.as_ref(), split(x, heads)),
                 QkNorm::Projection => split(normed(norm.as_ref(), x), heads),
             };
-            match rotation {
+            let x = x.swap_dims(1, 2);
+            match &view.rotation {
                 Some(rotation) => rotation.apply(x),
                 None => x,
             }
         };
         let q = placed(project(x.clone(), &self.q, &pass.active), heads, &self.q_norm);
         let k = placed(project(x.clone(), &self.k, &pass.active), kv_heads, &self.k_norm);
-        let v = split(project(x, &self.v, &pass.active), kv_heads);
+        let v = split(project(x, &self.v, &pass.active), kv_heads).swap_dims(1, 2);
         let (k, v) = match cache {
             Some(cache) => cache.append(layer, k, v),
             None => (k, v),
         };
-        let (k, v) = match *first {
-            0 => (k, v),
-            first => (k.slice_dim(2, first..), v.slice_dim(2, first..)),
-        };
-        let scale = scale.map_or_else(|| (head_dim as f32).powf(-0.5), |scale| scale as f32);
-        // The query heads that share a key head are rows of one product: keys are never repeated.
-        let q = q.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]) * scale;
-        let weights = pass.config.attention.weights(q.matmul(k.swap_dims(2, 3)), hidden.as_ref());
-        let y = weights.matmul(v).reshape([batch, heads, seq, head_dim]).swap_dims(1, 2);
-        project(y.reshape([batch, seq, heads * head_dim]), &self.o, &pass.active)
+        let AttentionConfig { cap, .. } = pass.config.attention;
+        let scale = pass.config.attention.score_scale() as f32;
+        let seen = Seen { keys: &pass.keys, window: view.window, scale, cap: cap.map(|cap| cap as f32) };
+        let y = cpu::attention(&q, &k, &v, &seen)
+            .unwrap_or_else(|| pass.config.attention.seen(q * scale, k, v, &view.mask));
+        project(y, &self.o, &pass.active)
     }
 }
 
 impl AttentionConfig {
+    /// What scaled queries see, `[batch, seq, heads * head_dim]`, for `q` `[batch, heads, seq, head_dim]` and `k` and `v`
+    /// `[batch, kv_heads, columns, head_dim]`: on every device, and the reference of [`cpu::attention`].
+    fn seen(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<3> {
+        let ([batch, heads, seq, head_dim], [_, kv_heads, _, _]) = (q.dims(), k.dims());
+        let (first, hidden) = mask.hidden();
+        let (k, v) = match *first {
+            0 => (k, v),
+            first => (k.slice_dim(2, first..), v.slice_dim(2, first..)),
+        };
+        // The query heads that share a key head are rows of one product: keys are never repeated.
+        let q = q.reshape([batch, kv_heads, heads / kv_heads * seq, head_dim]);
+        let weights = self.weights(q.matmul(k.swap_dims(2, 3)), hidden.as_ref());
+        let y = weights.matmul(v).reshape([batch, heads, seq, head_dim]).swap_dims(1, 2);
+        y.reshape([batch, seq, heads * head_dim])
+    }
+
     /// How much of each column goes into each query, for `scores` of the same shape, `[batch, kv_heads, heads / kv_heads *
     /// seq, columns]`. `hidden` `[batch or 1, 1, seq, columns]` is true where a query must not look.
     fn weights(&self, scores: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
+use t2_linalg::cpu::{self, Gate};
 
 use super::config::{Activation, MlpConfig};
 use crate::adapter::{Active, project};
@@ -31,12 +32,24 @@ impl MlpConfig {
 impl Mlp {
     /// `x` `[batch, seq, d_model]` to `[batch, seq, d_model]`.
     pub(super) fn forward(&self, x: Tensor<3>, active: &Active<'_>) -> Tensor<3> {
-        let gate = project(x.clone(), &self.gate, active);
-        let gate = match self.activation {
-            Activation::Silu => silu(gate),
-            Activation::Gelu => gelu(gate),
-            Activation::GeluTanh => gelu_approximate(gate),
+        let (gate, up) = (project(x.clone(), &self.gate, active), project(x, &self.up, active));
+        project(self.gated(gate, up), &self.down, active)
+    }
+
+    /// `f(gate) ∘ up`.
+    fn gated(&self, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+        let on_cpu = match self.activation {
+            Activation::Silu => cpu::gated(&gate, &up, Gate::Silu),
+            Activation::Gelu => None,
+            Activation::GeluTanh => cpu::gated(&gate, &up, Gate::GeluTanh),
         };
-        project(gate * project(x, &self.up, active), &self.down, active)
+        on_cpu.unwrap_or_else(|| {
+            let gate = match self.activation {
+                Activation::Silu => silu(gate),
+                Activation::Gelu => gelu(gate),
+                Activation::GeluTanh => gelu_approximate(gate),
+            };
+            gate * up
+        })
     }
 }

@@ -1,5 +1,9 @@
 //! What the blocks of one forward pass share: positions, and who may look where.
 
+use std::cell::OnceCell;
+use std::ops::Range;
+use std::rc::Rc;
+
 use burn::prelude::*;
 
 use super::cache::{KvCache, Span};
@@ -10,6 +14,8 @@ use crate::adapter::Active;
 /// What every block of one forward pass shares.
 pub(super) struct Pass<'a> {
     pub(super) config: &'a DecoderConfig,
+    /// The columns of each row that are no padding, or once for all rows.
+    pub(super) keys: Vec<Range<usize>>,
     /// For each of the [`kinds`](DecoderConfig::kinds) of blocks; one where all are plain.
     views: Vec<View>,
     pub(super) active: Active<'a>,
@@ -20,10 +26,29 @@ pub(super) struct Pass<'a> {
 pub(super) struct View {
     /// How queries and keys are turned; `None` where they are not.
     pub(super) rotation: Option<Rotation>,
-    /// The first column that any query sees.
-    pub(super) first: usize,
-    /// True where a query must not look, `[batch or 1, 1, seq, columns from first on]`; `None` when nothing is hidden.
-    pub(super) hidden: Option<Tensor<4, Bool>>,
+    /// How many columns a query sees, its own included; `None`: all.
+    pub(super) window: Option<usize>,
+    pub(super) mask: Rc<Mask>,
+}
+
+/// What is hidden from the blocks of one window, as tensors; computed when it is first asked for.
+pub(super) struct Mask {
+    grid: Rc<Grid>,
+    window: Option<usize>,
+    device: Device,
+    hidden: OnceCell<(usize, Option<Tensor<4, Bool>>)>,
+}
+
+impl Mask {
+    fn new(grid: Rc<Grid>, window: Option<usize>, device: &Device) -> Self {
+        Self { grid, window, device: device.clone(), hidden: OnceCell::new() }
+    }
+
+    /// The first column that any query sees, and what is hidden of the columns from there on: true where a query must not
+    /// look, `[batch or 1, 1, seq, columns from first on]`; `None` when nothing is.
+    pub(super) fn hidden(&self) -> &(usize, Option<Tensor<4, Bool>>) {
+        self.hidden.get_or_init(|| self.grid.hidden(self.window, &self.device))
+    }
 }
 
 /// Rows and columns of a pass.
@@ -46,7 +71,8 @@ impl<'a> Pass<'a> {
         if rows.iter().all(|&row| row == rows[0]) {
             rows.truncate(1);
         }
-        let grid = Grid { rows, seq };
+        let keys = rows.iter().map(|row| row.first..row.start + seq).collect();
+        let grid = Rc::new(Grid { rows, seq });
         let kinds = if config.kinds.is_empty() { &[BlockKind::PLAIN] } else { config.kinds.as_slice() };
         let mut views: Vec<View> = vec![];
         for (i, kind) in kinds.iter().enumerate() {
@@ -56,13 +82,13 @@ impl<'a> Pass<'a> {
                 Some(view) => view.rotation.clone(),
                 None => config.rope_of(kind.rotary).map(|rope| grid.rotation(rope, config, device)),
             };
-            let (first, hidden) = match with(&|other| other.window == kind.window) {
-                Some(view) => (view.first, view.hidden.clone()),
-                None => grid.hidden(kind.window, device),
+            let mask = match with(&|other| other.window == kind.window) {
+                Some(view) => view.mask.clone(),
+                None => Rc::new(Mask::new(grid.clone(), kind.window, device)),
             };
-            views.push(View { rotation, first, hidden });
+            views.push(View { rotation, window: kind.window, mask });
         }
-        Self { config, views, active }
+        Self { config, keys, views, active }
     }
 
     /// How block `layer` sees the pass.
@@ -115,8 +141,6 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use super::*;
 
     /// For each row and query of `columns`, the columns that it sees, from the first to before the second, and whether a mask was needed to say so.

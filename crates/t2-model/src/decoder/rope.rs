@@ -6,6 +6,7 @@
 use std::f64::consts::TAU;
 
 use burn::prelude::*;
+use t2_linalg::cpu;
 
 use super::config::{RopeConfig, RopeScaling};
 
@@ -42,6 +43,9 @@ impl Rotation {
 
     /// Rotate `x`, `[batch, heads, seq, head_dim]`.
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        if let Some(turned) = cpu::rotated(&x, &self.cos, &self.signed_sin) {
+            return turned;
+        }
         let (head_dim, rotated) = (x.dims()[3], self.cos.dims()[3]);
         if rotated == head_dim {
             return self.turn(x);

@@ -1,6 +1,8 @@
 //! Experts on tiny random decoders: decomposing, adapting, mixing, generating.
 
 #[cfg(test)]
+mod cpu;
+#[cfg(test)]
 mod decomposition;
 #[cfg(test)]
 mod engine;
