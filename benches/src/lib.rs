@@ -3,3 +3,7 @@
 pub mod devices;
 pub mod mixtures;
 pub mod random;
+
+/// The allocator of `t2`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -15,6 +15,12 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+
+/// Keeps the buffers of one operation for the next: the allocators of most systems give large ones back to the kernel, which
+/// then clears every page anew.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
