@@ -16,7 +16,7 @@ use t2_rl::{Activations, Example, Split, Step, Task, TaskError, TrainConfig, Tra
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// Vocabularies of SmolLM2 and Qwen 2.5.
+/// The vocabularies of two families, the second of them `Qwen2.5`.
 const VOCABS: [usize; 2] = [49_152, 151_936];
 /// How much more a step may take with the larger.
 const MORE: f64 = 1.2;

@@ -14,27 +14,34 @@ use crate::tiny::{Tiny, config};
 /// Sampling goes token by token through the cache, scoring does not: some roundings of f32 log-probabilities near -6.
 const LOGPROB_GAP: f32 = 1e-4;
 
+/// How many seeds the rise of the reward is averaged over: one seed's last steps spread by 0.2.
+const SEEDS: u64 = 3;
+
 #[test]
 fn the_reward_rises() {
     let tiny = Tiny::new();
-    let config = TrainConfig {
-        steps: 100,
-        prompts: 8,
-        group: 8,
-        max_new_tokens: 3,
-        learning_rate: 0.1,
-        micro_batch_tokens: 4096,
-        ..config()
+    let train = |seed| {
+        let config = TrainConfig {
+            steps: 100,
+            prompts: 8,
+            group: 8,
+            max_new_tokens: 3,
+            learning_rate: 0.1,
+            micro_batch_tokens: 4096,
+            seed,
+            ..config()
+        };
+        tiny.run(&config)
     };
-    let (expert, metrics) = tiny.run(&config);
+    let runs: Vec<_> = (0..SEEDS).map(train).collect();
     let mean = |range: std::ops::Range<usize>| {
-        let rewards = &metrics[range];
-        rewards.iter().map(|step| step.reward_mean).sum::<f32>() / rewards.len() as f32
+        let rewards = runs.iter().flat_map(|(_, metrics)| &metrics[range.clone()]).map(|step| step.reward_mean);
+        rewards.sum::<f32>() / (runs.len() * range.len()) as f32
     };
     let (first, last) = (mean(0..5), mean(90..100));
     println!("reward {first:.2} -> {last:.2}");
     assert!(first < 0.0 && last > 0.5, "{first} -> {last}");
-    for step in &metrics {
+    for step in runs.iter().flat_map(|(_, metrics)| metrics) {
         assert!(step.logprob_gap < LOGPROB_GAP, "{step:?}");
         assert!(
             step.grad_norm.is_finite() && step.entropy.is_none_or(|entropy| entropy > 0.0) && step.kl.is_none(),
@@ -42,6 +49,7 @@ fn the_reward_rises() {
         );
         assert!((1..=4).contains(&step.completion_len_max), "{step:?}");
     }
+    let (expert, metrics) = &runs[0];
     // The first step samples from the base model, and every later one from another expert.
     let neutral = Expert::from_model(&tiny.model, tiny.info.clone()).unwrap();
     assert_eq!(metrics[0].expert_hash, neutral.hash().to_string());
