@@ -1,7 +1,8 @@
 //! Tokens a second of a model, on each device: reading prompts, and decoding in batches.
 //!
 //! `cargo run --release --package t2-benches --example decoding -- MODEL [rounds] [part of a name]` prints a JSON line for
-//! each device: medians over the rounds, of which each takes every piece of work once, so that a busy machine disturbs all alike.
+//! each device: medians over the rounds, of which each takes every piece of work once, so that a busy machine disturbs all
+//! alike.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement takes arguments and prints a line")]
 

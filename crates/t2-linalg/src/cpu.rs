@@ -4,7 +4,8 @@
 //! where they lie, vectorized by what the processor has ([pulp]): AVX-512, AVX2 or NEON, and plain code elsewhere.
 //!
 //! Every function is exact to rounding and says so in `tests/cpu.rs`, where Burn's chain is the reference. [`product`]
-//! takes any tensors. The others return `None` where they do not apply, on another device, in another type, or under
+//! takes any tensors. [`attention`], [`rms_norm`], [`gated`] and
+//! [`rotated`] return `None` where they do not apply, on another device, in another type, or under
 //! automatic differentiation, and the caller goes the general way.
 
 mod attention;

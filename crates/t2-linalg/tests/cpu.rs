@@ -167,7 +167,7 @@ fn check_attention(case: &Case<'_>) {
     let [batch, heads, _, head_dim] = case.shape;
     let tensors @ [q, k, v] = &case.tensors();
     let scale = (head_dim as f32).powf(-0.5);
-    let seen = Seen { keys: &case.ranges(), window: case.window, scale, cap: case.cap };
+    let seen = Seen { keys: &case.ranges(), rows: None, window: case.window, scale, cap: case.cap };
     let found = cpu::attention(q, k, v, &seen).expect("tensors of f32 on the CPU");
     assert_eq!(found.dims(), [batch, case.seq, heads * head_dim]);
     let expected = case.reference(tensors.clone(), scale);
@@ -205,11 +205,38 @@ fn attention_is_what_each_query_sees_by_itself() {
 }
 
 #[test]
+fn rows_of_queries_read_the_rows_of_keys_that_they_are_told() {
+    let case = Case { shape: [4, 6, 2, 16], seq: 2, columns: 30, keys: &[[0, 9], [0, 30], [0, 2]], ..Case::default() };
+    let [q, k, v] = case.tensors();
+    let rows = [3, 0, 2];
+    let picked = |x: &Tensor<4>| Tensor::cat(rows.map(|row| x.clone().slice_dim(0, row..row + 1)).to_vec(), 0);
+    let q = q.slice_dim(0, 0..3);
+    let told = Seen { keys: &case.ranges(), rows: Some(&rows), window: None, scale: 0.25, cap: None };
+    let found = numbers(cpu::attention(&q, &k, &v, &told).unwrap());
+    let own = Seen { rows: None, ..told };
+    assert_eq!(found, numbers(cpu::attention(&q, &picked(&k), &picked(&v), &own).unwrap()));
+}
+
+/// The score of a key that is no finite number is capped like any other.
+#[test]
+fn a_score_without_bounds_is_kept_within_the_cap() {
+    let case = Case { keys: &[[0, 2]], columns: 2, ..Case::default() };
+    let [q, k, v] = case.tensors();
+    let endless = |x: Tensor<4>, row: usize| x.slice_fill([0..1, 0..1, row..row + 1, 0..1], f32::NEG_INFINITY);
+    let q = q.ones_like();
+    let seen = Seen { keys: &case.ranges(), rows: None, window: None, scale: 0.25, cap: Some(4.0) };
+    for k in [endless(k.clone(), 0), endless(endless(k, 0), 1)] {
+        let found = numbers(cpu::attention(&q, &k, &v, &seen).unwrap());
+        assert!(found.iter().all(|x| x.is_finite()), "{found:?}");
+    }
+}
+
+#[test]
 fn a_query_of_padding_gets_zeros_and_disturbs_nobody() {
     let case = Case { shape: [2, 2, 1, 8], seq: 6, columns: 6, keys: &[[4, 6], [0, 6]], ..Case::default() };
     let [q, k, v] = case.tensors();
     let hidden = |x: Tensor<4>| x.slice_fill([0..1, 0..1, 0..4], f32::NAN);
-    let seen = Seen { keys: &case.ranges(), window: None, scale: 0.3, cap: None };
+    let seen = Seen { keys: &case.ranges(), rows: None, window: None, scale: 0.3, cap: None };
     let found = numbers(cpu::attention(&q, &hidden(k), &hidden(v), &seen).unwrap());
     assert!(found[..4 * 16].iter().all(|x| *x == 0.0) && found.iter().all(|x| x.is_finite()), "{found:?}");
 }
@@ -219,7 +246,7 @@ fn what_is_no_number_is_not_lost_in_attention() {
     for (seq, columns) in [(1, 9), (1, 400), (80, 400)] {
         for cap in [None, Some(4.0)] {
             let case = Case { shape: [1, 3, 1, 16], seq, columns, keys: &[[0, columns]], ..Case::default() };
-            let seen = Seen { keys: &case.ranges(), window: None, scale: 0.25, cap };
+            let seen = Seen { keys: &case.ranges(), rows: None, window: None, scale: 0.25, cap };
             let [q, k, v] = case.tensors();
             let spoilt = |x: &Tensor<4>| x.clone().slice_fill([0..1, 0..1, 3..4, 5..6], f32::NAN);
             for (k, v) in [(spoilt(&k), v.clone()), (k, spoilt(&v))] {

@@ -50,6 +50,9 @@ pub struct LmShape {
     /// How many tokens a row may have before [`hidden`](CausalLm::hidden) reads it anew from its first token; most models
     /// never do.
     pub outgrown_at: Option<usize>,
+    /// How many tokens rows may have so that those that begin alike have the same keys and values there; `None` for any
+    /// number.
+    pub same_up_to: Option<usize>,
 }
 
 /// A causal language model.
@@ -198,6 +201,7 @@ impl CausalLm for Decoder {
             layers: *layers,
             kv_width: 2 * attention.kv_heads * attention.head_dim,
             outgrown_at: self.config.switches_after(),
+            same_up_to: self.config.same_up_to(),
         }
     }
 

@@ -15,7 +15,7 @@ mod merged;
 mod shards;
 
 pub use error::ExportError;
-pub use gguf::{check_name, write_gguf};
+pub use gguf::{check_gguf, write_gguf};
 pub use lora::{LoraOptions, LoraReport, Residual, write_lora};
 pub use merged::{MergeOptions, MergeReport, write_merged};
 

@@ -7,7 +7,7 @@ use t2_model::adapter::Expert;
 use t2_model::checkpoint::Files;
 use t2_model::decomposition::{self, DecomposeConfig, FactorType};
 use t2_model::export::{Export, LoraOptions, LoraReport, MergeOptions, MergeReport};
-use t2_model::export::{check_name, write_gguf, write_lora, write_merged};
+use t2_model::export::{check_gguf, write_gguf, write_lora, write_merged};
 use t2_model::format::quant::GgmlType;
 
 use crate::error::SessionError;
@@ -83,7 +83,7 @@ impl Session<'_> {
         export.check(request.path)?;
         match request.to {
             ExportTo::Merged(_) => {}
-            ExportTo::Gguf { .. } => check_name(request.path)?,
+            ExportTo::Gguf { .. } => check_gguf(&export, request.path)?,
             ExportTo::Lora { rank } => lora(rank).check()?,
         }
         if let Some(expert) = &expert {

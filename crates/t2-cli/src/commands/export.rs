@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "5GB", value_name = "BYTES")]
     shard_size: ByteSize,
     /// Store matrices in blocks of 8-bit numbers, for `gguf`
-    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "dtype")]
+    #[arg(long, value_enum, value_name = "KIND")]
     quantize: Option<Quantization>,
     /// Directions that the adapter has for each matrix, for `peft`: more of them leave less out
     #[arg(long, default_value_t = 32, value_name = "K")]
@@ -63,6 +63,10 @@ impl Args {
         anyhow::ensure!(
             self.quantize.is_none() || matches!(self.to, Form::Gguf),
             "--quantize q8_0 is for --to gguf; leave it out, or write a GGUF file"
+        );
+        anyhow::ensure!(
+            self.quantize.is_none() || dtype.is_none(),
+            "--quantize q8_0 and --dtype both say how matrices are stored; give one of them"
         );
         Ok(match self.to {
             Form::Hf => ExportTo::Merged(MergeOptions {

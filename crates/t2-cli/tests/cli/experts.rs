@@ -164,6 +164,7 @@ fn a_model_goes_out_as_one_file_with_its_tokenizer() {
         (&["--to", "gguf", "folder"][..], "end in .gguf"),
         (&["--to", "gguf", "half.gguf"], "there already"),
         (&["--to", "hf", "--quantize", "q8_0", "folder"], "is for --to gguf"),
+        (&["--to", "gguf", "--quantize", "q8_0", "--dtype", "f32", "both.gguf"], "give one of them"),
     ] {
         let refused = world.run(&[&["export", "tiny"], args].concat());
         assert!(refused.code == 1 && refused.stderr.contains(part), "{}", refused.stderr);

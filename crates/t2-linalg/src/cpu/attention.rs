@@ -1,4 +1,5 @@
-//! Attention block by block, with a running softmax: scores are never kept, and what is hidden is never read.
+//! Attention block by block, with a running softmax: scores are never kept, and what is hidden from all queries of a piece
+//! is never read.
 //!
 //! For the keys of one block after the other, with scores `s` in powers of two and `m` the largest so far,
 //! `p = 2^(s - m')`, `l ← l 2^(m - m') + Σ p`, `o ← o 2^(m - m') + p V`, where `m'` is the largest now; at the end the
@@ -22,6 +23,8 @@ pub struct Seen<'a> {
     /// The columns of the keys that each row has, `[batch]`, or one range for all rows. What lies before is padding,
     /// what lies behind is not yet written.
     pub keys: &'a [Range<usize>],
+    /// Which row of keys and values each row of queries reads, `[batch]`; `None`: its own.
+    pub rows: Option<&'a [usize]>,
     /// How many keys a query sees, the last of which is its own; `None`: all.
     pub window: Option<usize>,
     /// What scores are multiplied by.
@@ -40,17 +43,24 @@ const KEYS: usize = 256;
 const WORTH_SHARING: usize = 1 << 10;
 
 /// What the queries see, weighted by the softmax of their scores, `[batch, seq, heads * head_dim]`, for `q` `[batch, heads,
-/// seq, head_dim]` and `k` and `v` `[batch, kv_heads, columns, head_dim]`. A query that sees nothing gets zeros.
+/// seq, head_dim]` and `k` and `v` `[rows, kv_heads, columns, head_dim]`. A query that sees nothing gets zeros.
 ///
 /// # Panics
 ///
-/// Where `seen` has keys beyond the last column, or rows with fewer keys than there are queries and no padding.
+/// Where `seen` has ranges for another number of rows, keys beyond the last column or row, or that end before there are as
+/// many columns as queries.
 pub fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen<'_>) -> Option<Tensor<3>> {
     let (queries, keys, values) = (Held::in_rows(q)?, Held::in_rows(k)?, Held::in_rows(v)?);
     let [batch, heads, seq, head_dim] = queries.shape;
     let [_, kv_heads, columns, _] = keys.shape;
     assert_eq!(keys.shape, values.shape, "shapes of keys and values");
-    assert_eq!((keys.shape[0], keys.shape[3], heads % kv_heads), (batch, head_dim, 0), "shapes of queries and keys");
+    assert_eq!((keys.shape[3], heads % kv_heads), (head_dim, 0), "shapes of queries and keys");
+    let is_there = match seen.rows {
+        Some(rows) => rows.len() == batch && rows.iter().all(|&row| row < keys.shape[0]),
+        None => keys.shape[0] == batch,
+    };
+    assert!([1, batch].contains(&seen.keys.len()), "{batch} rows, {} ranges of keys", seen.keys.len());
+    assert!(is_there, "{batch} rows of queries, {} of keys: {seen:?}", keys.shape[0]);
     assert!(
         seen.keys.iter().all(|keys| keys.end <= columns && keys.end >= seq),
         "{seq} of {columns} columns: {seen:?}"
@@ -163,7 +173,8 @@ impl Attention<'_> {
     /// The columns of `block` in `held`, keys or values, for the row and head of `piece`, `[block, head_dim]`.
     fn block<'a>(&self, held: &'a Held<4>, piece: &Piece, block: &Range<usize>) -> Matrix<'a> {
         let ([_, _, _, head_dim], [row, head, column, _]) = (held.shape, held.strides);
-        let values = &held.values()[piece.row * row + piece.kv_head * head + block.start * column..];
+        let of = self.seen.rows.map_or(piece.row, |rows| rows[piece.row]);
+        let values = &held.values()[of * row + piece.kv_head * head + block.start * column..];
         Matrix { values, rows: block.len(), columns: head_dim, row: column, column: 1 }
     }
 }
@@ -205,20 +216,16 @@ impl WithSimd for Softmax<'_> {
             }
             // Whole vectors, in which the columns that are not seen weigh nothing.
             let [from, to] = [first - first % S::F32_LANES, end.next_multiple_of(S::F32_LANES)];
+            if let Some(cap) = cap {
+                let cap = simd.splat_f32s(cap);
+                let (scores, _) = vectors_mut::<S>(&mut scores[from..to]);
+                scores.iter_mut().for_each(|score| *score = simd.mul_f32s(tanh_of_half_log2(simd, *score), cap));
+            }
             scores[..from].fill(0.0);
             scores[from..first].fill(f32::NEG_INFINITY);
             scores[end..to].fill(f32::NEG_INFINITY);
             scores[to..].fill(0.0);
             let (scores, _) = vectors_mut::<S>(&mut scores[from..to]);
-            if let Some(cap) = cap {
-                // What is not seen stays below all others, at the cap; it is hidden again.
-                let cap = simd.splat_f32s(cap);
-                let hidden = simd.splat_f32s(f32::NEG_INFINITY);
-                for score in &mut *scores {
-                    let capped = simd.mul_f32s(tanh_of_half_log2(simd, *score), cap);
-                    *score = simd.select_f32s(simd.equal_f32s(*score, hidden), hidden, capped);
-                }
-            }
             let faded = running.take(simd, scores);
             if faded != 1.0 {
                 out.iter_mut().for_each(|out| *out *= faded);

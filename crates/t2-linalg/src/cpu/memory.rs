@@ -49,5 +49,5 @@ pub(super) fn tensor<const D: usize, const L: usize>(
     shape: [usize; D],
     like: &Tensor<L>,
 ) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), &like.device())
+    Tensor::from_data(TensorData::new(values, shape), (&like.device(), DType::F32))
 }

@@ -60,7 +60,7 @@ impl<'a> Matrix<'a> {
 /// Rows up to which a product with weights by rows is one that reads; measured.
 const FEW: usize = 6;
 
-/// The same for weights by columns, which [gemm] has to turn first.
+/// Rows up to which a product with weights by columns, which [gemm] has to turn first, is one that reads; measured.
 const FEW_BY_COLUMNS: usize = 32;
 
 /// Whether `x w` has so few rows that it reads rather than computes.
@@ -91,6 +91,7 @@ pub(super) fn multiply(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32], out_row: u
     }
     assert_eq!(k, w.rows, "the sides of a product");
     assert!(n <= out_row && (m - 1) * out_row + n <= out.len(), "[{m}, {n}] in {} numbers", out.len());
+    assert!(m > 0 && n > 0 && k > 0, "[{m}, {k}] x [{k}, {n}]");
     for matrix in [x, w] {
         let last = (matrix.rows - 1) * matrix.row + (matrix.columns - 1) * matrix.column;
         assert!(last < matrix.values.len(), "entry {last} of {}", matrix.values.len());

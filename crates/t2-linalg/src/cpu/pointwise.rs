@@ -140,6 +140,8 @@ pub fn rotated(x: &Tensor<4>, cos: &Tensor<4>, signed_sin: &Tensor<4>) -> Option
     let (cos, sin) = (cosines.contiguous()?, sines.contiguous()?);
     let [batch, heads, seq, head_dim] = held.shape;
     let [angles, _, _, rotated] = cosines.shape;
+    assert!([1, batch].contains(&angles), "{batch} rows, {angles} of angles");
+    assert_eq!((cosines.shape, cosines.shape[2]), (sines.shape, seq), "shapes of cosines, sines and what is turned");
     let [row, head, query, _] = held.strides;
     let mut out = vec![0.0; batch * seq * heads * head_dim];
     in_chunks(&mut out, heads * head_dim, |at, out| {

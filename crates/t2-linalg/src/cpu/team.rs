@@ -11,7 +11,8 @@ use rayon::{Scope, Yield};
 const PATIENCE: usize = 1 << 12;
 
 /// Runs `work`, which computes on `device`. Where that is the CPU, it runs on a thread of rayon's pool, and the others look
-/// out for what it shares until it is done: to wake a core takes as long as a small product.
+/// out for what it shares until it is done: to wake a core takes as long as a small product. Work of several threads at once
+/// shares the cores, and the one may end only when a piece of the other does that a core has begun.
 pub fn on_all_cores<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T {
     if !matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
         return work();
@@ -56,7 +57,8 @@ struct Part;
 
 impl Part {
     fn take() -> Option<Self> {
-        (!TAKES_PART.replace(true)).then_some(Self)
+        // Not `then_some`, whose value would exist and be dropped, and so end the part that the thread takes already.
+        (!TAKES_PART.replace(true)).then(|| Self)
     }
 }
 
@@ -94,6 +96,14 @@ mod tests {
         });
         let inside: u64 = on_all_cores(&Device::flex(), || (0..4).into_par_iter().map(|_| sum_on_all_cores(100)).sum());
         assert_eq!(inside, 4 * 100 * 100 * 99 / 2);
+    }
+
+    #[test]
+    fn a_thread_takes_one_part_at_a_time() {
+        let part = Part::take();
+        assert!(part.is_some() && Part::take().is_none() && Part::take().is_none());
+        drop(part);
+        assert!(Part::take().is_some());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `z = 1 + Σ_e α_e (z_e - 1)`: for `Σ α = 1` that is the paper's `Σ_e α_e z_e`, and what is missing to one is the base.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
@@ -76,6 +77,9 @@ pub enum MixtureError {
         /// Rows of the batch.
         expected: usize,
     },
+    /// The scales were given to another engine.
+    #[error("the scales were given to another engine; give them to this one")]
+    OtherEngine,
     /// The scales were made for another model.
     #[error("the scales belong to {found} weights of another model; make the bank for this one")]
     OtherModel {
@@ -162,7 +166,12 @@ pub struct Bank {
     deviations: BTreeMap<ParamId, (usize, Tensor<2>)>,
     experts: usize,
     layers: usize,
+    /// Which of all banks of the program.
+    id: u64,
 }
+
+/// How many banks the program has made.
+static BANKS: AtomicU64 = AtomicU64::new(0);
 
 impl Bank {
     /// Stack `experts` for `model`, which must carry an adapter wherever an expert has a `z`.
@@ -175,24 +184,25 @@ impl Bank {
     pub fn new<M: CausalLm>(model: &M, experts: &[&Expert]) -> Result<Self, ExpertError> {
         let adapted = adapted_params(model);
         let layers = model.shape().layers;
+        let id = BANKS.fetch_add(1, Ordering::Relaxed);
         let mut deviations = BTreeMap::new();
         if experts.is_empty() {
-            return Ok(Self { deviations, experts: 0, layers });
+            return Ok(Self { deviations, experts: 0, layers, id });
         }
         let base = model.base_hash();
         for expert in experts {
             expert.check_base(&base)?;
             expert.check_targets(|path| adapted.get(path).map(|param| param.k))?;
         }
-        for (path, Adapted { id, k, device }) in adapted {
+        for (path, Adapted { id: param, k, device }) in adapted {
             let rows = experts.iter().flat_map(|expert| match expert.z(&path) {
                 Some(z) => z.iter().map(|z| z - 1.0).collect(),
                 None => vec![0.0; k],
             });
             let data = TensorData::new(rows.collect::<Vec<f32>>(), [experts.len(), k]);
-            deviations.insert(id, (layer_of(&path).unwrap_or(0), Tensor::from_data(data, &device)));
+            deviations.insert(param, (layer_of(&path).unwrap_or(0), Tensor::from_data(data, &device)));
         }
-        Ok(Self { deviations, experts: experts.len(), layers })
+        Ok(Self { deviations, experts: experts.len(), layers, id })
     }
 
     /// Number of experts.
@@ -223,7 +233,8 @@ impl Bank {
                 (alpha.unsqueeze_dim::<3>(2) * deviation.clone().unsqueeze_dim::<3>(0)).sum_dim(1).squeeze_dim(1);
             (id, mixed + 1.0)
         });
-        Ok(RowScales::new(z.collect(), mixtures.iter().map(Mixture::is_base).collect()))
+        let rows = mixtures.iter().map(|mixture| Origin { bank: self.id, mixture: mixture.clone() });
+        Ok(RowScales::new(z.collect(), rows.collect()))
     }
 }
 
@@ -232,26 +243,34 @@ impl Bank {
 pub struct RowScales {
     /// `[batch, k]` by adapted parameter.
     z: BTreeMap<ParamId, Tensor<2>>,
-    /// Rows that run on the dense base weights.
-    base: Vec<bool>,
+    /// What each row was mixed of.
+    rows: Vec<Origin>,
     /// The rows in two parts, where some run on the base weights.
     parts: Option<Parts>,
 }
 
+/// What a row of scales was mixed of.
+#[derive(Clone, Debug, PartialEq)]
+struct Origin {
+    bank: u64,
+    mixture: Mixture,
+}
+
 impl RowScales {
-    fn new(z: BTreeMap<ParamId, Tensor<2>>, base: Vec<bool>) -> Self {
+    fn new(z: BTreeMap<ParamId, Tensor<2>>, rows: Vec<Origin>) -> Self {
+        let base: Vec<bool> = rows.iter().map(|row| row.mixture.is_base()).collect();
         let parts = z.values().next().and_then(|z| Parts::of(&base, &z.device()));
-        Self { z, base, parts }
+        Self { z, rows, parts }
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.base.len()
+        self.rows.len()
     }
 
     /// True for a batch without rows.
     pub fn is_empty(&self) -> bool {
-        self.base.is_empty()
+        self.rows.is_empty()
     }
 
     /// Keep only `rows`, in that order.
@@ -265,8 +284,8 @@ impl RowScales {
             let index = Tensor::<1, Int>::from_data(index.as_slice(), &z.device());
             z.clone().select(0, index)
         };
-        let base = rows.iter().map(|&row| self.base[row]).collect();
-        Self::new(self.z.iter().map(|(&id, z)| (id, pick(z))).collect(), base)
+        let rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
+        Self::new(self.z.iter().map(|(&id, z)| (id, pick(z))).collect(), rows)
     }
 
     /// The rows of all `parts`, one after the other.
@@ -276,9 +295,10 @@ impl RowScales {
     /// When they are not of one model.
     pub fn concat(parts: &[&Self]) -> Self {
         let ids = parts.first().map(|part| part.z.keys().copied().collect::<Vec<_>>()).unwrap_or_default();
+        assert!(parts.iter().all(|part| part.z.keys().eq(&ids)), "scales of one model");
         let rows_of = |id| parts.iter().map(|part| part.z[&id].clone()).collect::<Vec<_>>();
-        let base = parts.iter().flat_map(|part| part.base.iter().copied()).collect();
-        Self::new(ids.into_iter().map(|id| (id, Tensor::cat(rows_of(id), 0))).collect(), base)
+        let rows = parts.iter().flat_map(|part| part.rows.iter().cloned()).collect();
+        Self::new(ids.into_iter().map(|id| (id, Tensor::cat(rows_of(id), 0))).collect(), rows)
     }
 
     /// True when `row` runs on the dense base weights.
@@ -287,17 +307,23 @@ impl RowScales {
     ///
     /// When there is no such row.
     pub fn is_base(&self, row: usize) -> bool {
-        self.base[row]
+        self.rows[row].mixture.is_base()
+    }
+
+    /// True when `row` and the row `other_row` of `other` are of the same bank under equal mixtures.
+    pub(crate) fn is_same(&self, row: usize, other: &Self, other_row: usize) -> bool {
+        self.rows[row] == other.rows[other_row]
     }
 
     /// `[batch, k]` of one parameter; `None` when every row is the base model.
     pub(crate) fn z(&self, id: ParamId) -> Option<Tensor<2>> {
-        if self.base.iter().all(|&base| base) { None } else { self.z.get(&id).cloned() }
+        if self.rows.iter().all(|row| row.mixture.is_base()) { None } else { self.z.get(&id).cloned() }
     }
 
     /// As many rows of the base model.
     pub(crate) fn to_base(&self) -> Self {
-        Self::new(self.z.clone(), vec![true; self.len()])
+        let row = |row: &Origin| Origin { bank: row.bank, mixture: Mixture::base(0) };
+        Self::new(self.z.clone(), self.rows.iter().map(row).collect())
     }
 
     /// The rows of the base model and the others, so that each is computed once; `None` when all have an expert.

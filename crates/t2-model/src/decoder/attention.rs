@@ -74,9 +74,12 @@ impl Attention {
         };
         let AttentionConfig { cap, .. } = pass.config.attention;
         let scale = pass.config.attention.score_scale() as f32;
-        let seen = Seen { keys: &pass.keys, window: view.window, scale, cap: cap.map(|cap| cap as f32) };
-        let y = cpu::attention(&q, &k, &v, &seen)
-            .unwrap_or_else(|| pass.config.attention.seen(q * scale, k, v, &view.mask));
+        let rows = pass.slots.as_ref().map(|slots| slots.rows.as_slice());
+        let seen = Seen { keys: &pass.keys, rows, window: view.window, scale, cap: cap.map(|cap| cap as f32) };
+        let y = cpu::attention(&q, &k, &v, &seen).unwrap_or_else(|| {
+            let [k, v] = [k, v].map(|all| pass.slots.iter().fold(all, |all, slots| slots.pick(all)));
+            pass.config.attention.seen(q * scale, k, v, &view.mask)
+        });
         project(y, &self.o, &pass.active)
     }
 }

@@ -34,8 +34,8 @@ pub struct Place {
     pub slot: usize,
     /// How many tokens of the row the slot holds, from its first column on.
     pub start: usize,
-    /// How many tokens the row will have had when its prompt, or the token that was drawn last, is read. Some encodings
-    /// of positions go by it.
+    /// How long the row is once all its tokens that are known are read; the same for every piece of a prompt. Some
+    /// encodings of positions go by it.
     pub len: usize,
 }
 
@@ -45,8 +45,6 @@ struct Placed {
     rows: Vec<Place>,
     /// Where the keys and values of the pass go, for buffers of `[slots * kv_heads * capacity, head_dim]`.
     index: Option<Tensor<1, Int>>,
-    /// The slots of the rows, if they are not side by side.
-    slots: Option<Tensor<1, Int>>,
 }
 
 impl KvCache {
@@ -60,12 +58,12 @@ impl KvCache {
         Self::new(shape, vec![0; slots], capacity)
     }
 
-    /// Columns filled so far, padding included.
+    /// Columns filled so far, padding included; rows in slots, whose lengths only their owner knows, are not counted.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// True before the first forward pass.
+    /// True before the first forward pass, and always for rows in slots.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -96,12 +94,17 @@ impl KvCache {
         self.pad = rows.iter().map(|&row| self.pad[row]).collect();
     }
 
-    /// The rows of the next pass, each in a slot of its own.
-    pub fn place(&mut self, rows: Vec<Place>, device: &Device) {
-        let side_by_side = rows.windows(2).all(|pair| pair[0].slot + 1 == pair[1].slot);
-        let slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
-        let slots = (!side_by_side).then(|| indices(&slots, device));
-        self.placed = Some(Placed { rows, index: None, slots });
+    /// The rows of the next pass, each in a slot of its own; before every pass.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such slot, or two rows have the same.
+    pub fn place(&mut self, rows: Vec<Place>) {
+        let mut slots: Vec<usize> = rows.iter().map(|row| row.slot).collect();
+        slots.sort_unstable();
+        assert!(slots.windows(2).all(|pair| pair[0] < pair[1]), "a slot for each row: {rows:?}");
+        assert!(slots.last().is_none_or(|&slot| slot < self.slots()), "{} slots: {rows:?}", self.slots());
+        self.placed = Some(Placed { rows, index: None });
     }
 
     /// Make room for `slots` slots of `capacity` columns, and no less than there is. What slots hold stays.
@@ -156,8 +159,13 @@ impl KvCache {
         }
     }
 
-    /// Store the keys and values of `layer`, `[batch, kv_heads, seq, head_dim]`, and return those of all columns that the
-    /// rows of the pass have so far.
+    /// The slots of the rows of the next pass, where each has one.
+    pub(crate) fn placed_in(&self) -> Option<Vec<usize>> {
+        self.placed.as_ref().map(|placed| placed.rows.iter().map(|row| row.slot).collect())
+    }
+
+    /// Store the keys and values of `layer`, `[batch, kv_heads, seq, head_dim]`, and return those of all columns so far,
+    /// `[slots, kv_heads, columns, head_dim]`: which slots are those of the pass, [`placed_in`](Self::placed_in) says.
     pub(crate) fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, kv_heads, seq, head_dim] = k.dims();
         let columns = self.columns(seq);
@@ -175,9 +183,8 @@ impl KvCache {
                 (scattered(all_k, k, index.clone()), scattered(all_v, v, index))
             }
         };
-        let seen = [&all_k, &all_v].map(|all| self.rows_of(all, columns.end));
+        let [k, v] = [&all_k, &all_v].map(|all| all.clone().slice_dim(2, 0..columns.end));
         self.layers[layer] = Some((all_k, all_v));
-        let [k, v] = seen;
         (k, v)
     }
 
@@ -188,19 +195,6 @@ impl KvCache {
             Some(placed) => {
                 let starts = placed.rows.iter().map(|row| row.start);
                 starts.clone().min().unwrap_or(0)..starts.max().unwrap_or(0) + seq
-            }
-        }
-    }
-
-    /// The first `end` columns of the rows of the pass.
-    fn rows_of(&self, all: &Tensor<4>, end: usize) -> Tensor<4> {
-        let columns = all.clone().slice_dim(2, 0..end);
-        match &self.placed {
-            None => columns,
-            Some(Placed { slots: Some(slots), .. }) => columns.select(0, slots.clone()),
-            Some(Placed { rows, .. }) => {
-                let first = rows.first().map_or(0, |row| row.slot);
-                columns.slice_dim(0, first..first + rows.len())
             }
         }
     }
@@ -272,7 +266,7 @@ fn scattered(all: Tensor<4>, new: Tensor<4>, index: Tensor<1, Int>) -> Tensor<4>
     flat.select_assign(0, index, new, IndexingUpdateOp::Assign).reshape([slots, kv_heads, capacity, head_dim])
 }
 
-fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
+pub(super) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
     Tensor::from_data(values.as_slice(), device)
 }

@@ -310,6 +310,12 @@ impl DecoderConfig {
         std::iter::once(&self.rope).chain(&self.local_rope).try_for_each(|rope| rope.check(head_dim))
     }
 
+    /// The length, in tokens, up to which sequences that begin alike have the same keys there; `None` for any length.
+    pub(super) fn same_up_to(&self) -> Option<usize> {
+        let ropes = std::iter::once(&self.rope).chain(&self.local_rope);
+        ropes.filter_map(RopeConfig::same_up_to).min()
+    }
+
     /// The length, in tokens, after which the keys of a sequence must be computed anew, as they are turned otherwise.
     pub(super) fn switches_after(&self) -> Option<usize> {
         let ropes = std::iter::once(&self.rope).chain(&self.local_rope);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use burn::prelude::*;
 
-use super::cache::{KvCache, Span};
+use super::cache::{KvCache, Span, indices};
 use super::config::{BlockKind, DecoderConfig, RopeConfig, Rotary};
 use super::rope::Rotation;
 use crate::adapter::Active;
@@ -16,9 +16,30 @@ pub(super) struct Pass<'a> {
     pub(super) config: &'a DecoderConfig,
     /// The columns of each row that are no padding, or once for all rows.
     pub(super) keys: Vec<Range<usize>>,
+    /// The slots of the rows, where each has one in the cache.
+    pub(super) slots: Option<Slots>,
     /// For each of the [`kinds`](DecoderConfig::kinds) of blocks; one where all are plain.
     views: Vec<View>,
     pub(super) active: Active<'a>,
+}
+
+/// Where the rows of a pass are in a cache.
+pub(super) struct Slots {
+    pub(super) rows: Vec<usize>,
+    /// The same on the device, once it is asked for.
+    index: OnceCell<Tensor<1, Int>>,
+}
+
+impl Slots {
+    /// The rows of the pass, `[batch, …]`, of those of `all` slots.
+    pub(super) fn pick(&self, all: Tensor<4>) -> Tensor<4> {
+        let first = self.rows.first().copied().unwrap_or(0);
+        if self.rows.iter().copied().eq(first..first + self.rows.len()) {
+            return all.slice_dim(0, first..first + self.rows.len());
+        }
+        let index = self.index.get_or_init(|| indices(&self.rows, &all.device()));
+        all.select(0, index.clone())
+    }
 }
 
 /// How blocks of one kind see the columns of the pass.
@@ -88,7 +109,8 @@ impl<'a> Pass<'a> {
             };
             views.push(View { rotation, window: kind.window, mask });
         }
-        Self { config, keys, views, active }
+        let slots = cache.and_then(KvCache::placed_in).map(|rows| Slots { rows, index: OnceCell::new() });
+        Self { config, keys, slots, views, active }
     }
 
     /// How block `layer` sees the pass.

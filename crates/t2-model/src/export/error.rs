@@ -94,7 +94,7 @@ pub enum ExportError {
     #[error("the model has a part that sees, which would be lost; export the checkpoint of its text alone")]
     OnlyText,
     /// The caller broke off.
-    #[error("interrupted after {done} of {total} tensors; the folder is not complete: empty it and export again")]
+    #[error("interrupted after {done} of {total} tensors; what is there is not complete: remove it and export again")]
     Interrupted {
         /// Tensors done.
         done: usize,

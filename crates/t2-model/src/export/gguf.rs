@@ -17,8 +17,9 @@ use crate::format::gguf::{
 use crate::format::quant::GgmlType;
 use crate::text::Tokenizer;
 
-/// Keys that say how a file is written, not what is in it: they are those of the new one.
-const OF_A_FILE: [&str; 4] = ["general.file_type", "general.quantization_version", "general.alignment", "split."];
+/// How keys begin that say how a file was written, not what is in it: they are those of the new one.
+const OF_A_FILE: [&str; 5] =
+    ["general.file_type", "general.quantization_version", "general.alignment", "split.", "quantize."];
 /// How many tokens that end an answer have a key: the end of a text, of a turn and of a message.
 const NAMED_ENDS: usize = 3;
 /// The version of the layout of `Q8_0` blocks, `GGML_QNT_VERSION` in ggml.
@@ -33,8 +34,7 @@ const QUANTIZATION_VERSION: u32 = 2;
 /// [`ExportError`] when the expert does not fit the model, its factors are not on disk, GGUF files cannot say what the
 /// model or its tokenizer is, a merged number does not fit its type, the disk refuses, or the caller breaks off.
 pub fn write_gguf(export: Export<'_>, ty: GgmlType, path: &Path) -> Result<MergeReport, ExportError> {
-    check_name(path)?;
-    export.check(path)?;
+    check_gguf(&export, path)?;
     let files = export.files;
     let Header { family, mut metadata, tensors: others } = Header::of(files)?;
     metadata.extend(of_file(ty));
@@ -55,16 +55,17 @@ pub fn write_gguf(export: Export<'_>, ty: GgmlType, path: &Path) -> Result<Merge
     Ok(MergeReport { files: vec![name], bytes, tensors: total, changed })
 }
 
-/// Refuse a `path` that does not end in `.gguf`: models go by it.
+/// Refuse what [`write_gguf`] would refuse of the model and the name, before anything is decomposed for it.
 ///
 /// # Errors
 ///
-/// [`ExportError::BadName`].
-pub fn check_name(path: &Path) -> Result<(), ExportError> {
-    match path.extension().is_some_and(|extension| extension == "gguf") {
-        true => Ok(()),
-        false => Err(ExportError::BadName { path: path.to_owned() }),
+/// [`ExportError`] as there.
+pub fn check_gguf(export: &Export<'_>, path: &Path) -> Result<(), ExportError> {
+    if path.extension().is_none_or(|extension| extension != "gguf") {
+        return Err(ExportError::BadName { path: path.to_owned() });
     }
+    export.check(path)?;
+    Header::of(export.files).map(drop)
 }
 
 /// What stands in a file beside the parameters.
@@ -122,8 +123,13 @@ fn vocabulary(files: &Files, tokenizer: &Tokenizer) -> Result<Vec<(String, MetaV
     if let Some(unnamed) = generation.eos.get(NAMED_ENDS..).filter(|ends| !ends.is_empty()) {
         tracing::warn!("a GGUF file names {NAMED_ENDS} tokens that end an answer; {unnamed:?} end none in it");
     }
-    let special = SpecialTokens { bos: generation.bos, ends: generation.eos, pad: generation.pad, unknown };
+    // What the tokenizer puts around a text is what counts, whatever else is said to open one.
+    let around = tokenizer.encode("")?;
+    let bos = around.first().copied().filter(|id| !generation.eos.contains(id)).or(generation.bos);
+    let closes = around.last().is_some_and(|last| generation.eos.contains(last));
+    let special = SpecialTokens { bos, ends: generation.eos, pad: generation.pad, unknown };
     let mut keys = describe_tokenizer(&json, files.config.vocab, &special)?;
+    keys.extend(closes.then(|| ("tokenizer.ggml.add_eos_token".to_owned(), true.into())));
     let template = tokenizer.chat_template().map(|template| template.source());
     keys.extend(template.map(|source| ("tokenizer.chat_template".to_owned(), source.into())));
     Ok(keys)

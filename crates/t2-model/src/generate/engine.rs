@@ -21,7 +21,7 @@ use super::{FinishReason, GenerateError, check_prompt};
 use crate::adapter::{Active, RowScales};
 use crate::decoder::{CausalLm, KvCache, LmShape, device_of, dtype_of};
 use pass::Scales;
-use slots::Slots;
+use slots::{Released, Slots};
 
 /// The cache grows in steps of as many columns: each new shape may have to be tuned on a GPU.
 const COLUMNS: usize = 64;
@@ -33,7 +33,8 @@ pub struct EngineConfig {
     pub slots: usize,
     /// Most tokens of prompts that are read in one step, beside which the others get their next token.
     pub chunk: usize,
-    /// Most bytes of keys and values; a request that would need more waits. `None` for no bound.
+    /// Most bytes of keys and values; a request that would need more waits. `None` for no bound. Beside them there are, for a
+    /// moment, copies of one layer's.
     pub memory: Option<u64>,
 }
 
@@ -75,7 +76,11 @@ pub enum Under {
 
 /// Scales that an engine was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScalesId(usize);
+pub struct ScalesId {
+    /// Which of all sets of scales of the program.
+    engine: u64,
+    index: usize,
+}
 
 /// A request of an engine, in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +123,8 @@ pub struct Engine<'m, M> {
     cache: KvCache,
     /// Bytes of keys and values of a token.
     token_bytes: u64,
+    /// What happened and was not told yet.
+    events: Vec<Event>,
     requests: u64,
 }
 
@@ -133,14 +140,16 @@ impl<'m, M: CausalLm> Engine<'m, M> {
             config,
             scales: Scales::default(),
             queue: VecDeque::new(),
-            slots: Slots::new(shape.outgrown_at),
+            slots: Slots::new(shape),
             cache: KvCache::of_slots(shape, 0, 0),
             token_bytes: numbers * dtype_of(model).size() as u64,
+            events: vec![],
             requests: 0,
         }
     }
 
-    /// Let requests run under `scales`: what to ask for, for each of its rows.
+    /// Let requests run under `scales`: returns what a [`Request`] is to be under for each of its rows, in their order. Rows
+    /// of one bank under equal mixtures are the same.
     ///
     /// # Errors
     ///
@@ -150,20 +159,23 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         Ok((0..scales.len()).map(|row| self.scales.add(scales, row)).collect())
     }
 
-    /// Ask for a completion. It waits for a slot and for memory.
+    /// Ask for a completion. It waits for a slot and for memory, in the order in which requests came; one whose beginning is
+    /// just being read for another waits for that too, and others may go before it.
     ///
     /// # Errors
     ///
     /// [`GenerateError`] for a prompt that is empty, too long or foreign, for settings out of range, for one that never
-    /// fits the memory, and for the model's own scales where it has none; its `row` is 0.
+    /// fits the memory, for the model's own scales where it has none, and for scales of another engine; its `row` is 0.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, GenerateError> {
         request.sampling.check()?;
         check_prompt(self.shape, 0, &request.ids, request.max_new_tokens)?;
         if request.max_new_tokens == 0 {
             return Err(GenerateError::NoTokens);
         }
-        if request.under == Under::Own {
-            Active::Own.check(self.model, 1)?;
+        match request.under {
+            Under::Base => {}
+            Under::Own => Active::Own.check(self.model, 1)?,
+            Under::Scales(id) => self.scales.check(id)?,
         }
         let needed = self.bytes(1, columns_of(&request));
         if let Some(budget) = self.config.memory.filter(|&budget| needed > budget) {
@@ -179,7 +191,14 @@ impl<'m, M: CausalLm> Engine<'m, M> {
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let waiting = self.queue.len();
         self.queue.retain(|(id, _)| *id != request);
-        self.queue.len() < waiting || self.slots.release(request)
+        match self.slots.release(request) {
+            Released::NotThere => self.queue.len() < waiting,
+            Released::Sound => true,
+            Released::Unsure(slot) => {
+                self.cache.clear(slot);
+                true
+            }
+        }
     }
 
     /// True when no request waits or runs.
@@ -207,14 +226,16 @@ impl<'m, M: CausalLm> Engine<'m, M> {
     ///
     /// # Errors
     ///
-    /// [`GenerateError::Read`] when the device does not hand over its numbers.
+    /// [`GenerateError::Read`] when the device does not hand over its numbers. Nothing is lost: the next step does again what
+    /// was not done, and tells what was.
     pub fn step(&mut self) -> Result<Vec<Event>, GenerateError> {
         self.admit();
-        let mut events = vec![];
         for rows in self.slots.passes(self.config.chunk, self.cache.capacity()) {
             let ready = self.run(&rows)?;
-            events.extend(self.draw(ready));
+            let events = self.draw(ready);
+            self.events.extend(events);
         }
+        let mut events = std::mem::take(&mut self.events);
         events.sort_by_key(|event| match event {
             Event::Token { request, .. } | Event::Broken { request, .. } => *request,
         });
@@ -251,8 +272,14 @@ impl<'m, M: CausalLm> Engine<'m, M> {
             return false;
         }
         let columns = self.slots.columns().max(columns_of(request)).next_multiple_of(COLUMNS);
-        let columns = columns.min(self.shape.max_seq_len).max(self.cache.capacity());
-        let fits = |slots| self.config.memory.is_none_or(|budget| self.bytes(slots, columns) <= budget);
+        let columns = columns.min(self.shape.max_seq_len);
+        let budget = self.config.memory.unwrap_or(u64::MAX);
+        if running == 0 && columns < self.cache.capacity() && self.bytes(2, self.cache.capacity()) > budget {
+            // Columns that a longer request has left would keep others from running beside this one.
+            self.start_over();
+        }
+        let columns = columns.max(self.cache.capacity());
+        let fits = |slots| self.bytes(slots, columns) <= budget;
         // Doubled, so that they need not grow for every request; else no more than it takes.
         let [few, many] = [running + 1, (running + 1).next_power_of_two().min(most)].map(|n| n.max(self.slots.len()));
         if let Some(slots) = [many, few].into_iter().find(|&slots| fits(slots)) {
@@ -262,12 +289,18 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         }
         if running == 0 {
             // What is kept of earlier requests stands in the way.
-            self.slots = Slots::new(self.shape.outgrown_at);
+            self.start_over();
             self.slots.grow(1);
-            self.cache = KvCache::of_slots(self.shape, 1, columns_of(request));
+            self.cache.grow(1, columns_of(request));
             return true;
         }
         false
+    }
+
+    /// Forget what slots hold, none of which runs.
+    fn start_over(&mut self) {
+        self.slots = Slots::new(self.shape);
+        self.cache = KvCache::of_slots(self.shape, 0, 0);
     }
 
     /// Bytes of `slots` slots of `columns` columns.

@@ -27,7 +27,11 @@ struct World {
 
 impl World {
     fn new(config: DecoderConfig) -> Self {
-        let model = tiny::adapted(&tiny::shaped(&DecoderConfig { max_seq_len: 64, ..config }, 7));
+        Self::with_length(config, 64)
+    }
+
+    fn with_length(config: DecoderConfig, max_seq_len: usize) -> Self {
+        let model = tiny::adapted(&tiny::shaped(&DecoderConfig { max_seq_len, ..config }, 7));
         let experts = [1, 2].map(|seed| tiny::expert(&model, seed));
         let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).unwrap();
         let alphas = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.3]];
@@ -147,6 +151,89 @@ fn any_schedule_gives_every_request_what_it_gets_alone() {
     }
 }
 
+/// Encodings in which keys keep the turn of the length that their row had: a row gives another nothing that it would have
+/// computed otherwise.
+#[test]
+fn keys_that_depend_on_the_length_of_a_row_stay_in_it() {
+    let plain = tiny::config();
+    let pairs = plain.attention.head_dim / 2;
+    let keep = RopeScaling::LongRope {
+        short: vec![1.0; pairs],
+        long: vec![3.0; pairs],
+        attention_factor: 1.1,
+        original_max_seq_len: 24,
+        outgrown: Outgrown::Keep,
+    };
+    for scaling in [keep, RopeScaling::Dynamic { factor: 4.0, original_max_seq_len: 24 }] {
+        let rope = RopeConfig { scaling, ..RopeConfig::new(100.0) };
+        let world = World::new(DecoderConfig { rope, ..plain.clone() });
+        let shared = tiny::ids(SHARED, VOCAB, 1);
+        let prompts = [18, 1, 2, 17].map(|more| [shared.clone(), tiny::ids(more, VOCAB, more as u64)].concat());
+        let run = |prompts: &[Vec<u32>]| {
+            let (mut engine, under) = world.engine(EngineConfig { chunk: 7, ..EngineConfig::default() });
+            let mut done = Done::new();
+            let ask = |ids: &Vec<u32>| engine.submit(request(ids.clone(), under[1])).unwrap();
+            let ids: Vec<RequestId> = prompts.iter().map(ask).collect();
+            while !engine.is_idle() {
+                take(engine.step().unwrap(), &mut done);
+            }
+            ids.into_iter().map(|id| done[&id].0.clone()).collect::<Vec<_>>()
+        };
+        let alone: Vec<_> = prompts.iter().flat_map(|prompt| run(std::slice::from_ref(prompt))).collect();
+        assert_eq!(run(&prompts), alone);
+    }
+}
+
+#[test]
+fn rows_of_one_mixture_share_what_they_read_however_they_came() {
+    let world = World::new(tiny::config());
+    let mut engine = Engine::new(&world.model, EngineConfig::default());
+    let twice = [engine.add(&world.scales).unwrap(), engine.add(&world.scales.select(&[0, 1, 2, 3])).unwrap()];
+    assert_eq!(twice[0], twice[1]);
+    let mut other = Engine::new(&world.model, EngineConfig::default());
+    let error = other.submit(request(vec![3], twice[0][1])).unwrap_err();
+    assert!(error.to_string().contains("another engine"), "{error}");
+}
+
+#[test]
+fn rows_under_the_models_own_scales_run_beside_others() {
+    let world = World::new(tiny::config());
+    let (mut engine, under) = world.engine(EngineConfig::default());
+    let mut done = Done::new();
+    let prompt = tiny::ids(9, VOCAB, 6);
+    let all = [Under::Own, under[1], under[0]];
+    let ids = all.map(|under| engine.submit(request(prompt.clone(), under)).unwrap());
+    while !engine.is_idle() {
+        take(engine.step().unwrap(), &mut done);
+    }
+    // The model's own scales are ones: the base, up to rounding.
+    assert_eq!(done[&ids[0]].0, done[&ids[2]].0);
+    for (id, row) in [(ids[1], 1), (ids[2], 0)] {
+        assert_eq!(done[&id].0, world.reference(&request(prompt.clone(), Under::Base), row));
+    }
+}
+
+#[test]
+fn a_long_request_does_not_keep_later_ones_apart() {
+    let world = World::new(tiny::config());
+    let (mut probe, under) = world.engine(EngineConfig::default());
+    probe.submit(Request { max_new_tokens: 1, ..request(vec![5], under[0]) }).unwrap();
+    probe.step().unwrap();
+    // Columns come in steps of 64, of which a long request takes one more.
+    let world = World::with_length(tiny::config(), 256);
+    let memory = Some(3 * probe.memory());
+    let (mut engine, under) = world.engine(EngineConfig { memory, ..EngineConfig::default() });
+    engine.submit(Request { max_new_tokens: 1, ..request(tiny::ids(150, VOCAB, 1), under[0]) }).unwrap();
+    while !engine.is_idle() {
+        engine.step().unwrap();
+    }
+    for id in 0..3 {
+        engine.submit(Request { stop: vec![], ..request(vec![5 + id], under[0]) }).unwrap();
+    }
+    engine.step().unwrap();
+    assert_eq!(engine.running(), 3);
+}
+
 #[test]
 fn what_prompts_have_in_common_is_read_once() {
     let world = World::new(tiny::config());
@@ -243,7 +330,8 @@ fn a_row_without_numbers_leaves_and_spoils_no_other() {
     });
     let mut engine = Engine::new(&model, EngineConfig { slots: 2, ..EngineConfig::default() });
     let spoilt = engine.submit(request(vec![3, broken as u32, 4, 5, 6, 7], Under::Base)).unwrap();
-    let good = engine.submit(request(vec![3, 4], Under::Base)).unwrap();
+    // Read in one pass with it.
+    let good = engine.submit(request(vec![3, 4, 5, 6, 7], Under::Base)).unwrap();
     let after = engine.submit(request(vec![8, 9], Under::Base)).unwrap();
     let (mut left, mut finished) = (vec![], vec![]);
     while !engine.is_idle() {

@@ -19,7 +19,7 @@ use crate::policy::{LossInputs, PolicyGradient};
 use crate::rollout::Rollout;
 
 /// Batches that are learned from at the same time, each on a thread: what one does on a single core leaves the others to
-/// the rest. Their number does not depend on the machine, so that the expert does not either.
+/// the rest. Their number, and so what each learns from, does not depend on the machine.
 pub(super) const AT_ONCE: usize = 2;
 
 /// Sums over the tokens that were scored, nats.

@@ -21,7 +21,7 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    /// Read a batch under the model's own scales, on a device without automatic differentiation. `model` is the same.
+    /// Read a batch under the model's own scales, with `model` on a device without automatic differentiation.
     pub(super) fn lay<M: CausalLm>(model: &M, reading: Reading<'_>) -> Self {
         let mut streams: Vec<_> = reading.tokens().into_iter().map(|tokens| model.embedded(tokens)).collect();
         let mut inputs = vec![];
@@ -69,7 +69,7 @@ fn block(model: &impl CausalLm, layer: usize, streams: Vec<Tensor<3>>, reading: 
     reading.each(model, streams, run)
 }
 
-/// The same as leaves of a graph, whose gradients are wanted.
+/// These tensors as leaves of a graph, whose gradients are wanted.
 fn leaves(streams: Vec<Tensor<3>>) -> Vec<Tensor<3>> {
     streams.into_iter().map(|stream| Tensor::from_inner(stream).require_grad()).collect()
 }

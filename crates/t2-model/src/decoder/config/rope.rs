@@ -32,6 +32,16 @@ impl RopeConfig {
         (head_dim as f64 * self.fraction) as usize
     }
 
+    /// The length, in tokens, up to which a position is turned the same in any sequence; `None` where it always is.
+    pub(crate) fn same_up_to(&self) -> Option<usize> {
+        match self.scaling {
+            RopeScaling::Dynamic { original_max_seq_len, .. } | RopeScaling::LongRope { original_max_seq_len, .. } => {
+                Some(original_max_seq_len)
+            }
+            _ => None,
+        }
+    }
+
     /// The length, in tokens, after which the frequencies of every position of a sequence become others: keys that were
     /// turned before are then of another encoding. `None` where a position is turned the same in any sequence, or where
     /// keys keep the turn that they had when they were computed.
@@ -54,7 +64,8 @@ impl Default for RopeConfig {
 /// How rotary frequencies are rescaled for contexts longer than those of pretraining.
 ///
 /// The frequencies of `Dynamic` and `LongRope` depend on the length of the sequence. In a pass with a cache that is the
-/// length of each row up to the last token of the pass, its padding left out, so that a row does not depend on its batch;
+/// length of each row up to the last token of the pass, its padding left out, so that a row does not depend on its batch
+/// (a prompt that is read in pieces has its whole length from the first);
 /// transformers takes that of the longest row for all. Without a cache it is the number of columns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

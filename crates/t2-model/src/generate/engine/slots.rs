@@ -1,6 +1,7 @@
 //! Which request is in which slot of the cache, and how much of it is read. No tensors here.
 
 use super::{Request, RequestId, Under};
+use crate::decoder::LmShape;
 use crate::generate::FinishReason;
 
 /// A prompt waits for another that is being read if they have so many more tokens in common than what is read already.
@@ -12,6 +13,8 @@ pub(super) struct Slots {
     slots: Vec<Slot>,
     /// The length after which the keys of a row must be computed anew.
     outgrown_at: Option<usize>,
+    /// The length up to which rows that begin alike have the same keys there.
+    same_up_to: Option<usize>,
     /// Counts what was put into slots.
     clock: u64,
 }
@@ -24,8 +27,6 @@ struct Slot {
     /// How many of them the cache holds.
     filled: usize,
     under: Under,
-    /// The keys are those of a row that has outgrown its first encoding.
-    outgrown: bool,
     /// When a row was put here.
     placed: u64,
     row: Option<Row>,
@@ -36,6 +37,17 @@ struct Slot {
 struct Row {
     id: RequestId,
     request: Request,
+}
+
+/// What a request leaves behind that is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Released {
+    /// It is in no slot.
+    NotThere,
+    /// Keys and values that others may use.
+    Sound,
+    /// Some of which nobody knows whether they are numbers, in this slot.
+    Unsure(usize),
 }
 
 /// What a slot holds that a prompt begins with.
@@ -68,8 +80,8 @@ impl Piece {
 }
 
 impl Slots {
-    pub(super) fn new(outgrown_at: Option<usize>) -> Self {
-        Self { slots: vec![], outgrown_at, clock: 0 }
+    pub(super) fn new(LmShape { outgrown_at, same_up_to, .. }: LmShape) -> Self {
+        Self { slots: vec![], outgrown_at, same_up_to, clock: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -112,33 +124,31 @@ impl Slots {
     /// How many tokens at the beginning of `request`, but its last, are those of `slot`, read or not. The last token of a
     /// prompt is read in any case: what follows it is known then.
     fn common(&self, slot: &Slot, request: &Request) -> usize {
-        if slot.under != request.under || slot.outgrown != self.is_outgrown(request.ids.len()) {
+        let longer = slot.ids.len().max(request.ids.len());
+        if slot.under != request.under || self.same_up_to.is_some_and(|limit| longer > limit) {
             return 0;
         }
         let most = request.ids.len() - 1;
         slot.ids.iter().zip(&request.ids[..most]).take_while(|(one, other)| one == other).count()
     }
 
-    fn is_outgrown(&self, len: usize) -> bool {
-        self.outgrown_at.is_some_and(|limit| len > limit)
-    }
-
-    /// Put a request into a free slot, best the one that holds its beginning, else the one that was used longest ago, and
-    /// say which. The caller copies what is `shared` from another slot.
+    /// Put a request into a free slot and say which: the one that holds its beginning, if no more is lost there than it
+    /// holds, else the one that was used longest ago. The caller copies what is `shared` from another slot.
     ///
     /// # Panics
     ///
     /// When no slot is free.
     pub(super) fn place(&mut self, id: RequestId, request: Request, shared: Shared) -> usize {
         let is_free = |index: &usize| self.slots[*index].row.is_none();
+        let is_spent = |index: &usize| self.slots[*index].filled <= 2 * shared.common;
         let oldest = (0..self.len()).filter(is_free).min_by_key(|&index| self.slots[index].placed);
-        let index = shared.from.filter(is_free).or(oldest).expect("the caller has made room");
+        let in_place = shared.from.filter(is_free).filter(is_spent);
+        let index = in_place.or(oldest).expect("the caller has made room");
         self.clock += 1;
         self.slots[index] = Slot {
             ids: request.ids.clone(),
             filled: shared.common,
             under: request.under,
-            outgrown: self.is_outgrown(request.ids.len()),
             placed: self.clock,
             row: Some(Row { id, request }),
         };
@@ -219,17 +229,24 @@ impl Slots {
         slot.ids.push(id);
         if finish.is_some() {
             slot.row = None;
-        } else if !slot.outgrown && outgrown_at.is_some_and(|limit| slot.ids.len() > limit) {
-            slot.outgrown = true;
+        } else if outgrown_at.is_some_and(|limit| slot.ids.len() == limit + 1) {
             slot.filled = 0;
         }
         (request, finish)
     }
 
-    /// Take the request out of its slot, which goes on holding what it holds; false when it has none.
-    pub(super) fn release(&mut self, request: RequestId) -> bool {
-        let of = |slot: &&mut Slot| slot.row.as_ref().is_some_and(|row| row.id == request);
-        self.slots.iter_mut().find(of).is_some_and(|slot| slot.row.take().is_some())
+    /// Take the request out of its slot, which goes on holding what it holds.
+    pub(super) fn release(&mut self, request: RequestId) -> Released {
+        let is_its = |slot: &Slot| slot.row.as_ref().is_some_and(|row| row.id == request);
+        let Some(index) = self.slots.iter().position(is_its) else { return Released::NotThere };
+        let slot = &mut self.slots[index];
+        slot.row = None;
+        if slot.filled == 0 || slot.filled + 1 == slot.ids.len() {
+            return Released::Sound;
+        }
+        // Whether what was read of the prompt are numbers shows when a token is drawn.
+        *slot = Slot::default();
+        Released::Unsure(index)
     }
 
     /// Empty the slot `index`: which request was in it, with how many new tokens.

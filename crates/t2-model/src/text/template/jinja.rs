@@ -102,7 +102,8 @@ fn count_filters(env: &mut Environment<'static>, uncounted: &Arc<Environment<'st
             if PARTING.contains(&name)
                 && let Some(Ok(parts)) = args.get(1).map(|count| usize::try_from(count.clone()))
             {
-                budget.spend_on_items(parts)?;
+                // Each part is a list, which takes more than an item.
+                budget.spend_on_items(parts.saturating_mul(4))?;
             }
             let made = uncounted.empty_state().apply_filter(name, &args)?;
             if NESTING.contains(&name) { budget.spend_on_all(&made) } else { budget.spend_on(&made) }?;
