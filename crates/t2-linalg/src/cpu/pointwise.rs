@@ -135,6 +135,10 @@ fn gate<S: Simd>(simd: S, f: Gate, x: S::f32s, up: S::f32s) -> S::f32s {
 
 /// `x` `[batch, heads, seq, head_dim]` with the first `rotated` numbers of each head turned in pairs half of `rotated`
 /// apart, by `cos` and `signed_sin` `[batch or 1, 1, seq, rotated]`, of which the sines are negated in the first half.
+///
+/// # Panics
+///
+/// Where the angles are not those of one row or of all, or of another number of tokens.
 pub fn rotated(x: &Tensor<4>, cos: &Tensor<4>, signed_sin: &Tensor<4>) -> Option<Tensor<4>> {
     let (held, cosines, sines) = (Held::in_rows(x)?, Held::of(cos)?, Held::of(signed_sin)?);
     let (cos, sin) = (cosines.contiguous()?, sines.contiguous()?);

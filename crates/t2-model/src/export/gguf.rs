@@ -15,7 +15,7 @@ use crate::format::gguf::{
     Family, Gguf, MetaValue, NewTensor, Problem, SpecialTokens, describe, describe_tokenizer, is_tower, write,
 };
 use crate::format::quant::GgmlType;
-use crate::text::Tokenizer;
+use crate::text::{ChatTemplate, Tokenizer};
 
 /// How keys begin that say how a file was written, not what is in it: they are those of the new one.
 const OF_A_FILE: [&str; 5] =
@@ -130,7 +130,7 @@ fn vocabulary(files: &Files, tokenizer: &Tokenizer) -> Result<Vec<(String, MetaV
     let special = SpecialTokens { bos, ends: generation.eos, pad: generation.pad, unknown };
     let mut keys = describe_tokenizer(&json, files.config.vocab, &special)?;
     keys.extend(closes.then(|| ("tokenizer.ggml.add_eos_token".to_owned(), true.into())));
-    let template = tokenizer.chat_template().map(|template| template.source());
+    let template = tokenizer.chat_template().map(ChatTemplate::source);
     keys.extend(template.map(|source| ("tokenizer.chat_template".to_owned(), source.into())));
     Ok(keys)
 }

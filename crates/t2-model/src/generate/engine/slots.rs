@@ -168,7 +168,7 @@ impl Slots {
         let mut passes = vec![];
         for own in [false, true] {
             let rows = self.unread(1).filter(|piece| (piece.under == Under::Own) == own);
-            let rows: Vec<Piece> = rows.filter(|piece| piece.is_last()).collect();
+            let rows: Vec<Piece> = rows.filter(Piece::is_last).collect();
             passes.extend((!rows.is_empty()).then_some(rows));
         }
         let mut waiting: Vec<Piece> = self.unread(usize::MAX).filter(|piece| piece.ids.len() > 1).collect();
