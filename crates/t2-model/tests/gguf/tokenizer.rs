@@ -137,4 +137,16 @@ fn what_has_no_place_in_a_file_is_refused() {
         |json| json["pre_tokenizer"]["add_prefix_space"] = true.into(),
         &["add_prefix_space", "true", "false"],
     );
+    check_refused(|json| json["normalizer"] = json!({ "type": "Lowercase" }), &["normalizer", "Lowercase", "NFC"]);
+    let words = json!({ "type": "ByteLevel" });
+    for part in [
+        json!({ "type": "Punctuation" }),
+        json!({ "type": "Digits", "individual_digits": false }),
+        json!({ "type": "Split", "pattern": { "String": " " }, "behavior": "Isolated" }),
+        json!({ "type": "Split", "pattern": { "Regex": LLAMA3 }, "behavior": "MergedWithNext" }),
+    ] {
+        let name = part["type"].as_str().unwrap().to_owned();
+        let both = json!({ "type": "Sequence", "pretokenizers": [part, words] });
+        check_refused(|json| json["pre_tokenizer"] = both, &["pre_tokenizer", &name]);
+    }
 }

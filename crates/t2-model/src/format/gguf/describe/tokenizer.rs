@@ -61,6 +61,7 @@ pub fn describe_tokenizer(
             let key = "pre_tokenizer.add_prefix_space";
             return Err(Problem::bad(key, true, "false, as no key says that a text begins with a space"));
         }
+        check_normalizer(&json["normalizer"])?;
         out.push(("model", "gpt2".into()));
         out.push(("pre", pre(&json["pre_tokenizer"], model["ignore_merges"] == true)?.into()));
         out.push(("merges", merges.iter().map(|[one, other]| format!("{one} {other}")).collect::<Vec<_>>().into()));
@@ -157,7 +158,10 @@ fn pre(json: &Value, ignore_merges: bool) -> Result<&'static str, Problem> {
     let mut parts = vec![];
     flatten(json, &mut parts);
     let splits: Vec<_> = parts.iter().filter_map(|part| part["pattern"]["Regex"].as_str()).collect();
-    let has_digits = parts.iter().any(|part| part["type"] == "Digits" && part["individual_digits"] == true);
+    let has_digits = parts.iter().any(|part| part["type"] == "Digits");
+    if let Some(other) = parts.iter().find(|part| !is_known(part, splits.is_empty())) {
+        return Err(Problem::bad("pre_tokenizer", other, "parts that a name in GGUF files stands for"));
+    }
     let by_words = parts.iter().any(|part| part["type"] == "ByteLevel" && part["use_regex"] != false);
     let name = match splits.as_slice() {
         [] if by_words => Some(if has_digits { "smollm" } else { "gpt-2" }),
@@ -171,6 +175,33 @@ fn pre(json: &Value, ignore_merges: bool) -> Result<&'static str, Problem> {
             let known = "that of GPT-2, SmolLM, Qwen2, Llama 3, OLMo 2, Mistral's tekken or GPT-4o";
             Err(Problem::bad("pre_tokenizer", splits.join(" "), known))
         }
+    }
+}
+
+/// Whether `part` of a pre-tokenizer is one that a name may stand for: bytes, the pieces that an expression matches, or
+/// single digits where there is no expression.
+fn is_known(part: &Value, no_splits: bool) -> bool {
+    // Two ways to say that what matches is a piece, and what lies between two matches too, if there is anything.
+    let isolates = || {
+        let how = (part["behavior"].as_str().unwrap_or("Isolated"), part["invert"] == true);
+        [("Isolated", false), ("Removed", true)].contains(&how)
+    };
+    match part["type"].as_str() {
+        Some("ByteLevel") => true,
+        Some("Split") => part["pattern"]["Regex"].is_string() && isolates(),
+        Some("Digits") => part["individual_digits"] == true && no_splits,
+        _ => false,
+    }
+}
+
+/// Refuse a normalizer that changes more than how characters are composed. No key says that either; those who read a file
+/// of Qwen's know it by the name of its cuts.
+fn check_normalizer(json: &Value) -> Result<(), Problem> {
+    let mut parts = vec![];
+    flatten(json, &mut parts);
+    match parts.into_iter().find(|part| !part.is_null() && part["type"] != "NFC") {
+        Some(other) => Err(Problem::bad("normalizer", other, "none, or NFC")),
+        None => Ok(()),
     }
 }
 
