@@ -12,6 +12,7 @@ use burn::prelude::*;
 use super::expert::{Expert, ExpertError, Z_SUFFIX};
 use super::statistics::layer_of;
 use crate::decoder::CausalLm;
+use crate::decoder::cache::indices;
 use crate::paths::Path;
 
 /// Which weights a forward pass uses.
@@ -279,11 +280,7 @@ impl RowScales {
     ///
     /// When there is no such row.
     pub fn select(&self, rows: &[usize]) -> Self {
-        let index: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let pick = |z: &Tensor<2>| {
-            let index = Tensor::<1, Int>::from_data(index.as_slice(), &z.device());
-            z.clone().select(0, index)
-        };
+        let pick = |z: &Tensor<2>| z.clone().select(0, indices(rows, &z.device()));
         let rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
         Self::new(self.z.iter().map(|(&id, z)| (id, pick(z))).collect(), rows)
     }
@@ -353,12 +350,9 @@ impl Parts {
         let order: Vec<usize> = rows(true).chain(rows(false)).collect();
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(place, &row)| back[row] = place);
-        let index = |rows: &[usize]| {
-            let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-            Tensor::from_data(rows.as_slice(), device)
-        };
         let (base, adapted) = order.split_at(rows(true).count());
-        Some(Self { base: index(base), adapted: index(adapted), back: index(&back) })
+        let [base, adapted, back] = [base, adapted, &back].map(|rows| indices(rows, device));
+        Some(Self { base, adapted, back })
     }
 }
 

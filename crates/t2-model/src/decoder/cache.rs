@@ -266,7 +266,8 @@ fn scattered(all: Tensor<4>, new: Tensor<4>, index: Tensor<1, Int>) -> Tensor<4>
     flat.select_assign(0, index, new, IndexingUpdateOp::Assign).reshape([slots, kv_heads, capacity, head_dim])
 }
 
-pub(super) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
+/// `values` on `device`, to pick rows by.
+pub(crate) fn indices(values: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.iter().map(|&value| value as i64).collect();
     Tensor::from_data(values.as_slice(), device)
 }

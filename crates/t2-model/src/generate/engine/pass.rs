@@ -9,6 +9,7 @@ use super::slots::Piece;
 use super::{Engine, ScalesId, Under};
 use crate::adapter::mixture::MixtureError;
 use crate::adapter::{Active, RowScales};
+use crate::decoder::cache::indices;
 use crate::decoder::{CausalLm, Place};
 use crate::generate::GenerateError;
 
@@ -89,15 +90,14 @@ impl<M: CausalLm> Engine<'_, M> {
             None => Active::Base,
         };
         let hidden = self.model.hidden(padded(pass, seq, &self.device), Some(&mut self.cache), active);
-        let last = |(row, piece): (usize, &Piece)| piece.is_last().then(|| (row * seq + piece.ids.len() - 1) as i64);
-        let last: Vec<i64> = pass.iter().enumerate().filter_map(last).collect();
+        let last = |(row, piece): (usize, &Piece)| piece.is_last().then(|| row * seq + piece.ids.len() - 1);
+        let last: Vec<usize> = pass.iter().enumerate().filter_map(last).collect();
         if last.is_empty() {
             self.slots.read(pass);
             return Ok(vec![]);
         }
         let [batch, _, d_model] = hidden.dims();
-        let index = Tensor::<1, Int>::from_data(last.as_slice(), &self.device);
-        let states = hidden.reshape([batch * seq, d_model]).select(0, index).unsqueeze_dim(1);
+        let states = hidden.reshape([batch * seq, d_model]).select(0, indices(&last, &self.device)).unsqueeze_dim(1);
         let logits = self.model.logits(states).try_into_data_as::<f32>()?;
         let logits: Vec<f32> = logits.iter::<f32>().collect();
         // Only now: what a device did not compute is read once more.
