@@ -94,7 +94,7 @@ fn in_one_batch(model: &Decoder, prompts: &[Vec<u32>], config: &GenerateConfig) 
         let drawn: Vec<u32> = live
             .iter()
             .zip(logits.chunks(vocab))
-            .map(|(&row, logits)| config.sampling.draw_at(logits, row as u64, position))
+            .map(|(&row, logits)| config.sampling.draw_at(&[], row as u64, position).token(logits).expect("numbers").id)
             .collect();
         made += drawn.len();
         let keep: Vec<usize> = (0..live.len()).filter(|&at| !config.stop.contains(&drawn[at])).collect();

@@ -128,7 +128,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,
     /// Divides the logits; 0 takes the most likely token [default: what the checkpoint suggests, else 1 with
-    /// `--top-p` or `--top-k` and 0 without]
+    /// `--top-p`, `--top-k` or `--min-p` and 0 without]
     #[arg(long, value_name = "T", value_parser = temperature)]
     pub(crate) temperature: Option<f32>,
     /// Draw among the fewest tokens whose probabilities reach P [default: what the checkpoint suggests, else 1]
@@ -137,12 +137,20 @@ pub(crate) struct SamplingArgs {
     /// Draw among the K most likely tokens only; 0 for all [default: what the checkpoint suggests, else 0]
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
+    /// Draw among the tokens that are at least P times as likely as the most likely one; 0 for all [default: what the
+    /// checkpoint suggests, else 0]
+    #[arg(long, value_name = "P", value_parser = min_p)]
+    pub(crate) min_p: Option<f32>,
+    /// Divides positive logits of tokens that prompt or completion hold already, and multiplies negative ones [default:
+    /// what the checkpoint suggests, else 1]
+    #[arg(long, value_name = "X", value_parser = repetition_penalty)]
+    pub(crate) repetition_penalty: Option<f32>,
 }
 
 impl SamplingArgs {
     pub(crate) fn wishes(&self) -> SamplingWishes {
-        let &Self { max_new_tokens, temperature, top_p, top_k } = self;
-        SamplingWishes { max_new_tokens, temperature, top_k, top_p }
+        let &Self { max_new_tokens, temperature, top_p, top_k, min_p, repetition_penalty } = self;
+        SamplingWishes { max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty }
     }
 }
 
@@ -157,6 +165,20 @@ fn top_p(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
         _ => Err("expected a number above 0 and at most 1".to_owned()),
+    }
+}
+
+fn min_p(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 1".to_owned()),
+    }
+}
+
+fn repetition_penalty(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number above 0".to_owned()),
     }
 }
 

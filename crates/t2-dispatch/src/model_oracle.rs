@@ -1,4 +1,4 @@
-//! The oracle over a real model: every question is a row of a batch, and no weights are ever merged.
+//! The oracle over a real model: every question is a request to an engine, under its own mixture.
 
 use std::error::Error;
 use std::fmt;
@@ -7,11 +7,10 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 use t2_chat::Message;
 use t2_model::adapter::mixture::MixtureError;
-use t2_model::adapter::{Active, Bank, Mixture, RowScales};
+use t2_model::adapter::{Bank, Mixture};
 use t2_model::decoder::CausalLm;
-use t2_model::generate::score::{log_likelihoods, option_log_likelihoods};
 use t2_model::generate::{
-    Completion, FinishReason, GenerateConfig, GenerateError, Prompts, check_prompt, generate_with,
+    Completion, Engine, EngineConfig, GenerateConfig, GenerateError, Request, ScoreRequest, Under, check_prompt,
 };
 use t2_model::text::Tokenizer;
 
@@ -58,7 +57,7 @@ pub struct ModelOracle<'a, M> {
     pub pool: &'a ExpertPool,
     /// How answers are given, in the second pass and to the labelled examples.
     pub generate: GenerateConfig,
-    /// Most rows of one batch; bounds memory.
+    /// Most rows at a time; bounds memory.
     pub max_rows: usize,
     /// For strategies that learn from examples.
     pub labelled: Option<Labelled<'a>>,
@@ -88,13 +87,6 @@ struct Row<'a> {
     mixture: &'a Mixture,
 }
 
-/// A completion to weigh under a mixture.
-struct Weighed<'a> {
-    prompt: &'a [u32],
-    completion: &'a [u32],
-    mixture: &'a Mixture,
-}
-
 impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
     fn classify(
         &mut self,
@@ -102,9 +94,10 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         options: &[&str],
         reader: Reader,
     ) -> Result<Vec<Vec<f32>>, DispatchError> {
-        let (bank, mixture) = match reader {
-            Reader::Base => (self.pool.bank(), Mixture::base(self.pool.len())),
-            Reader::Classifier => (self.pool.classifier()?, Mixture::one_hot(0, 1)?),
+        let mut engine = self.engine();
+        let under = match reader {
+            Reader::Base => Under::Base,
+            Reader::Classifier => self.under(&mut engine, self.pool.classifier()?, &[&Mixture::one_hot(0, 1)?])?[0],
         };
         let spellings = self.encode_options(options)?;
         let options: Vec<Vec<u32>> = spellings.concat();
@@ -113,19 +106,18 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         for (row, question) in questions.iter().enumerate() {
             prompts.push(self.encode(row, &[Message::user(question)], longest)?);
         }
-        let options: Vec<&[u32]> = options.iter().map(Vec::as_slice).collect();
-        let mut weights = Vec::with_capacity(prompts.len());
-        for chunk in prompts.chunks((self.max_rows / options.len().max(1)).max(1)) {
-            let first = weights.len();
-            let chunk: Vec<&[u32]> = chunk.iter().map(Vec::as_slice).collect();
-            let rows = rows_from(first, bank, &vec![mixture.clone(); chunk.len()])?;
-            let weighed = option_log_likelihoods(self.model, &chunk, &options, Active::Rows(&rows));
-            weights.extend(weighed.map_err(|error| counted_from(first, error))?);
-            self.go_on()?;
-        }
+        let requests = prompts.iter().flat_map(|prompt| {
+            let asked = move |option: &Vec<u32>| ScoreRequest {
+                ids: [prompt.as_slice(), option].concat(),
+                from: prompt.len(),
+                under,
+            };
+            options.iter().map(asked)
+        });
+        let weights = self.weigh(&mut engine, requests.collect(), options.len())?;
         // The spellings of an option are different ways to say it: their probabilities add up.
-        let add_up = |row: Vec<f32>| {
-            let mut rest = row.as_slice();
+        let add_up = |row: &[f32]| {
+            let mut rest = row;
             let of_option = |spellings: &Vec<Vec<u32>>| {
                 let (own, others) = rest.split_at(spellings.len());
                 rest = others;
@@ -133,7 +125,7 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
             };
             spellings.iter().map(of_option).collect()
         };
-        Ok(weights.into_iter().map(add_up).collect())
+        Ok(weights.chunks(options.len()).map(add_up).collect())
     }
 
     fn shots(&self) -> usize {
@@ -155,10 +147,14 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
             encoded.push((ids, answer));
         }
         let rewards = self.rewards(population, shots.iter().zip(&encoded).map(|(&shot, (ids, _))| (shot, ids)))?;
-        let rows = encoded.iter().flat_map(|(prompt, completion)| {
-            population.iter().map(move |mixture| Weighed { prompt, completion, mixture })
+        let mut engine = self.engine();
+        let under = self.under(&mut engine, self.pool.bank(), &population.iter().collect::<Vec<_>>())?;
+        let requests = encoded.iter().flat_map(|(prompt, answer)| {
+            let asked =
+                move |&under| ScoreRequest { ids: [prompt.as_slice(), answer].concat(), from: prompt.len(), under };
+            under.iter().map(asked)
         });
-        let likelihoods = self.weigh(&rows.collect::<Vec<_>>())?;
+        let likelihoods = self.weigh(&mut engine, requests.collect(), 1)?;
         // Rows are ordered by example, then by mixture.
         let mean = |values: &[f32], index: usize| {
             values.iter().skip(index).step_by(population.len()).sum::<f32>() / shots.len() as f32
@@ -181,31 +177,10 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         for (row, &Question { prompt, seed, mixture }) in questions.iter().enumerate() {
             rows.push(Row { prompt: self.encode(row, prompt, self.generate.max_new_tokens)?, seed, mixture });
         }
-        let completions = self.complete(&rows, on_token)?;
+        let completions = self.complete(rows, on_token)?;
         let reply = |completion| Ok(Reply { text: self.text(&completion)?, completion });
         completions.into_iter().map(reply).collect()
     }
-}
-
-/// The scales of a batch whose first row is the row `first` of all.
-fn rows_from(first: usize, bank: &Bank, mixtures: &[Mixture]) -> Result<RowScales, MixtureError> {
-    bank.rows(mixtures).map_err(|mut error| {
-        match &mut error {
-            MixtureError::Coefficients { row, .. }
-            | MixtureError::Blocks { row, .. }
-            | MixtureError::NotFinite { row, .. } => *row += first,
-            _ => {}
-        }
-        error
-    })
-}
-
-/// The error of a batch whose first row is the row `first` of all.
-fn counted_from(first: usize, mut error: GenerateError) -> GenerateError {
-    if let GenerateError::NotFinite { row, .. } = &mut error {
-        *row += first;
-    }
-    error
 }
 
 /// `ln Σ exp(x)`.
@@ -227,47 +202,88 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         Ok(ids)
     }
 
+    /// An engine that runs as many rows at a time as allowed.
+    fn engine(&self) -> Engine<'_, M> {
+        Engine::new(self.model, EngineConfig { slots: self.max_rows.max(1), ..EngineConfig::default() })
+    }
+
+    /// What requests of `engine` are to be under for each of `mixtures` of `bank`.
+    fn under(
+        &self,
+        engine: &mut Engine<'_, M>,
+        bank: &Bank,
+        mixtures: &[&Mixture],
+    ) -> Result<Vec<Under>, DispatchError> {
+        // Many questions under few mixtures: each is mixed once.
+        let mut different: Vec<usize> = vec![];
+        let which: Vec<usize> = (0..mixtures.len())
+            .map(|row| {
+                let known = different.iter().position(|&other| mixtures[other] == mixtures[row]);
+                known.unwrap_or_else(|| {
+                    different.push(row);
+                    different.len() - 1
+                })
+            })
+            .collect();
+        let mut under = Vec::with_capacity(different.len());
+        for rows in different.chunks(self.max_rows.max(1)) {
+            let chunk: Vec<Mixture> = rows.iter().map(|&row| mixtures[row].clone()).collect();
+            let scales = bank.rows(&chunk).map_err(|mut error| {
+                if let MixtureError::Coefficients { row, .. }
+                | MixtureError::Blocks { row, .. }
+                | MixtureError::NotFinite { row, .. } = &mut error
+                {
+                    *row = rows[*row];
+                }
+                error
+            })?;
+            under.extend(engine.add(&scales)?);
+        }
+        Ok(which.into_iter().map(|index| under[index]).collect())
+    }
+
     /// Complete every row under its own mixture; `on_token` sees `(row, id)` and may break off.
     fn complete(
         &self,
-        rows: &[Row<'_>],
+        rows: Vec<Row<'_>>,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Completion>, DispatchError> {
-        let mut done: Vec<Completion> = Vec::with_capacity(rows.len());
-        // A batch whose last token was broken off at is whole; the next one is not begun.
-        let mut flow = ControlFlow::Continue(());
-        for chunk in rows.chunks(self.max_rows.max(1)) {
-            let first = done.len();
-            if flow.is_break() {
-                return Err(broken_off(done, rows.len()).into());
-            }
-            let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
-            let prompts: Vec<Vec<u32>> = chunk.iter().map(|row| row.prompt.clone()).collect();
-            let seeds: Vec<u64> = chunk.iter().map(|row| row.seed).collect();
-            let scales = rows_from(first, self.pool.bank(), &mixtures)?;
-            let prompts = Prompts::new(&prompts).under(Active::Rows(&scales)).seeded(&seeds);
-            let watched = |row, id| {
-                flow = on_token(first + row, id);
-                flow
-            };
-            match generate_with(self.model, prompts, &self.generate, watched) {
-                Ok(completions) => done.extend(completions),
-                Err(GenerateError::Interrupted { completions }) => {
-                    done.extend(completions);
-                    return Err(broken_off(done, rows.len()).into());
-                }
-                Err(error) => return Err(counted_from(first, error).into()),
-            }
-        }
-        Ok(done)
+        let mut engine = self.engine();
+        let mixtures: Vec<&Mixture> = rows.iter().map(|row| row.mixture).collect();
+        let under = self.under(&mut engine, self.pool.bank(), &mixtures)?;
+        let GenerateConfig { max_new_tokens, sampling, stop } = &self.generate;
+        let request = |(Row { prompt, seed, .. }, under)| Request {
+            ids: prompt,
+            under,
+            seed,
+            sampling: *sampling,
+            stop: stop.clone(),
+            max_new_tokens: *max_new_tokens,
+        };
+        Ok(engine.complete(rows.into_iter().zip(under).map(request).collect(), on_token)?)
     }
 
-    /// Break off where the caller wants to, with nothing to show for it.
-    fn go_on(&self) -> Result<(), GenerateError> {
-        match (self.keep_going)() {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(GenerateError::Interrupted { completions: vec![] }),
+    /// Log-likelihood of what each of `requests` scores, as many in a row for each question.
+    fn weigh(
+        &self,
+        engine: &mut Engine<'_, M>,
+        requests: Vec<ScoreRequest>,
+        each: usize,
+    ) -> Result<Vec<f32>, DispatchError> {
+        let mut flow = ControlFlow::Continue(());
+        let watched = || {
+            flow = (self.keep_going)();
+            flow
+        };
+        let scored = engine.score_all(requests, watched).map_err(|error| match error {
+            GenerateError::NotFinite { row, step } => GenerateError::NotFinite { row: row / each, step },
+            error => error,
+        })?;
+        if flow.is_break() {
+            // Of the last rows; who broke off there is not asked again.
+            return Err(GenerateError::Interrupted { completions: vec![] }.into());
         }
+        Ok(scored.iter().map(|logprobs| logprobs.iter().sum()).collect())
     }
 
     /// The text of a completion, without the token that ended it.
@@ -289,7 +305,7 @@ impl<M: CausalLm> ModelOracle<'_, M> {
                 population.iter().map(move |mixture| (shot, row(mixture)))
             })
             .unzip();
-        let completions = self.complete(&rows, &mut |_, _| (self.keep_going)());
+        let completions = self.complete(rows, &mut |_, _| (self.keep_going)());
         // An answer to a labelled example is nothing that the caller has asked for.
         let completions = completions.map_err(|error| match error {
             DispatchError::Generate(GenerateError::Interrupted { .. }) => {
@@ -308,21 +324,6 @@ impl<M: CausalLm> ModelOracle<'_, M> {
             Some(reward) => Err(DispatchError::Rewards { found: format!("the reward {reward}"), expected }),
             None => Ok(rewards),
         }
-    }
-
-    /// Log-likelihood of every row, each under its own mixture of the pool.
-    fn weigh(&self, rows: &[Weighed<'_>]) -> Result<Vec<f32>, DispatchError> {
-        let mut weights = Vec::with_capacity(rows.len());
-        for chunk in rows.chunks(self.max_rows.max(1)) {
-            let first = weights.len();
-            let mixtures: Vec<Mixture> = chunk.iter().map(|row| row.mixture.clone()).collect();
-            let pairs: Vec<(&[u32], &[u32])> = chunk.iter().map(|row| (row.prompt, row.completion)).collect();
-            let scales = rows_from(first, self.pool.bank(), &mixtures)?;
-            let weighed = log_likelihoods(self.model, &pairs, Active::Rows(&scales));
-            weights.extend(weighed.map_err(|error| counted_from(first, error))?);
-            self.go_on()?;
-        }
-        Ok(weights)
     }
 
     /// Token ids of the answers to choose among, each in all its spellings. Where one answer is the beginning of another,
@@ -348,10 +349,4 @@ impl<M: CausalLm> ModelOracle<'_, M> {
             None => Ok(ids),
         }
     }
-}
-
-/// What there is of `rows` completions where the caller broke off: those `done`, and the others empty.
-fn broken_off(mut done: Vec<Completion>, rows: usize) -> GenerateError {
-    done.resize(rows, Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Cancelled });
-    GenerateError::Interrupted { completions: done }
 }

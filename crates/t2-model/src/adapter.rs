@@ -6,6 +6,7 @@
 pub mod expert;
 mod mix;
 pub mod mixture;
+mod row_scales;
 pub mod statistics;
 mod svf;
 
@@ -14,7 +15,8 @@ use burn::prelude::*;
 use t2_linalg::cpu::product;
 
 pub use expert::{Expert, ExpertError, ExpertInfo};
-pub use mixture::{Active, Bank, Mixture, RowScales};
+pub use mixture::{Active, Bank, Mixture};
+pub use row_scales::RowScales;
 pub use svf::Svf;
 
 /// What hangs beside the weight of a linear layer, with the numbers that an expert holds for it.

@@ -8,15 +8,12 @@ mod error;
 mod sample;
 pub mod score;
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
-
-use burn::prelude::*;
 
 use crate::adapter::Active;
 use crate::decoder::{CausalLm, LmShape};
 
-pub use engine::{Engine, EngineConfig, Event, Request, RequestId, Under};
+pub use engine::{Engine, EngineConfig, Event, Request, RequestId, ScoreRequest, Under};
 pub use error::GenerateError;
 pub use sample::Sampling;
 
@@ -123,67 +120,24 @@ pub fn generate_with(
     model: &impl CausalLm,
     prompts: Prompts<'_>,
     config: &GenerateConfig,
-    mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+    on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, GenerateError> {
     check(model, prompts, config)?;
-    let empty = || Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Length };
-    let mut done: Vec<Completion> = prompts.ids.iter().map(|_| empty()).collect();
-    if prompts.ids.is_empty() || config.max_new_tokens == 0 {
-        return Ok(done);
+    if config.max_new_tokens == 0 {
+        let empty = || Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Length };
+        return Ok(prompts.ids.iter().map(|_| empty()).collect());
     }
     let mut engine = Engine::new(model, EngineConfig { slots: prompts.ids.len(), ..EngineConfig::default() });
-    let rows = submit(&mut engine, prompts, config)?;
-    while !engine.is_idle() {
-        for event in engine.step()? {
-            match event {
-                Event::Token { request, id, logprob, finish } => {
-                    let row = rows[&request];
-                    done[row].ids.push(id);
-                    done[row].logprobs.push(logprob);
-                    done[row].finish = finish.unwrap_or(FinishReason::Length);
-                    if on_token(row, id).is_break() {
-                        return broken_off(done, config.max_new_tokens);
-                    }
-                }
-                Event::Broken { request, step } => {
-                    return Err(GenerateError::NotFinite { row: rows[&request], step });
-                }
-            }
-        }
-    }
-    Ok(done)
-}
-
-/// Ask `engine` for every prompt: the row of each request.
-fn submit<M: CausalLm>(
-    engine: &mut Engine<'_, M>,
-    prompts: Prompts<'_>,
-    config: &GenerateConfig,
-) -> Result<HashMap<RequestId, usize>, GenerateError> {
-    let under = match prompts.active {
-        Active::Base => vec![Under::Base; prompts.ids.len()],
-        Active::Own => vec![Under::Own; prompts.ids.len()],
-        Active::Rows(rows) => engine.add(rows)?,
-    };
-    let requests = prompts.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| {
-        let request = Request {
-            ids: ids.clone(),
-            under,
-            seed: prompts.seeds.map_or(row as u64, |seeds| seeds[row]),
-            sampling: config.sampling,
-            stop: config.stop.clone(),
-            max_new_tokens: config.max_new_tokens,
-        };
-        Ok((engine.submit(request)?, row))
+    let under = engine.under(prompts.active, prompts.ids.len())?;
+    let requests = prompts.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| Request {
+        ids: ids.clone(),
+        under,
+        seed: prompts.seeds.map_or(row as u64, |seeds| seeds[row]),
+        sampling: config.sampling,
+        stop: config.stop.clone(),
+        max_new_tokens: config.max_new_tokens,
     });
-    requests.collect()
-}
-
-/// What there is when the caller breaks off: whole where every row has come to its end.
-fn broken_off(mut rows: Vec<Completion>, max_new_tokens: usize) -> Result<Vec<Completion>, GenerateError> {
-    let runs = |row: &&mut Completion| row.finish == FinishReason::Length && row.ids.len() < max_new_tokens;
-    let cancelled = rows.iter_mut().filter(runs).map(|row| row.finish = FinishReason::Cancelled).count();
-    if cancelled == 0 { Ok(rows) } else { Err(GenerateError::Interrupted { completions: rows }) }
+    engine.complete(requests.collect(), on_token)
 }
 
 /// Refuse prompts and settings that could not be completed as asked.
@@ -205,7 +159,7 @@ fn check(model: &impl CausalLm, prompts: Prompts<'_>, config: &GenerateConfig) -
 ///
 /// [`GenerateError::EmptyPrompt`], [`GenerateError::TooLong`] and [`GenerateError::UnknownToken`].
 pub fn check_prompt(shape: LmShape, row: usize, prompt: &[u32], max_new_tokens: usize) -> Result<(), GenerateError> {
-    let LmShape { vocab, max_seq_len, .. } = shape;
+    let LmShape { max_seq_len, .. } = shape;
     let prompt_len = prompt.len();
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt { row });
@@ -213,20 +167,13 @@ pub fn check_prompt(shape: LmShape, row: usize, prompt: &[u32], max_new_tokens: 
     if prompt_len.saturating_add(max_new_tokens) > max_seq_len {
         return Err(GenerateError::TooLong { row, prompt_len, max_new_tokens, max_seq_len });
     }
-    match prompt.iter().find(|&&id| id as usize >= vocab) {
+    check_tokens(shape, row, prompt)
+}
+
+/// Refuse tokens of `row` that a model of this shape does not know.
+fn check_tokens(LmShape { vocab, .. }: LmShape, row: usize, ids: &[u32]) -> Result<(), GenerateError> {
+    match ids.iter().find(|&&id| id as usize >= vocab) {
         Some(&id) => Err(GenerateError::UnknownToken { row, id, vocab }),
         None => Ok(()),
     }
-}
-
-/// Prompts padded on the left to the longest of them, `[batch, seq]`, and how many columns of padding each row has.
-pub(crate) fn left_padded<P: AsRef<[u32]>>(prompts: &[P], device: &Device) -> (Tensor<2, Int>, Vec<usize>) {
-    let longest = prompts.iter().map(|prompt| prompt.as_ref().len()).max().unwrap_or(0);
-    let pad: Vec<usize> = prompts.iter().map(|prompt| longest - prompt.as_ref().len()).collect();
-    let ids = prompts
-        .iter()
-        .zip(&pad)
-        .flat_map(|(prompt, &pad)| std::iter::repeat_n(0, pad).chain(prompt.as_ref().iter().map(|&id| i64::from(id))));
-    let tokens = TensorData::new(ids.collect::<Vec<_>>(), [prompts.len(), longest]);
-    (Tensor::from_data(tokens, device), pad)
 }

@@ -232,7 +232,7 @@ fn special_tokens_come_from_either_file() {
     let dir = copy("tied");
     let read = || checkpoint::summarize(dir.path()).unwrap().generation;
     assert_eq!(read(), GenerationDefaults { eos: vec![2], bos: Some(1), ..Default::default() });
-    let sampling = json!({ "eos_token_id": [7, 9], "pad_token_id": -1, "temperature": 0.6, "top_p": 0.9, "top_k": 50, "do_sample": true });
+    let sampling = json!({ "eos_token_id": [7, 9], "pad_token_id": -1, "temperature": 0.6, "top_p": 0.9, "top_k": 50, "min_p": 0.05, "repetition_penalty": 1.1, "do_sample": true });
     edit_json(dir.path(), "generation_config.json", |json| *json = sampling);
     let expected = GenerationDefaults {
         eos: vec![7, 9, 2],
@@ -241,6 +241,8 @@ fn special_tokens_come_from_either_file() {
         temperature: Some(0.6),
         top_p: Some(0.9),
         top_k: Some(50),
+        min_p: Some(0.05),
+        repetition_penalty: Some(1.1),
         do_sample: Some(true),
     };
     assert_eq!(read(), expected);
@@ -387,6 +389,8 @@ fn advice_that_makes_no_sense_is_named() {
     check(r#"{"do_sample": true, "temperature": -1}"#, "temperature");
     check(r#"{"do_sample": true, "top_p": 1.5}"#, "top_p");
     check(r#"{"do_sample": true, "top_k": 2.5}"#, "top_k");
+    check(r#"{"do_sample": true, "min_p": 2}"#, "min_p");
+    check(r#"{"do_sample": true, "repetition_penalty": 0}"#, "repetition_penalty");
 }
 
 #[test]

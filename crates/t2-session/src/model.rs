@@ -47,6 +47,10 @@ pub struct SamplingWishes {
     pub top_k: Option<usize>,
     /// Draw among the fewest tokens whose probabilities reach `top_p`; 1 for all.
     pub top_p: Option<f32>,
+    /// Draw among the tokens that are at least `min_p` times as likely as the most likely one; 0 for all.
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens that are there already, or multiplies them where they are negative; 1 for none.
+    pub repetition_penalty: Option<f32>,
 }
 
 impl Model {
@@ -93,24 +97,32 @@ impl Model {
     pub fn generate_config(&self, wishes: SamplingWishes, prompt_len: usize) -> GenerateConfig {
         let theirs = &self.checkpoint.generation;
         // Who says among which tokens to draw wants them drawn.
-        let is_drawn = wishes.top_k.is_some() || wishes.top_p.is_some();
-        let suggested = if theirs.do_sample == Some(true) || is_drawn {
-            let plain = Sampling::PLAIN;
-            Sampling {
-                temperature: theirs.temperature.unwrap_or(plain.temperature),
-                top_k: theirs.top_k.unwrap_or(plain.top_k),
-                top_p: theirs.top_p.unwrap_or(plain.top_p),
+        let is_drawn = wishes.top_k.is_some() || wishes.top_p.is_some() || wishes.min_p.is_some();
+        let plain = Sampling::PLAIN;
+        let suggested = Sampling {
+            // It changes what is the most likely token too.
+            repetition_penalty: theirs.repetition_penalty.unwrap_or(plain.repetition_penalty),
+            ..if theirs.do_sample == Some(true) || is_drawn {
+                Sampling {
+                    temperature: theirs.temperature.unwrap_or(plain.temperature),
+                    top_k: theirs.top_k.unwrap_or(plain.top_k),
+                    top_p: theirs.top_p.unwrap_or(plain.top_p),
+                    min_p: theirs.min_p.unwrap_or(plain.min_p),
+                    ..plain
+                }
+            } else {
+                Sampling::GREEDY
             }
-        } else {
-            Sampling::GREEDY
         };
         let room = self.checkpoint.model.shape().max_seq_len.saturating_sub(prompt_len);
         GenerateConfig {
             max_new_tokens: wishes.max_new_tokens.unwrap_or(room.clamp(1, MAX_NEW_TOKENS)),
             sampling: Sampling {
+                repetition_penalty: wishes.repetition_penalty.unwrap_or(suggested.repetition_penalty),
                 temperature: wishes.temperature.unwrap_or(suggested.temperature),
                 top_k: wishes.top_k.unwrap_or(suggested.top_k),
                 top_p: wishes.top_p.unwrap_or(suggested.top_p),
+                min_p: wishes.min_p.unwrap_or(suggested.min_p),
             },
             stop: self.stop().to_vec(),
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use burn::prelude::Device;
 use t2_model::adapter::Expert;
+use t2_model::generate::Sampling;
 use t2_rl::evaluate::EvaluateError;
 use t2_session::source::BUNDLED;
 use t2_session::{Event, Examples, Input, Model, Run, SamplingWishes, Session, SessionError, Sources, Watch, experts};
@@ -129,7 +130,18 @@ fn who_says_among_which_tokens_to_draw_gets_them_drawn() {
     assert_eq!(temperature(none), 0.0);
     assert_eq!(temperature(SamplingWishes { top_k: Some(5), ..none }), 1.0);
     assert_eq!(temperature(SamplingWishes { top_p: Some(0.5), ..none }), 1.0);
+    assert_eq!(temperature(SamplingWishes { min_p: Some(0.1), ..none }), 1.0);
     assert_eq!(temperature(SamplingWishes { top_p: Some(0.5), temperature: Some(0.0), ..none }), 0.0);
+}
+
+#[test]
+fn a_penalty_that_the_checkpoint_suggests_holds_until_another_is_asked_for() {
+    let (_cache, _, mut model) = bundled();
+    model.checkpoint.generation.repetition_penalty = Some(1.1);
+    let penalty = |wishes| model.generate_config(wishes, 3).sampling.repetition_penalty;
+    assert_eq!(penalty(SamplingWishes::default()), 1.1);
+    assert_eq!(penalty(SamplingWishes { repetition_penalty: Some(1.0), ..SamplingWishes::default() }), 1.0);
+    assert_eq!(model.greedy(3).sampling, Sampling::GREEDY);
 }
 
 #[test]

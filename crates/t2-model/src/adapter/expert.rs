@@ -218,7 +218,7 @@ impl Expert {
         self.check_base(&model.base_hash())?;
         let adapted = adapted_params(&model);
         self.check_targets(|path| adapted.get(path).map(|param| param.k))?;
-        Ok(model.map(&mut WriteScales { path: paths::Path::default(), z: &self.z }))
+        Ok(with_scales(model, &self.z))
     }
 
     /// The scales of one weight, `[k]`.
@@ -355,9 +355,15 @@ impl ModuleVisitor for ReadScales {
     }
 }
 
+/// Gives every adapted weight the scales that `z` has for its path, and ones where it has none.
 struct WriteScales<'a> {
     path: paths::Path,
     z: &'a BTreeMap<String, Vec<f32>>,
+}
+
+/// `model` with the scales `z` of each path, and ones elsewhere.
+pub(super) fn with_scales<M: Module>(model: M, z: &BTreeMap<String, Vec<f32>>) -> M {
+    model.map(&mut WriteScales { path: paths::Path::default(), z })
 }
 
 impl ModuleMapper for WriteScales<'_> {

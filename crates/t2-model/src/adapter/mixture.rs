@@ -10,6 +10,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::prelude::*;
 
 use super::expert::{Expert, ExpertError, Z_SUFFIX};
+use super::row_scales::{Origin, RowScales};
 use super::statistics::layer_of;
 use crate::decoder::CausalLm;
 use crate::decoder::cache::indices;
@@ -225,134 +226,29 @@ impl Bank {
         for (row, mixture) in mixtures.iter().enumerate() {
             mixture.check(row, self.experts, self.layers)?;
         }
+        let used = self.used(mixtures);
         let z = self.deviations.iter().map(|(&id, (layer, deviation))| {
-            let alpha: Vec<f32> = mixtures.iter().flat_map(|m| m.at(*layer).iter().copied()).collect();
+            let alpha: Vec<f32> = mixtures.iter().flat_map(|m| used.iter().map(|&e| m.at(*layer)[e])).collect();
             let device = deviation.device();
-            let alpha = Tensor::<2>::from_data(TensorData::new(alpha, [mixtures.len(), self.experts]), &device);
+            let alpha = Tensor::<2>::from_data(TensorData::new(alpha, [mixtures.len(), used.len()]), &device);
+            let deviation = match used.len() == self.experts {
+                true => deviation.clone(),
+                false => deviation.clone().select(0, indices(&used, &device)),
+            };
             // Broadcast and sum rather than a product of matrices: exact f32 on every backend.
             let mixed: Tensor<2> =
-                (alpha.unsqueeze_dim::<3>(2) * deviation.clone().unsqueeze_dim::<3>(0)).sum_dim(1).squeeze_dim(1);
+                (alpha.unsqueeze_dim::<3>(2) * deviation.unsqueeze_dim::<3>(0)).sum_dim(1).squeeze_dim(1);
             (id, mixed + 1.0)
         });
         let rows = mixtures.iter().map(|mixture| Origin { bank: self.id, mixture: mixture.clone() });
         Ok(RowScales::new(z.collect(), rows.collect()))
     }
-}
 
-/// The `z` of every row of one batch.
-#[derive(Clone, Debug)]
-pub struct RowScales {
-    /// `[batch, k]` by adapted parameter.
-    z: BTreeMap<ParamId, Tensor<2>>,
-    /// What each row was mixed of.
-    rows: Vec<Origin>,
-    /// The rows in two parts, where some run on the base weights.
-    parts: Option<Parts>,
-}
-
-/// What a row of scales was mixed of.
-#[derive(Clone, Debug, PartialEq)]
-struct Origin {
-    bank: u64,
-    mixture: Mixture,
-}
-
-impl RowScales {
-    fn new(z: BTreeMap<ParamId, Tensor<2>>, rows: Vec<Origin>) -> Self {
-        let base: Vec<bool> = rows.iter().map(|row| row.mixture.is_base()).collect();
-        let parts = z.values().next().and_then(|z| Parts::of(&base, &z.device()));
-        Self { z, rows, parts }
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// True for a batch without rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Keep only `rows`, in that order.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such row.
-    pub fn select(&self, rows: &[usize]) -> Self {
-        let pick = |z: &Tensor<2>| z.clone().select(0, indices(rows, &z.device()));
-        let rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
-        Self::new(self.z.iter().map(|(&id, z)| (id, pick(z))).collect(), rows)
-    }
-
-    /// The rows of all `parts`, one after the other.
-    ///
-    /// # Panics
-    ///
-    /// When they are not of one model.
-    pub fn concat(parts: &[&Self]) -> Self {
-        let ids = parts.first().map(|part| part.z.keys().copied().collect::<Vec<_>>()).unwrap_or_default();
-        assert!(parts.iter().all(|part| part.z.keys().eq(&ids)), "scales of one model");
-        let rows_of = |id| parts.iter().map(|part| part.z[&id].clone()).collect::<Vec<_>>();
-        let rows = parts.iter().flat_map(|part| part.rows.iter().cloned()).collect();
-        Self::new(ids.into_iter().map(|id| (id, Tensor::cat(rows_of(id), 0))).collect(), rows)
-    }
-
-    /// True when `row` runs on the dense base weights.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such row.
-    pub fn is_base(&self, row: usize) -> bool {
-        self.rows[row].mixture.is_base()
-    }
-
-    /// True when `row` and the row `other_row` of `other` are of the same bank under equal mixtures.
-    pub(crate) fn is_same(&self, row: usize, other: &Self, other_row: usize) -> bool {
-        self.rows[row] == other.rows[other_row]
-    }
-
-    /// `[batch, k]` of one parameter; `None` when every row is the base model.
-    pub(crate) fn z(&self, id: ParamId) -> Option<Tensor<2>> {
-        if self.rows.iter().all(|row| row.mixture.is_base()) { None } else { self.z.get(&id).cloned() }
-    }
-
-    /// As many rows of the base model.
-    pub(crate) fn to_base(&self) -> Self {
-        let row = |row: &Origin| Origin { bank: row.bank, mixture: Mixture::base(0) };
-        Self::new(self.z.clone(), self.rows.iter().map(row).collect())
-    }
-
-    /// The rows of the base model and the others, so that each is computed once; `None` when all have an expert.
-    pub(crate) fn parts(&self) -> Option<&Parts> {
-        self.parts.as_ref()
-    }
-}
-
-/// A batch in two parts: the rows that run on the dense weights, and those under an expert.
-#[derive(Clone, Debug)]
-pub(crate) struct Parts {
-    /// Rows of the base model.
-    pub(crate) base: Tensor<1, Int>,
-    /// Rows under an expert.
-    pub(crate) adapted: Tensor<1, Int>,
-    /// Where each row of the batch is when the base rows come first.
-    pub(crate) back: Tensor<1, Int>,
-}
-
-impl Parts {
-    /// The parts of a batch whose rows are those of `base` where it is true; `None` when none is.
-    fn of(base: &[bool], device: &Device) -> Option<Self> {
-        if base.iter().all(|&base| !base) {
-            return None;
-        }
-        let rows = |of_base: bool| (0..base.len()).filter(move |&row| base[row] == of_base);
-        let order: Vec<usize> = rows(true).chain(rows(false)).collect();
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(place, &row)| back[row] = place);
-        let (base, adapted) = order.split_at(rows(true).count());
-        let [base, adapted, back] = [base, adapted, &back].map(|rows| indices(rows, device));
-        Some(Self { base, adapted, back })
+    /// The experts that any of `mixtures` has a share of, so that the others cost nothing; the first where none has.
+    fn used(&self, mixtures: &[Mixture]) -> Vec<usize> {
+        let is_used = |&expert: &usize| mixtures.iter().flat_map(|m| &m.rows).any(|row| row[expert] != 0.0);
+        let used: Vec<usize> = (0..self.experts).filter(is_used).collect();
+        if used.is_empty() { vec![0] } else { used }
     }
 }
 
@@ -383,7 +279,7 @@ impl Active<'_> {
 /// A parameter that carries an adapter.
 pub(super) struct Adapted {
     /// Identity of the weight; its scales have another.
-    id: ParamId,
+    pub(super) id: ParamId,
     /// Number of scales.
     pub(super) k: usize,
     device: Device,

@@ -28,6 +28,10 @@ pub struct GenerationDefaults {
     pub top_p: Option<f32>,
     /// Suggested number of tokens to sample from.
     pub top_k: Option<usize>,
+    /// Suggested share of the most likely token's probability that a token must have.
+    pub min_p: Option<f32>,
+    /// Suggested divisor of the scores of tokens that are there already.
+    pub repetition_penalty: Option<f32>,
     /// Whether the authors sample at all.
     pub do_sample: Option<bool>,
 }
@@ -74,6 +78,8 @@ impl GenerationDefaults {
             ("temperature", self.temperature.map(number)),
             ("top_k", self.top_k.map(Value::from)),
             ("top_p", self.top_p.map(number)),
+            ("min_p", self.min_p.map(number)),
+            ("repetition_penalty", self.repetition_penalty.map(number)),
         ];
         for (key, value) in suggested {
             if let Some(value) = value {
@@ -121,12 +127,16 @@ impl Keys<'_> {
         };
         let temperature = within("temperature", "0 or a number above", |x| x >= 0.0)?;
         let top_p = within("top_p", "a number above 0, up to 1", |x| x > 0.0 && x <= 1.0)?;
+        let min_p = within("min_p", "a number from 0 to 1", |x| (0.0..=1.0).contains(&x))?;
+        let repetition_penalty = within("repetition_penalty", "a number above 0", |x| x > 0.0)?;
         // Several tools write -1 for all tokens.
         let top_k = within("top_k", "a whole number, 0 or -1 for all tokens", |x| x >= -1.0 && x.fract() == 0.0)?;
         Ok(GenerationDefaults {
             do_sample,
             temperature: temperature.map(|x| x as f32),
             top_p: top_p.map(|x| x as f32),
+            min_p: min_p.map(|x| x as f32),
+            repetition_penalty: repetition_penalty.map(|x| x as f32),
             top_k: top_k.map(|k| k.max(0.0) as usize),
             ..GenerationDefaults::default()
         })

@@ -8,20 +8,22 @@
 //! A request gets the same tokens alone, among any others, and whenever it joins (greedy in f32; sampling up to rounding
 //! where two draws are as close): a draw depends on its seed and its position alone.
 
+mod all;
+mod merged;
 mod pass;
 mod slots;
 
 use std::collections::VecDeque;
 
 use burn::prelude::*;
-use rayon::prelude::*;
 
-use super::sample::{Sampling, log_probability};
-use super::{FinishReason, GenerateError, check_prompt};
+use super::sample::Sampling;
+use super::{FinishReason, GenerateError, check_prompt, check_tokens};
 use crate::adapter::{Active, RowScales};
 use crate::decoder::{CausalLm, KvCache, LmShape, device_of, dtype_of};
+use merged::Merged;
 use pass::Scales;
-use slots::{Released, Slots};
+use slots::{Job, Released, Slots};
 
 /// The cache grows in steps of as many columns: each new shape may have to be tuned on a GPU.
 const COLUMNS: usize = 64;
@@ -36,12 +38,15 @@ pub struct EngineConfig {
     /// Most bytes of keys and values; a request that would need more waits. `None` for no bound. Beside them there are, for a
     /// moment, copies of one layer's.
     pub memory: Option<u64>,
+    /// Multiply out the weights of an expert that all rows run under, once it has read enough for that to be worth it. It
+    /// runs as fast as the base then; its weights take as much memory again as those that it adapts. In f32 only.
+    pub merge: bool,
 }
 
 impl Default for EngineConfig {
-    /// 64 requests at once, 512 tokens of prompts a step, and no bound on the memory.
+    /// 64 requests at once, 512 tokens of prompts a step, no bound on the memory, and weights are multiplied out.
     fn default() -> Self {
-        Self { slots: 64, chunk: 512, memory: None }
+        Self { slots: 64, chunk: 512, memory: None, merge: true }
     }
 }
 
@@ -62,8 +67,19 @@ pub struct Request {
     pub max_new_tokens: usize,
 }
 
+/// Tokens whose log-probabilities are wanted, each after those before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreRequest {
+    /// Token ids of a prompt and of what follows it.
+    pub ids: Vec<u32>,
+    /// How many of them are the prompt, at least 1; what follows is scored, at least 1 token too.
+    pub from: usize,
+    /// Which weights it runs under.
+    pub under: Under,
+}
+
 /// The weights that a request runs under.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Under {
     /// The dense base weights, bit for bit.
     #[default]
@@ -75,7 +91,7 @@ pub enum Under {
 }
 
 /// Scales that an engine was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScalesId {
     /// Which of all sets of scales of the program.
     engine: u64,
@@ -87,7 +103,7 @@ pub struct ScalesId {
 pub struct RequestId(u64);
 
 /// What happened to a request in a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
     /// It got its next token.
@@ -101,16 +117,31 @@ pub enum Event {
         /// Why this was the last, if it was.
         finish: Option<FinishReason>,
     },
+    /// Its tokens are scored; it has left.
+    Scored {
+        /// The request.
+        request: RequestId,
+        /// Log-probability of each of its tokens from [`from`](ScoreRequest::from) on, nats.
+        logprobs: Vec<f32>,
+    },
     /// The model computed something for it that is no number; it has left.
     Broken {
         /// The request.
         request: RequestId,
-        /// New tokens before it.
+        /// Tokens before it, new or scored.
         step: usize,
     },
 }
 
-/// A loop that completes requests, many at a time.
+impl Event {
+    /// Whom it happened to.
+    pub fn request(&self) -> RequestId {
+        let (Self::Token { request, .. } | Self::Scored { request, .. } | Self::Broken { request, .. }) = self;
+        *request
+    }
+}
+
+/// A loop that completes and scores requests, many at a time.
 #[derive(Debug)]
 pub struct Engine<'m, M> {
     model: &'m M,
@@ -118,7 +149,8 @@ pub struct Engine<'m, M> {
     device: Device,
     config: EngineConfig,
     scales: Scales,
-    queue: VecDeque<(RequestId, Request)>,
+    merged: Merged<M>,
+    queue: VecDeque<(RequestId, Job)>,
     slots: Slots,
     cache: KvCache,
     /// Bytes of keys and values of a token.
@@ -139,6 +171,7 @@ impl<'m, M: CausalLm> Engine<'m, M> {
             device: device_of(model),
             config,
             scales: Scales::default(),
+            merged: Merged::default(),
             queue: VecDeque::new(),
             slots: Slots::new(shape),
             cache: KvCache::of_slots(shape, 0, 0),
@@ -146,6 +179,11 @@ impl<'m, M: CausalLm> Engine<'m, M> {
             events: vec![],
             requests: 0,
         }
+    }
+
+    /// How much it does at once.
+    pub fn config(&self) -> EngineConfig {
+        self.config
     }
 
     /// Let requests run under `scales`: returns what a [`Request`] is to be under for each of its rows, in their order. Rows
@@ -157,6 +195,19 @@ impl<'m, M: CausalLm> Engine<'m, M> {
     pub fn add(&mut self, scales: &RowScales) -> Result<Vec<Under>, GenerateError> {
         Active::Rows(scales).check(self.model, scales.len())?;
         Ok((0..scales.len()).map(|row| self.scales.add(scales, row)).collect())
+    }
+
+    /// What `rows` requests are to be under to run as `active` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub fn under(&mut self, active: Active<'_>, rows: usize) -> Result<Vec<Under>, GenerateError> {
+        match active {
+            Active::Base => Ok(vec![Under::Base; rows]),
+            Active::Own => Ok(vec![Under::Own; rows]),
+            Active::Rows(scales) => self.add(scales),
+        }
     }
 
     /// Ask for a completion. It waits for a slot and for memory, in the order in which requests came; one whose beginning is
@@ -172,18 +223,38 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         if request.max_new_tokens == 0 {
             return Err(GenerateError::NoTokens);
         }
-        match request.under {
+        self.push(request.into())
+    }
+
+    /// Ask for the log-probabilities of tokens that are given. It waits as a completion does. What it has in common with
+    /// others is read once, so that several answers to one prompt are requests like any.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), and [`GenerateError::EmptyCompletion`] where there is nothing to score.
+    pub fn score(&mut self, request: ScoreRequest) -> Result<RequestId, GenerateError> {
+        let (prompt, given) = request.ids.split_at(request.from.min(request.ids.len()));
+        check_prompt(self.shape, 0, prompt, given.len())?;
+        check_tokens(self.shape, 0, given)?;
+        if given.is_empty() {
+            return Err(GenerateError::EmptyCompletion { row: 0 });
+        }
+        self.push(request.into())
+    }
+
+    fn push(&mut self, job: Job) -> Result<RequestId, GenerateError> {
+        match job.under {
             Under::Base => {}
             Under::Own => Active::Own.check(self.model, 1)?,
             Under::Scales(id) => self.scales.check(id)?,
         }
-        let needed = self.bytes(1, columns_of(&request));
+        let needed = self.bytes(1, job.columns());
         if let Some(budget) = self.config.memory.filter(|&budget| needed > budget) {
             return Err(GenerateError::Memory { needed, budget });
         }
         let id = RequestId(self.requests);
         self.requests += 1;
-        self.queue.push_back((id, request));
+        self.queue.push_back((id, job));
         Ok(id)
     }
 
@@ -199,6 +270,16 @@ impl<'m, M: CausalLm> Engine<'m, M> {
                 true
             }
         }
+    }
+
+    /// Take all requests out.
+    pub fn cancel_all(&mut self) {
+        let waiting = self.queue.drain(..).map(|(id, _)| id);
+        let all: Vec<RequestId> = waiting.chain(self.slots.requests()).collect();
+        for request in all {
+            self.cancel(request);
+        }
+        self.events.clear();
     }
 
     /// True when no request waits or runs.
@@ -231,31 +312,28 @@ impl<'m, M: CausalLm> Engine<'m, M> {
     pub fn step(&mut self) -> Result<Vec<Event>, GenerateError> {
         self.admit();
         for rows in self.slots.passes(self.config.chunk, self.cache.capacity()) {
-            let ready = self.run(&rows)?;
-            let events = self.draw(ready);
+            let events = self.run(&rows)?;
             self.events.extend(events);
         }
         let mut events = std::mem::take(&mut self.events);
-        events.sort_by_key(|event| match event {
-            Event::Token { request, .. } | Event::Broken { request, .. } => *request,
-        });
+        events.sort_by_key(Event::request);
         Ok(events)
     }
 
     /// Give slots to requests that wait.
     fn admit(&mut self) {
         let mut later = VecDeque::new();
-        while let Some((id, request)) = self.queue.pop_front() {
-            if self.slots.is_coming(&request) {
-                later.push_back((id, request));
+        while let Some((id, job)) = self.queue.pop_front() {
+            if self.slots.is_coming(&job) {
+                later.push_back((id, job));
                 continue;
             }
-            if !self.make_room(&request) {
-                later.push_back((id, request));
+            if !self.make_room(job.columns()) {
+                later.push_back((id, job));
                 break;
             }
-            let shared = self.slots.shared(&request);
-            let slot = self.slots.place(id, request, shared);
+            let shared = self.slots.shared(&job);
+            let slot = self.slots.place(id, job, shared);
             if let Some(from) = shared.from.filter(|&from| from != slot) {
                 self.cache.copy(from, slot, shared.common);
             }
@@ -264,14 +342,14 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         self.queue = later;
     }
 
-    /// Make room for `request` beside those that run; false when it has to wait.
-    fn make_room(&mut self, request: &Request) -> bool {
+    /// Make room for a request of `most_columns` beside those that run; false when it has to wait.
+    fn make_room(&mut self, most_columns: usize) -> bool {
         let running = self.slots.running();
         let most = self.config.slots.max(1);
         if running >= most {
             return false;
         }
-        let columns = self.slots.columns().max(columns_of(request)).next_multiple_of(COLUMNS);
+        let columns = self.slots.columns().max(most_columns).next_multiple_of(COLUMNS);
         let columns = columns.min(self.shape.max_seq_len);
         let budget = self.config.memory.unwrap_or(u64::MAX);
         if running == 0 && columns < self.cache.capacity() && self.bytes(2, self.cache.capacity()) > budget {
@@ -291,7 +369,7 @@ impl<'m, M: CausalLm> Engine<'m, M> {
             // What is kept of earlier requests stands in the way.
             self.start_over();
             self.slots.grow(1);
-            self.cache.grow(1, columns_of(request));
+            self.cache.grow(1, most_columns);
             return true;
         }
         false
@@ -307,44 +385,4 @@ impl<'m, M: CausalLm> Engine<'m, M> {
     fn bytes(&self, slots: usize, columns: usize) -> u64 {
         (slots as u64).saturating_mul(columns as u64).saturating_mul(self.token_bytes)
     }
-
-    /// Draw the next token of the slots `ready` from their logits.
-    fn draw(&mut self, ready: Vec<(usize, Vec<f32>)>) -> Vec<Event> {
-        let slots = &self.slots;
-        let drawn: Vec<_> = ready
-            .par_iter()
-            .map(|(slot, logits)| {
-                let (request, position) = slots.running_in(*slot).filter(|_| is_distribution(logits))?;
-                let id = request.sampling.draw_at(logits, request.seed, position);
-                Some((id, log_probability(logits, id)))
-            })
-            .collect();
-        let mut events = vec![];
-        for ((slot, _), drawn) in ready.into_iter().zip(drawn) {
-            match drawn {
-                Some((id, logprob)) => {
-                    let (request, finish) = self.slots.push(slot, id);
-                    events.push(Event::Token { request, id, logprob, finish });
-                }
-                None => {
-                    let (request, step) = self.slots.discard(slot);
-                    self.cache.clear(slot);
-                    events.push(Event::Broken { request, step });
-                }
-            }
-        }
-        events
-    }
-}
-
-/// How many columns a request takes at most.
-fn columns_of(request: &Request) -> usize {
-    request.ids.len() + request.max_new_tokens
-}
-
-/// Whether `logits` can be drawn from. A token may be ruled out by -inf; anything else that is no number would be drawn
-/// from in silence.
-pub(super) fn is_distribution(logits: &[f32]) -> bool {
-    let is_broken = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-    !logits.iter().any(is_broken) && logits.iter().any(|logit| logit.is_finite())
 }

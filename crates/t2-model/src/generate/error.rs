@@ -101,6 +101,21 @@ pub enum GenerateError {
         completions: Vec<Completion>,
     },
     /// The device did not hand over its numbers.
-    #[error("the logits could not be read from their device")]
+    #[error("numbers could not be read from their device")]
     Read(#[from] TensorReadError),
+}
+
+impl GenerateError {
+    /// The same error, of the row that `position` makes of its row.
+    pub(crate) fn map_row(mut self, position: impl Fn(usize) -> usize) -> Self {
+        match &mut self {
+            Self::EmptyPrompt { row }
+            | Self::TooLong { row, .. }
+            | Self::UnknownToken { row, .. }
+            | Self::EmptyCompletion { row }
+            | Self::NotFinite { row, .. } => *row = position(*row),
+            _ => {}
+        }
+        self
+    }
 }

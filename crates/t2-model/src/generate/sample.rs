@@ -1,138 +1,98 @@
-//! Drawing the next token from its logits, on the host and in f64.
+//! How the next token is drawn from its logits.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use t2_linalg::cpu::Draw;
 
 use super::GenerateError;
 
-/// How the next token is drawn.
+/// How the next token is drawn. What cuts tokens off is applied in the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sampling {
+    /// Logits of tokens that the prompt or the completion holds already are divided by it where they are positive, and
+    /// multiplied by it where they are negative (CTRL, arXiv 1909.05858); 1 for none.
+    pub repetition_penalty: f32,
     /// Divides the logits; 0 takes the most likely token.
     pub temperature: f32,
     /// Draw among the `top_k` most likely tokens only; 0 for all.
     pub top_k: usize,
     /// Draw among the fewest tokens whose probabilities reach `top_p`; 1 for all.
     pub top_p: f32,
+    /// Draw among the tokens that are at least `min_p` times as likely as the most likely one; 0 for all.
+    pub min_p: f32,
+}
+
+impl Default for Sampling {
+    /// [`Sampling::PLAIN`].
+    fn default() -> Self {
+        Self::PLAIN
+    }
 }
 
 impl Sampling {
     /// The most likely token, always.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0 };
+    pub const GREEDY: Self = Self { temperature: 0.0, ..Self::PLAIN };
 
     /// The model's own distribution.
-    pub const PLAIN: Self = Self { temperature: 1.0, top_k: 0, top_p: 1.0 };
+    pub const PLAIN: Self = Self { repetition_penalty: 1.0, temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0 };
 
     /// Refuse numbers out of range: a negative temperature, say, would be taken for 0.
     pub(super) fn check(&self) -> Result<(), GenerateError> {
-        let bad = |name, value, expected| Err(GenerateError::Sampling { name, value, expected });
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return bad("temperature", self.temperature, "0 or a finite number above");
+        let &Self { repetition_penalty, temperature, top_k: _, top_p, min_p } = self;
+        let settings = [
+            ("repetition_penalty", repetition_penalty, repetition_penalty > 0.0, "a finite number above 0"),
+            ("temperature", temperature, temperature >= 0.0, "0 or a finite number above"),
+            ("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1"),
+            ("min_p", min_p, (0.0..=1.0).contains(&min_p), "at least 0 and at most 1"),
+        ];
+        match settings.into_iter().find(|(_, value, is_fine, _)| !(*is_fine && value.is_finite())) {
+            Some((name, value, _, expected)) => Err(GenerateError::Sampling { name, value, expected }),
+            None => Ok(()),
         }
-        if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return bad("top_p", self.top_p, "above 0 and at most 1");
-        }
-        Ok(())
     }
 
-    /// Draw the token at `position` of a completion from `logits`, `[vocab]`. The random numbers depend on `seed` and
-    /// `position` alone. Of equal logits the lowest id comes first.
-    pub fn draw_at(&self, logits: &[f32], seed: u64, position: usize) -> u32 {
+    /// The draw of the token at `position` of a completion, after the tokens `seen` of prompt and completion. Its random
+    /// number depends on `seed` and `position` alone.
+    pub fn draw_at<'a>(&self, seen: &'a [u32], seed: u64, position: usize) -> Draw<'a> {
+        let &Self { repetition_penalty, temperature, top_k, top_p, min_p } = self;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(position as u64);
-        self.draw(logits, &mut rng)
+        Draw { repetition_penalty, seen, temperature, top_k, top_p, min_p, uniform: rng.random() }
     }
-
-    /// Draw a token id from `logits`, `[vocab]`. Of equal logits the lowest id comes first.
-    fn draw(&self, logits: &[f32], rng: &mut ChaCha8Rng) -> u32 {
-        if self.temperature <= 0.0 {
-            return argmax(logits);
-        }
-        let temperature = f64::from(self.temperature);
-        let top = f64::from(logits[argmax(logits) as usize]);
-        let mut odds: Vec<(u32, f64)> =
-            (0..).zip(logits).map(|(id, &l)| (id, ((f64::from(l) - top) / temperature).exp())).collect();
-        if self.top_k > 0 || self.top_p < 1.0 {
-            odds.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            let k = if self.top_k == 0 { odds.len() } else { self.top_k };
-            odds.truncate(k);
-            let enough = f64::from(self.top_p) * odds.iter().map(|(_, p)| p).sum::<f64>();
-            let sums = odds.iter().scan(0.0, |sum, (_, p)| Some(std::mem::replace(sum, *sum + p)));
-            let kept = sums.take_while(|&before| before < enough).count();
-            odds.truncate(kept.max(1));
-        }
-        let mut left = rng.random::<f64>() * odds.iter().map(|(_, p)| p).sum::<f64>();
-        for &(id, p) in &odds {
-            left -= p;
-            if left < 0.0 {
-                return id;
-            }
-        }
-        odds[odds.len() - 1].0
-    }
-}
-
-/// The id of the largest of `logits`; the lowest of equal ones.
-pub(crate) fn argmax(logits: &[f32]) -> u32 {
-    let best = (0..).zip(logits).reduce(|best, next| if next.1 > best.1 { next } else { best });
-    best.map_or(0, |(id, _)| id)
-}
-
-/// Log-probability of the token `id` under `logits`, `[vocab]`.
-pub(crate) fn log_probability(logits: &[f32], id: u32) -> f32 {
-    let top = logits[argmax(logits) as usize];
-    let norm = logits.iter().map(|&l| f64::from((l - top).exp())).sum::<f64>().ln();
-    (f64::from(logits[id as usize] - top) - norm) as f32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LOGITS: [f32; 4] = [0.0, 2.0, 1.0, -1.0];
-
-    /// The share of each id in 4000 draws.
-    fn shares(sampling: Sampling) -> [f64; 4] {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let mut counts = [0.0; 4];
-        (0..4000).for_each(|_| counts[sampling.draw(&LOGITS, &mut rng) as usize] += 1.0 / 4000.0);
-        counts
-    }
-
-    #[track_caller]
-    fn check(sampling: Sampling, expected: [f64; 4]) {
-        let found = shares(sampling);
-        for (found, expected) in found.iter().zip(expected) {
-            // Four standard deviations of 4000 draws.
-            assert!((found - expected).abs() < 0.032, "{found} vs {expected}");
-        }
-    }
-
     #[test]
     fn settings_out_of_range_are_named() {
+        let plain = Sampling::PLAIN;
         let bad = [
-            Sampling { temperature: -1.0, ..Sampling::PLAIN },
-            Sampling { temperature: f32::NAN, ..Sampling::PLAIN },
-            Sampling { top_p: 0.0, ..Sampling::PLAIN },
-            Sampling { top_p: 1.5, ..Sampling::PLAIN },
+            (Sampling { temperature: -1.0, ..plain }, "temperature is -1"),
+            (Sampling { temperature: f32::NAN, ..plain }, "temperature is NaN"),
+            (Sampling { temperature: f32::INFINITY, ..plain }, "temperature is inf"),
+            (Sampling { top_p: 0.0, ..plain }, "top_p is 0"),
+            (Sampling { top_p: 1.5, ..plain }, "top_p is 1.5"),
+            (Sampling { min_p: -0.1, ..plain }, "min_p is -0.1"),
+            (Sampling { min_p: f32::NAN, ..plain }, "min_p is NaN"),
+            (Sampling { repetition_penalty: 0.0, ..plain }, "repetition_penalty is 0"),
+            (Sampling { repetition_penalty: f32::INFINITY, ..plain }, "repetition_penalty is inf"),
         ];
-        for sampling in bad {
+        for (sampling, says) in bad {
             let error = sampling.check().unwrap_err().to_string();
-            assert!(error.contains("temperature is") || error.contains("top_p is"), "{error}");
+            assert!(error.contains(says), "{error}");
         }
-        assert!(Sampling::GREEDY.check().is_ok() && Sampling::PLAIN.check().is_ok());
+        assert!(Sampling::GREEDY.check().is_ok() && plain.check().is_ok());
     }
 
     #[test]
-    fn draws_follow_the_distribution() {
-        let p: Vec<f64> = (0..4).map(|id| f64::from(log_probability(&LOGITS, id).exp())).collect();
-        check(Sampling::PLAIN, [p[0], p[1], p[2], p[3]]);
-        check(Sampling::GREEDY, [0.0, 1.0, 0.0, 0.0]);
-        let two = p[1] + p[2];
-        check(Sampling { top_k: 2, ..Sampling::PLAIN }, [0.0, p[1] / two, p[2] / two, 0.0]);
-        check(Sampling { top_p: 0.7, ..Sampling::PLAIN }, [0.0, p[1] / two, p[2] / two, 0.0]);
-        check(Sampling { top_p: 0.1, ..Sampling::PLAIN }, [0.0, 1.0, 0.0, 0.0]);
-        check(Sampling { temperature: 0.1, ..Sampling::PLAIN }, [0.0, 1.0, 0.0, 0.0]);
+    fn a_random_number_depends_on_seed_and_position() {
+        let uniform = |seed, position| Sampling::PLAIN.draw_at(&[], seed, position).uniform;
+        assert_eq!(uniform(7, 3), uniform(7, 3));
+        let all = [uniform(7, 3), uniform(7, 4), uniform(8, 3)];
+        assert!(all.iter().all(|u| (0.0..1.0).contains(u)) && all[0] != all[1] && all[0] != all[2], "{all:?}");
     }
 }

@@ -1,12 +1,14 @@
 //! Log-probabilities of given completions, by the forward pass that samples them.
 
+use std::ops::ControlFlow;
+
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::log_softmax;
 
-use super::{GenerateError, check_prompt, left_padded};
+use super::{Engine, EngineConfig, GenerateError, ScoreRequest, check_prompt, check_tokens};
 use crate::adapter::Active;
-use crate::decoder::{CausalLm, KvCache, LmShape, device_of};
+use crate::decoder::CausalLm;
 
 /// Prompts and completions as one rectangle, padded on the right.
 ///
@@ -62,7 +64,9 @@ impl Sequences {
     pub fn log_softmax(&self, model: &impl CausalLm, active: Active<'_>) -> Result<Tensor<3>, GenerateError> {
         let [batch, _] = self.inputs.dims();
         active.check(model, batch)?;
-        Ok(self.continued(model, None, active))
+        let [_, seq] = self.inputs.dims();
+        let hidden = model.hidden(self.inputs.clone(), None, active).slice_dim(1, self.start..seq);
+        Ok(log_softmax(model.logits(hidden).cast(DType::F32), 2))
     }
 
     /// The log-probability of every target, `[batch, seq - start]`, picked from `log_softmax`, `[batch, seq - start,
@@ -70,55 +74,43 @@ impl Sequences {
     pub fn chosen(&self, log_softmax: Tensor<3>) -> Tensor<2> {
         log_softmax.gather(2, self.targets.clone().unsqueeze_dim(2)).squeeze_dim(2)
     }
-
-    /// As [`log_softmax`](Self::log_softmax), for sequences that go on after the tokens that `cache` holds.
-    fn continued(&self, model: &impl CausalLm, cache: Option<&mut KvCache>, active: Active<'_>) -> Tensor<3> {
-        let [_, seq] = self.inputs.dims();
-        let hidden = model.hidden(self.inputs.clone(), cache, active).slice_dim(1, self.start..seq);
-        log_softmax(model.logits(hidden).cast(DType::F32), 2)
-    }
-
-    /// Log-probability of each whole completion, `[batch]`.
-    fn sums(&self, log_softmax: Tensor<3>) -> Result<Vec<f32>, GenerateError> {
-        finite((self.chosen(log_softmax) * self.mask.clone()).sum_dim(1).try_into_vec_as::<f32>()?)
-    }
-}
-
-/// Refuse log-probabilities that are no numbers.
-fn finite(values: Vec<f32>) -> Result<Vec<f32>, GenerateError> {
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(row) => Err(GenerateError::NotFinite { row, step: 0 }),
-        None => Ok(values),
-    }
-}
-
-/// Refuse a completion with a token id that the model does not know.
-fn check_completion(shape: LmShape, row: usize, completion: &[u32]) -> Result<(), GenerateError> {
-    let vocab = shape.vocab;
-    match completion.iter().find(|&&id| id as usize >= vocab) {
-        Some(&id) => Err(GenerateError::UnknownToken { row, id, vocab }),
-        None => Ok(()),
-    }
 }
 
 /// Log-probability of each whole completion given its prompt, `[batch]`, nats.
 ///
 /// # Errors
 ///
-/// [`GenerateError`] for rows that [`Sequences::new`] refuses, that are too long for the model or hold a token that it
-/// does not know, for weights that `model` cannot run under, and where the model gives no finite numbers.
+/// [`GenerateError::NoRows`], [`GenerateError::EmptyPrompt`], and [`GenerateError::EmptyCompletion`] when all completions
+/// are empty; for rows that are too long for the model or hold a token that it does not know, for weights that `model`
+/// cannot run under, and where the model gives no finite numbers.
 pub fn log_likelihoods(
     model: &impl CausalLm,
     rows: &[(&[u32], &[u32])],
     active: Active<'_>,
 ) -> Result<Vec<f32>, GenerateError> {
-    let shape = model.shape();
-    for (row, (prompt, completion)) in rows.iter().enumerate() {
-        check_prompt(shape, row, prompt, completion.len())?;
-        check_completion(shape, row, completion)?;
+    if rows.is_empty() {
+        return Err(GenerateError::NoRows);
     }
-    let sequences = Sequences::new(rows, &device_of(model))?;
-    sequences.sums(sequences.log_softmax(model, active)?)
+    if rows.iter().all(|(_, completion)| completion.is_empty()) {
+        return Err(GenerateError::EmptyCompletion { row: 0 });
+    }
+    let shape = model.shape();
+    rows.iter().enumerate().try_for_each(|(row, (prompt, given))| check_prompt(shape, row, prompt, given.len()))?;
+    active.check(model, rows.len())?;
+    let mut engine = Engine::new(model, EngineConfig::default());
+    let under = engine.under(active, rows.len())?;
+    // A completion without tokens is certain.
+    let asked: Vec<usize> = (0..rows.len()).filter(|&row| !rows[row].1.is_empty()).collect();
+    let requests = asked.iter().map(|&row| ScoreRequest {
+        ids: [rows[row].0, rows[row].1].concat(),
+        from: rows[row].0.len(),
+        under: under[row],
+    });
+    let in_all = |error: GenerateError| error.map_row(|row| asked[row]);
+    let scored = engine.score_all(requests.collect(), || ControlFlow::Continue(())).map_err(in_all)?;
+    let mut sums = vec![0.0; rows.len()];
+    asked.iter().zip(scored).for_each(|(&row, logprobs)| sums[row] = logprobs.iter().sum());
+    Ok(sums)
 }
 
 /// Log-probability of each of the same `options` after each of `prompts`, `[prompts][options]`, nats. A prompt is read
@@ -134,52 +126,26 @@ pub fn option_log_likelihoods(
     options: &[&[u32]],
     active: Active<'_>,
 ) -> Result<Vec<Vec<f32>>, GenerateError> {
-    if let Some(row) = prompts.iter().position(|prompt| prompt.is_empty()) {
-        return Err(GenerateError::EmptyPrompt { row });
-    }
     if let Some(row) = options.iter().position(|option| option.is_empty()) {
         return Err(GenerateError::EmptyCompletion { row });
     }
-    let longest_option = options.iter().map(|option| option.len()).max().ok_or(GenerateError::NoRows)?;
+    let longest = options.iter().map(|option| option.len()).max().ok_or(GenerateError::NoRows)?;
     if prompts.is_empty() {
         return Err(GenerateError::NoRows);
     }
-    active.check(model, prompts.len())?;
     let shape = model.shape();
-    prompts.iter().enumerate().try_for_each(|(row, prompt)| check_prompt(shape, row, prompt, longest_option))?;
-    options.iter().enumerate().try_for_each(|(row, option)| check_completion(shape, row, option))?;
-    // Every prompt has as many numbers as there are options.
-    let of_prompt = |error| match error {
-        GenerateError::NotFinite { row, step } => GenerateError::NotFinite { row: row / options.len(), step },
-        error => error,
-    };
-    let device = device_of(model);
-    let room = longest_option - 1;
-    let (tokens, pad) = left_padded(prompts, &device);
-    let [_, longest] = tokens.dims();
-    let mut cache = KvCache::new(model.shape(), pad, longest + room);
-    let last = model.hidden(tokens, Some(&mut cache), active).slice_dim(1, longest - 1..longest);
-    let firsts: Vec<i64> = options.iter().map(|option| i64::from(option[0])).collect();
-    let firsts = Tensor::<1, Int>::from_data(firsts.as_slice(), &device);
-    let first = log_softmax(model.logits(last).cast(DType::F32), 2).select(2, firsts).try_into_vec_as::<f32>()?;
-    let mut sums: Vec<Vec<f32>> =
-        finite(first).map_err(of_prompt)?.chunks(options.len()).map(<[f32]>::to_vec).collect();
-    if room > 0 {
-        // From here on every option is a row of its own, behind a copy of the keys and values of its prompt.
-        let owners: Vec<usize> = (0..prompts.len()).flat_map(|row| std::iter::repeat_n(row, options.len())).collect();
-        cache.select(&owners, &device);
-        let rows;
-        let active = match active {
-            Active::Rows(all) => {
-                rows = all.select(&owners);
-                Active::Rows(&rows)
-            }
-            other => other,
-        };
-        let split: Vec<_> = prompts.iter().flat_map(|_| options.iter().map(|option| option.split_at(1))).collect();
-        let sequences = Sequences::new(&split, &device)?;
-        let rest = sequences.sums(sequences.continued(model, Some(&mut cache), active)).map_err(of_prompt)?;
-        sums.iter_mut().flatten().zip(rest).for_each(|(sum, rest)| *sum += rest);
-    }
-    Ok(sums)
+    prompts.iter().enumerate().try_for_each(|(row, prompt)| check_prompt(shape, row, prompt, longest))?;
+    options.iter().enumerate().try_for_each(|(row, option)| check_tokens(shape, row, option))?;
+    active.check(model, prompts.len())?;
+    let mut engine = Engine::new(model, EngineConfig::default());
+    let under = engine.under(active, prompts.len())?;
+    let requests = prompts.iter().zip(&under).flat_map(|(prompt, &under)| {
+        let request =
+            move |option: &&[u32]| ScoreRequest { ids: [prompt, *option].concat(), from: prompt.len(), under };
+        options.iter().map(request)
+    });
+    let of_prompt = |error: GenerateError| error.map_row(|row| row / options.len());
+    let scored = engine.score_all(requests.collect(), || ControlFlow::Continue(())).map_err(of_prompt)?;
+    let sums: Vec<f32> = scored.iter().map(|logprobs| logprobs.iter().sum()).collect();
+    Ok(sums.chunks(options.len()).map(<[f32]>::to_vec).collect())
 }

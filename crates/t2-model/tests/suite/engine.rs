@@ -1,79 +1,22 @@
 //! The engine: whatever comes and goes beside it, a request gets the tokens that it would get alone, read anew for each.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
+use burn::module::Module;
 use burn::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use t2_model::adapter::{Active, Bank, Mixture, RowScales};
-use t2_model::decoder::{CausalLm, Decoder, DecoderConfig, Outgrown, RopeConfig, RopeScaling};
+use t2_model::decoder::{Decoder, DecoderConfig, Outgrown, RopeConfig, RopeScaling};
 use t2_model::generate::{
-    Engine, EngineConfig, Event, FinishReason, GenerateError, Request, RequestId, Sampling, Under,
+    Engine, EngineConfig, Event, FinishReason, GenerateError, Request, RequestId, Sampling, ScoreRequest, Under,
 };
 
 use crate::tiny;
+use crate::world::{SHARED, STOP, VOCAB, World, prompt, request};
 
-const VOCAB: usize = 40;
-/// Tokens that many prompts begin with: more than it takes for one to wait until another has read them.
-const SHARED: usize = 20;
-/// Tokens that end a completion.
-const STOP: [u32; 2] = [0, 1];
-
-/// A model, and scales of a base row, of two experts, and of a mixture of them.
-struct World {
-    model: Decoder,
-    scales: RowScales,
-}
-
-impl World {
-    fn new(config: DecoderConfig) -> Self {
-        Self::with_length(config, 64)
-    }
-
-    fn with_length(config: DecoderConfig, max_seq_len: usize) -> Self {
-        let model = tiny::adapted(&tiny::shaped(&DecoderConfig { max_seq_len, ..config }, 7));
-        let experts = [1, 2].map(|seed| tiny::expert(&model, seed));
-        let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).unwrap();
-        let alphas = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.3]];
-        let scales = bank.rows(&alphas.map(|alpha| Mixture::global(alpha.to_vec()))).unwrap();
-        Self { model, scales }
-    }
-
-    fn engine(&self, config: EngineConfig) -> (Engine<'_, Decoder>, Vec<Under>) {
-        let mut engine = Engine::new(&self.model, config);
-        let under = engine.add(&self.scales).unwrap();
-        assert_eq!(under[0], Under::Base);
-        (engine, under)
-    }
-
-    /// What `request` under `row` of the scales gets, every token by reading all before it once more.
-    fn reference(&self, request: &Request, row: usize) -> Vec<u32> {
-        let scales = self.scales.select(&[row]);
-        let mut ids = request.ids.clone();
-        for position in 0..request.max_new_tokens {
-            let logits = self.model.forward(tiny::tokens(&[ids.clone()]), None, Active::Rows(&scales));
-            let logits = tiny::values(logits.slice_dim(1, ids.len() - 1..ids.len()));
-            ids.push(request.sampling.draw_at(&logits, request.seed, position));
-            if request.stop.contains(ids.last().unwrap()) {
-                break;
-            }
-        }
-        ids.split_off(request.ids.len())
-    }
-}
-
-fn request(ids: Vec<u32>, under: Under) -> Request {
-    Request { ids, under, seed: 3, sampling: Sampling::GREEDY, stop: STOP.to_vec(), max_new_tokens: 6 }
-}
-
-/// One of a few beginnings, and a few tokens more: one time in three the same few.
-fn prompt(rng: &mut ChaCha8Rng) -> Vec<u32> {
-    let shared = tiny::ids(SHARED, VOCAB, rng.random_range(0..2));
-    let cut = rng.random_range(0..=SHARED);
-    let own = if rng.random_ratio(1, 3) { 9 } else { rng.random() };
-    let own = tiny::ids(rng.random_range(1..12), VOCAB, own);
-    [&shared[..if rng.random_ratio(1, 2) { SHARED } else { cut }], &own].concat()
-}
+/// What rounding leaves of log-probabilities near -4 in another order of sums.
+const ROUNDING: f32 = 2e-5;
 
 /// Tokens of every request that got any, and why it ended.
 type Done = BTreeMap<RequestId, (Vec<u32>, Option<FinishReason>)>;
@@ -88,50 +31,107 @@ fn take(events: Vec<Event>, done: &mut Done) {
     }
 }
 
-/// Requests come and go as `seed` says; each gets what it gets alone.
-fn check_schedule(world: &World, seed: u64) {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let config = EngineConfig {
-        slots: rng.random_range(1..6),
-        chunk: rng.random_range(1..30),
-        memory: rng.random_ratio(1, 2).then_some(120_000),
-    };
-    let (mut engine, under) = world.engine(config);
-    let (mut asked, mut done, mut cancelled) = (vec![], Done::new(), vec![]);
-    for _ in 0..rng.random_range(1..20) {
+#[track_caller]
+fn assert_scored(found: &[f32], expected: &[f32]) {
+    let is_near = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < ROUNDING);
+    assert!(found.len() == expected.len() && is_near, "{found:?} is not {expected:?}");
+}
+
+/// An engine, what was asked of it, and what came of that.
+struct Schedule<'w> {
+    world: &'w World,
+    engine: Engine<'w, Decoder>,
+    under: Vec<Under>,
+    rng: ChaCha8Rng,
+    asked: Vec<(RequestId, Request, usize)>,
+    given: Vec<(RequestId, ScoreRequest, usize)>,
+    cancelled: Vec<RequestId>,
+    done: Done,
+    scored: BTreeMap<RequestId, Vec<f32>>,
+}
+
+impl<'w> Schedule<'w> {
+    fn new(world: &'w World, mut rng: ChaCha8Rng) -> Self {
+        let config = EngineConfig {
+            slots: rng.random_range(1..6),
+            chunk: rng.random_range(1..30),
+            memory: rng.random_ratio(1, 2).then_some(120_000),
+            merge: rng.random(),
+        };
+        let (engine, under) = world.engine(config);
+        let (asked, given, cancelled, done, scored) = (vec![], vec![], vec![], Done::new(), BTreeMap::new());
+        Self { world, engine, under, rng, asked, given, cancelled, done, scored }
+    }
+
+    /// Ask for a few completions and a score, and cancel something.
+    fn ask(&mut self) {
+        let Self { engine, under, rng, .. } = self;
         for _ in 0..rng.random_range(0..3) {
             let row = rng.random_range(0..under.len());
             let sampling = if rng.random_ratio(1, 4) { Sampling::PLAIN } else { Sampling::GREEDY };
             let (seed, max_new_tokens) = (rng.random(), rng.random_range(1..9));
-            let request = Request { seed, sampling, max_new_tokens, ..request(prompt(&mut rng), under[row]) };
-            asked.push((engine.submit(request.clone()).unwrap(), request, row));
+            let request = Request { seed, sampling, max_new_tokens, ..request(prompt(rng), under[row]) };
+            self.asked.push((engine.submit(request.clone()).unwrap(), request, row));
         }
-        if rng.random_ratio(1, 8) && !asked.is_empty() {
-            let (id, ..) = &asked[rng.random_range(0..asked.len())];
-            let has_ended = done.get(id).is_some_and(|(_, finish)| finish.is_some()) || cancelled.contains(id);
-            assert_eq!(engine.cancel(*id), !has_ended);
-            cancelled.extend((!has_ended).then_some(*id));
+        if rng.random() {
+            let (row, ids) = (rng.random_range(0..under.len()), [prompt(rng), prompt(rng)].concat());
+            let request = ScoreRequest { from: rng.random_range(1..ids.len()), ids, under: under[row] };
+            self.given.push((engine.score(request.clone()).unwrap(), request, row));
         }
-        take(engine.step().unwrap(), &mut done);
-        assert!(engine.running() <= config.slots && config.memory.is_none_or(|most| engine.memory() <= most));
+        if rng.random_ratio(1, 8) && !self.asked.is_empty() {
+            let (id, ..) = self.asked[rng.random_range(0..self.asked.len())];
+            let has_ended = self.done.get(&id).is_some_and(|(_, finish)| finish.is_some());
+            let has_left = has_ended || self.cancelled.contains(&id);
+            assert_eq!(engine.cancel(id), !has_left);
+            self.cancelled.extend((!has_left).then_some(id));
+        }
+    }
+
+    fn step(&mut self) {
+        let mut events = self.engine.step().unwrap();
+        events.retain(|event| match event {
+            Event::Scored { request, logprobs } => self.scored.insert(*request, logprobs.clone()).is_some(),
+            _ => true,
+        });
+        take(events, &mut self.done);
+    }
+
+    /// Each request got what it gets alone.
+    fn compare(mut self) {
+        for (id, request, row) in self.given {
+            assert_scored(&self.scored[&id], &self.world.scores(&request, row));
+        }
+        for (id, request, row) in self.asked {
+            let (found, finish) = self.done.remove(&id).unwrap_or_default();
+            let expected = self.world.reference(&request, row);
+            if self.cancelled.contains(&id) {
+                assert!(expected.starts_with(&found) && finish.is_none(), "{found:?} of {expected:?}");
+                continue;
+            }
+            assert_eq!(found, expected, "{request:?}");
+            let stops = found.last().is_some_and(|last| STOP.contains(last));
+            assert_eq!(finish, Some(if stops { FinishReason::Stop } else { FinishReason::Length }));
+        }
+    }
+}
+
+/// Requests come and go as `seed` says; each gets what it gets alone.
+fn check_schedule(world: &World, seed: u64) {
+    println!("schedule {seed}");
+    let mut schedule = Schedule::new(world, ChaCha8Rng::seed_from_u64(seed));
+    for _ in 0..schedule.rng.random_range(1..20) {
+        schedule.ask();
+        schedule.step();
+        let (engine, EngineConfig { slots, memory, .. }) = (&schedule.engine, schedule.engine.config());
+        assert!(engine.running() <= slots && memory.is_none_or(|most| engine.memory() <= most));
     }
     let mut steps = 0;
-    while !engine.is_idle() {
-        take(engine.step().unwrap(), &mut done);
+    while !schedule.engine.is_idle() {
+        schedule.step();
         steps += 1;
-        assert!(steps < 2000, "schedule {seed} comes to no end");
+        assert!(steps < 2000, "no end");
     }
-    for (id, request, row) in asked {
-        let (found, finish) = done.remove(&id).unwrap_or_default();
-        let expected = world.reference(&request, row);
-        if cancelled.contains(&id) {
-            assert!(expected.starts_with(&found) && finish.is_none(), "schedule {seed}: {found:?} of {expected:?}");
-            continue;
-        }
-        assert_eq!(found, expected, "schedule {seed}: {request:?}");
-        let stops = found.last().is_some_and(|last| STOP.contains(last));
-        assert_eq!(finish, Some(if stops { FinishReason::Stop } else { FinishReason::Length }), "schedule {seed}");
-    }
+    schedule.compare();
 }
 
 #[test]
@@ -297,6 +297,59 @@ fn what_does_not_fit_the_memory_waits() {
     let (mut small, _) = world.engine(EngineConfig { memory: Some(100), ..EngineConfig::default() });
     let error = small.submit(request(vec![5], Under::Base)).unwrap_err();
     assert!(matches!(error, GenerateError::Memory { budget: 100, .. }), "{error}");
+}
+
+/// An expert that all rows share: from some point on, bit for bit what the model does whose weights it is multiplied into.
+#[test]
+fn an_expert_that_has_read_enough_costs_what_the_base_costs() {
+    let world = World::new(tiny::config());
+    let worn = tiny::expert(&world.model, 1).apply_to(world.model.clone()).unwrap();
+    let merged = worn.clone().materialize();
+    let ids = tiny::ids(9, VOCAB, 6);
+    let logprobs = |engine: &mut Engine<'_, Decoder>, under| {
+        let request = Request { max_new_tokens: 20, stop: vec![], ..request(ids.clone(), under) };
+        engine.complete(vec![request], |_, _| ControlFlow::Continue(())).unwrap().remove(0).logprobs
+    };
+    let base = logprobs(&mut Engine::new(&world.model, EngineConfig::default()), Under::Base);
+    let expected = logprobs(&mut Engine::new(&merged, EngineConfig::default()), Under::Base);
+    for (merge, own) in [(true, true), (true, false), (false, true), (false, false)] {
+        let config = EngineConfig { merge, slots: 1, ..EngineConfig::default() };
+        let mut engine = Engine::new(if own { &worn } else { &world.model }, config);
+        let under = if own { Under::Own } else { engine.add(&world.scales).unwrap()[1] };
+        let before = logprobs(&mut engine, under);
+        for _ in 0..2 {
+            logprobs(&mut engine, under);
+            // The slot forgets what was read before.
+            assert_eq!(logprobs(&mut engine, Under::Base), base);
+        }
+        let after = logprobs(&mut engine, under);
+        assert_eq!(before != after, merge, "{before:?} {after:?}");
+        // The bank of the scales has `1 + (z - 1)` for `z`.
+        assert!(!merge || !own || after == expected, "{after:?} {expected:?}");
+        assert_scored(&after, &expected);
+    }
+}
+
+#[test]
+fn tokens_that_are_given_are_scored_in_the_order_of_their_requests() {
+    let world = World::new(tiny::config());
+    let (mut engine, under) = world.engine(EngineConfig { chunk: 5, slots: 3, ..EngineConfig::default() });
+    let prompt = tiny::ids(SHARED, VOCAB, 1);
+    let request = |more: &[u32], row: usize| {
+        (ScoreRequest { ids: [&prompt, more].concat(), from: SHARED, under: under[row] }, row)
+    };
+    let asked = [request(&[3], 1), request(&[3, 4, 5], 1), request(&[6], 0), request(&[3, 4], 2), request(&[9; 20], 1)];
+    let requests = asked.iter().map(|(request, _)| request.clone()).collect();
+    let found = engine.score_all(requests, || ControlFlow::Continue(())).unwrap();
+    for (found, (request, row)) in found.iter().zip(&asked) {
+        assert_scored(found, &world.scores(request, *row));
+    }
+    let stopped = engine.score_all(vec![asked[4].0.clone()], || ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(GenerateError::Interrupted { .. })) && engine.is_idle());
+    let nothing = ScoreRequest { ids: prompt.clone(), from: SHARED, under: Under::Base };
+    assert!(matches!(engine.score(nothing.clone()), Err(GenerateError::EmptyCompletion { row: 0 })));
+    let error = engine.score_all(vec![asked[0].0.clone(), nothing], || ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, GenerateError::EmptyCompletion { row: 1 }) && engine.is_idle(), "{error}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn check_rows_of(model: &Decoder, config: &GenerateConfig) -> Vec<Completion> {
 #[test]
 fn a_row_gets_the_same_tokens_alone_and_in_a_batch() {
     let plain = GenerateConfig { sampling: Sampling::PLAIN, ..GREEDY };
-    let narrow = Sampling { temperature: 0.7, top_k: 20, top_p: 0.9 };
+    let narrow = Sampling { temperature: 0.7, top_k: 20, top_p: 0.9, ..Sampling::PLAIN };
     check_rows(&GREEDY);
     check_rows(&plain);
     check_rows(&GenerateConfig { sampling: narrow, ..GREEDY });

@@ -24,3 +24,5 @@ mod mixtures;
 mod svf;
 #[cfg(test)]
 mod tiny;
+#[cfg(test)]
+mod world;

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::prelude::*;
+use t2_linalg::cpu::{self, Draw, Drawn};
 
 use super::slots::Piece;
-use super::{Engine, ScalesId, Under};
+use super::{Engine, Event, ScalesId, Under};
 use crate::adapter::mixture::MixtureError;
 use crate::adapter::{Active, RowScales};
 use crate::decoder::cache::indices;
@@ -17,6 +18,9 @@ use crate::generate::GenerateError;
 static ENGINES: AtomicU64 = AtomicU64::new(0);
 /// Passes of a step whose scales are kept: those that wait for a token, and those that read.
 const KEPT: usize = 2;
+
+/// Logits that are made at a time where many tokens are scored.
+const LOGITS: usize = 1 << 24;
 
 /// The scales that requests may run under.
 #[derive(Debug)]
@@ -56,12 +60,18 @@ impl Scales {
 
     /// The scales of rows that run under `rows`; `None` when all are the base model.
     fn of(&mut self, rows: &[Under]) -> Option<&RowScales> {
-        let base = rows.iter().find_map(|under| self.one(*under))?.to_base();
+        if !rows.iter().any(|under| self.one(*under).is_some()) {
+            return None;
+        }
         let known = self.last.iter().position(|(last, _)| last == rows);
-        let kept = known.and_then(|at| self.last.remove(at)).unwrap_or_else(|| {
-            let parts: Vec<&RowScales> = rows.iter().map(|under| self.one(*under).unwrap_or(&base)).collect();
-            (rows.to_vec(), RowScales::concat(&parts))
-        });
+        let kept = match known.and_then(|at| self.last.remove(at)) {
+            Some(kept) => kept,
+            None => {
+                let base = rows.iter().find_map(|under| self.one(*under))?.to_base();
+                let parts: Vec<&RowScales> = rows.iter().map(|under| self.one(*under).unwrap_or(&base)).collect();
+                (rows.to_vec(), RowScales::concat(&parts))
+            }
+        };
         if self.last.len() == KEPT {
             self.last.pop_front();
         }
@@ -69,7 +79,8 @@ impl Scales {
         self.last.back().map(|(_, scales)| scales)
     }
 
-    fn one(&self, under: Under) -> Option<&RowScales> {
+    /// The one row that `under` is under; `None` for the base and the model's own scales.
+    pub(super) fn one(&self, under: Under) -> Option<&RowScales> {
         match under {
             Under::Scales(ScalesId { index, .. }) => self.all.get(index),
             Under::Base | Under::Own => None,
@@ -77,33 +88,104 @@ impl Scales {
     }
 }
 
+/// What is asked of a pass: rows of its states, `[batch * seq, d_model]`, by what is done with their logits.
+#[derive(Default)]
+struct Asked<'a> {
+    /// From where the next token of a slot is drawn, and how.
+    draws: Vec<(usize, usize, Draw<'a>)>,
+    /// What follows where, of a slot.
+    targets: Vec<(usize, usize, u32)>,
+}
+
 impl<M: CausalLm> Engine<'_, M> {
-    /// Read `pass`. For every row whose next token is known after it: its slot and the logits, `[vocab]`.
-    pub(super) fn run(&mut self, pass: &[Piece]) -> Result<Vec<(usize, Vec<f32>)>, GenerateError> {
+    /// Read `pass`, and tell what becomes of its rows.
+    pub(super) fn run(&mut self, pass: &[Piece]) -> Result<Vec<Event>, GenerateError> {
         let seq = pass.iter().map(|piece| piece.ids.len()).max().unwrap_or(0);
+        let states = self.states(pass, seq)?;
+        let asked = self.asked(pass, seq);
+        let rows: Vec<usize> = asked.draws.iter().map(|(_, row, _)| *row).collect();
+        let draws: Vec<Draw<'_>> = asked.draws.iter().map(|(.., draw)| *draw).collect();
+        let drawn = if draws.is_empty() { vec![] } else { cpu::draw(&self.logits(&states, &rows), &draws)? };
+        let mut scored = Vec::with_capacity(asked.targets.len());
+        for targets in asked.targets.chunks((LOGITS / self.shape.vocab).max(1)) {
+            let (rows, ids): (Vec<usize>, Vec<u32>) = targets.iter().map(|(_, row, id)| (*row, *id)).unzip();
+            scored.extend(cpu::log_probabilities(&self.logits(&states, &rows), &ids)?);
+        }
+        let drawn: Vec<_> = asked.draws.iter().map(|(slot, ..)| *slot).zip(drawn).collect();
+        let scored: Vec<_> = asked.targets.iter().map(|(slot, ..)| *slot).zip(scored).collect();
+        // Only now: what a device did not compute is read once more.
+        self.slots.read(pass);
+        let mut events: Vec<Event> = drawn.into_iter().map(|(slot, drawn)| self.take(slot, drawn)).collect();
+        events.extend(scored.chunk_by(|a, b| a.0 == b.0).filter_map(|scored| self.take_scores(scored)));
+        Ok(events)
+    }
+
+    /// The states of `pass`, padded to `seq` tokens, `[batch * seq, d_model]`.
+    fn states(&mut self, pass: &[Piece], seq: usize) -> Result<Tensor<2>, GenerateError> {
         let places = pass.iter().map(|piece| Place { slot: piece.slot, start: piece.start, len: piece.len });
         self.cache.place(places.collect());
         let under: Vec<Under> = pass.iter().map(|piece| piece.under).collect();
-        let active = match self.scales.of(&under) {
-            Some(scales) => Active::Rows(scales),
-            None if under.contains(&Under::Own) => Active::Own,
-            None => Active::Base,
+        let tokens = padded(pass, seq, &self.device);
+        let merged = match self.config.merge {
+            true => self.merged.find(self.model, &self.scales, &under, pass.len() * seq)?,
+            false => None,
         };
-        let hidden = self.model.hidden(padded(pass, seq, &self.device), Some(&mut self.cache), active);
-        let last = |(row, piece): (usize, &Piece)| piece.is_last().then(|| row * seq + piece.ids.len() - 1);
-        let last: Vec<usize> = pass.iter().enumerate().filter_map(last).collect();
-        if last.is_empty() {
-            self.slots.read(pass);
-            return Ok(vec![]);
+        let (model, active) = match (merged, self.scales.of(&under)) {
+            (Some(merged), _) => (merged, Active::Base),
+            (None, Some(scales)) => (self.model, Active::Rows(scales)),
+            (None, None) if under.contains(&Under::Own) => (self.model, Active::Own),
+            (None, None) => (self.model, Active::Base),
+        };
+        let states = model.hidden(tokens, Some(&mut self.cache), active);
+        let [batch, _, d_model] = states.dims();
+        Ok(states.reshape([batch * seq, d_model]))
+    }
+
+    /// What is asked of `pass`, padded to `seq` tokens.
+    fn asked(&self, pass: &[Piece], seq: usize) -> Asked<'_> {
+        let mut asked = Asked::default();
+        for (row, piece) in pass.iter().enumerate() {
+            let end = row * seq + piece.ids.len();
+            asked.draws.extend(self.slots.draw(piece).map(|draw| (piece.slot, end - 1, draw)));
+            let targets = self.slots.targets(piece);
+            asked.targets.extend((end - targets.len()..).zip(targets).map(|(at, &id)| (piece.slot, at, id)));
         }
-        let [batch, _, d_model] = hidden.dims();
-        let states = hidden.reshape([batch * seq, d_model]).select(0, indices(&last, &self.device)).unsqueeze_dim(1);
-        let logits = self.model.logits(states).try_into_data_as::<f32>()?;
-        let logits: Vec<f32> = logits.iter::<f32>().collect();
-        // Only now: what a device did not compute is read once more.
-        self.slots.read(pass);
-        let slots = pass.iter().filter(|piece| piece.is_last()).map(|piece| piece.slot);
-        Ok(slots.zip(logits.chunks(self.shape.vocab).map(<[f32]>::to_vec)).collect())
+        asked
+    }
+
+    /// The logits of some `rows` of `states`, `[rows, vocab]`.
+    fn logits(&self, states: &Tensor<2>, rows: &[usize]) -> Tensor<2> {
+        let rows = states.clone().select(0, indices(rows, &self.device));
+        self.model.logits(rows.unsqueeze_dim(1)).squeeze_dim(1)
+    }
+
+    /// Give the row in `slot` the token that was drawn, or take it out if there was none to draw.
+    fn take(&mut self, slot: usize, drawn: Option<Drawn>) -> Event {
+        match drawn {
+            Some(Drawn { id, logprob }) => {
+                let (request, finish) = self.slots.push(slot, id);
+                Event::Token { request, id, logprob, finish }
+            }
+            None => self.take_out(slot),
+        }
+    }
+
+    /// Give a row the log-probabilities of its slot. It leaves with those of its last token, or where one is no number.
+    fn take_scores(&mut self, scored: &[(usize, f32)]) -> Option<Event> {
+        let slot = scored.first()?.0;
+        let logprobs: Vec<f32> = scored.iter().map(|(_, logprob)| *logprob).collect();
+        let numbers = logprobs.iter().take_while(|logprob| logprob.is_finite()).count();
+        let done = self.slots.extend(slot, &logprobs[..numbers]);
+        if numbers < logprobs.len() {
+            return Some(self.take_out(slot));
+        }
+        done.map(|(request, logprobs)| Event::Scored { request, logprobs })
+    }
+
+    fn take_out(&mut self, slot: usize) -> Event {
+        let (request, step) = self.slots.discard(slot);
+        self.cache.clear(slot);
+        Event::Broken { request, step }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Which request is in which slot of the cache, and how much of it is read. No tensors here.
 
-use super::{Request, RequestId, Under};
+use t2_linalg::cpu::Draw;
+
+use super::{Request, RequestId, ScoreRequest, Under};
 use crate::decoder::LmShape;
-use crate::generate::FinishReason;
+use crate::generate::{FinishReason, Sampling};
 
 /// A prompt waits for another that is being read if they have so many more tokens in common than what is read already.
 const WORTH_WAITING: usize = 16;
@@ -22,7 +24,7 @@ pub(super) struct Slots {
 /// A slot, and the row in it or the one that was there last.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Prompt and new tokens.
+    /// What is to be read: a prompt and its new tokens, or all but the last of the tokens that are scored.
     ids: Vec<u32>,
     /// How many of them the cache holds.
     filled: usize,
@@ -36,7 +38,71 @@ struct Slot {
 #[derive(Debug)]
 struct Row {
     id: RequestId,
-    request: Request,
+    goal: Goal,
+}
+
+/// A request: what is to be read, and what for.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) ids: Vec<u32>,
+    pub(super) under: Under,
+    goal: Goal,
+}
+
+/// What is wanted of a row.
+#[derive(Debug)]
+enum Goal {
+    /// New tokens after a prompt.
+    Complete { prompt_len: usize, max_new_tokens: usize, sampling: Sampling, seed: u64, stop: Vec<u32> },
+    /// Log-probabilities of tokens that are given.
+    Score {
+        /// How many tokens are read before the first whose successor is scored.
+        before: usize,
+        targets: Vec<u32>,
+        /// Those that are known.
+        logprobs: Vec<f32>,
+    },
+}
+
+impl From<Request> for Job {
+    fn from(request: Request) -> Self {
+        let Request { ids, under, seed, sampling, stop, max_new_tokens } = request;
+        let goal = Goal::Complete { prompt_len: ids.len(), max_new_tokens, sampling, seed, stop };
+        Self { ids, under, goal }
+    }
+}
+
+impl From<ScoreRequest> for Job {
+    fn from(ScoreRequest { mut ids, from, under }: ScoreRequest) -> Self {
+        let targets = ids[from..].to_vec();
+        ids.pop();
+        Self { ids, under, goal: Goal::Score { before: from - 1, targets, logprobs: vec![] } }
+    }
+}
+
+impl Job {
+    /// How many columns it takes at most.
+    pub(super) fn columns(&self) -> usize {
+        self.goal.columns(self.ids.len())
+    }
+
+    /// How many of its tokens need not be read if a slot holds them.
+    fn sharable(&self) -> usize {
+        match self.goal {
+            Goal::Complete { prompt_len, .. } => prompt_len - 1,
+            Goal::Score { before, .. } => before,
+        }
+    }
+}
+
+impl Goal {
+    /// How many columns a row of `len` tokens takes at most.
+    fn columns(&self, len: usize) -> usize {
+        match self {
+            Self::Complete { prompt_len, max_new_tokens, .. } => prompt_len + max_new_tokens,
+            Self::Score { .. } => len,
+        }
+    }
 }
 
 /// What a request leaves behind that is taken out.
@@ -93,6 +159,11 @@ impl Slots {
         self.slots.iter().filter(|slot| slot.row.is_some()).count()
     }
 
+    /// The requests that run.
+    pub(super) fn requests(&self) -> impl Iterator<Item = RequestId> {
+        self.slots.iter().filter_map(|slot| slot.row.as_ref().map(|row| row.id))
+    }
+
     pub(super) fn grow(&mut self, slots: usize) {
         self.slots.resize_with(slots.max(self.len()), Slot::default);
     }
@@ -101,35 +172,34 @@ impl Slots {
     pub(super) fn columns(&self) -> usize {
         self.slots
             .iter()
-            .filter_map(|slot| slot.row.as_ref())
-            .map(|row| super::columns_of(&row.request))
+            .filter_map(|slot| slot.row.as_ref().map(|row| (slot, row)))
+            .map(|(slot, row)| row.goal.columns(slot.ids.len()))
             .max()
             .unwrap_or(0)
     }
 
-    /// The longest beginning of `request` that a slot holds.
-    pub(super) fn shared(&self, request: &Request) -> Shared {
-        let ready = |slot: &Slot| self.common(slot, request).min(slot.filled);
+    /// The longest beginning of `job` that a slot holds.
+    pub(super) fn shared(&self, job: &Job) -> Shared {
+        let ready = |slot: &Slot| self.common(slot, job).min(slot.filled);
         let all = self.slots.iter().enumerate().map(|(index, slot)| Shared { from: Some(index), common: ready(slot) });
         all.filter(|shared| shared.common > 0).max_by_key(|shared| shared.common).unwrap_or_default()
     }
 
-    /// Whether another row is reading what `request` begins with, so that it had better wait.
-    pub(super) fn is_coming(&self, request: &Request) -> bool {
+    /// Whether another row is reading what `job` begins with, so that it had better wait.
+    pub(super) fn is_coming(&self, job: &Job) -> bool {
         let running = self.slots.iter().filter(|slot| slot.row.is_some());
-        let coming = running.map(|slot| self.common(slot, request)).max().unwrap_or(0);
-        coming >= self.shared(request).common + WORTH_WAITING
+        let coming = running.map(|slot| self.common(slot, job)).max().unwrap_or(0);
+        coming >= self.shared(job).common + WORTH_WAITING
     }
 
-    /// How many tokens at the beginning of `request`, but its last, are those of `slot`, read or not. The last token of a
-    /// prompt is read in any case: what follows it is known then.
-    fn common(&self, slot: &Slot, request: &Request) -> usize {
-        let longer = slot.ids.len().max(request.ids.len());
-        if slot.under != request.under || self.same_up_to.is_some_and(|limit| longer > limit) {
+    /// How many tokens at the beginning of `job` are those of `slot`, read or not. Tokens whose successors are asked for
+    /// are read in any case, such as the last of a prompt.
+    fn common(&self, slot: &Slot, job: &Job) -> usize {
+        let longer = slot.ids.len().max(job.ids.len());
+        if slot.under != job.under || self.same_up_to.is_some_and(|limit| longer > limit) {
             return 0;
         }
-        let most = request.ids.len() - 1;
-        slot.ids.iter().zip(&request.ids[..most]).take_while(|(one, other)| one == other).count()
+        slot.ids.iter().zip(&job.ids[..job.sharable()]).take_while(|(one, other)| one == other).count()
     }
 
     /// Put a request into a free slot and say which: the one that holds its beginning, if no more is lost there than it
@@ -138,7 +208,7 @@ impl Slots {
     /// # Panics
     ///
     /// When no slot is free.
-    pub(super) fn place(&mut self, id: RequestId, request: Request, shared: Shared) -> usize {
+    pub(super) fn place(&mut self, id: RequestId, job: Job, shared: Shared) -> usize {
         let is_free = |index: &usize| self.slots[*index].row.is_none();
         let is_spent = |index: &usize| self.slots[*index].filled <= 2 * shared.common;
         let oldest = (0..self.len()).filter(is_free).min_by_key(|&index| self.slots[index].placed);
@@ -146,20 +216,35 @@ impl Slots {
         let index = in_place.or(oldest).expect("the caller has made room");
         self.clock += 1;
         self.slots[index] = Slot {
-            ids: request.ids.clone(),
+            ids: job.ids,
             filled: shared.common,
-            under: request.under,
+            under: job.under,
             placed: self.clock,
-            row: Some(Row { id, request }),
+            row: Some(Row { id, goal: job.goal }),
         };
         index
     }
 
-    /// The request in the slot `index` and how many new tokens it has.
-    pub(super) fn running_in(&self, index: usize) -> Option<(&Request, usize)> {
-        let slot = &self.slots[index];
-        let request = &slot.row.as_ref()?.request;
-        Some((request, slot.ids.len() - request.ids.len()))
+    /// How the next token of the row in the slot `index` is drawn, once `piece` of it is read; `None` where none is.
+    pub(super) fn draw(&self, piece: &Piece) -> Option<Draw<'_>> {
+        let slot = &self.slots[piece.slot];
+        match &slot.row.as_ref()?.goal {
+            Goal::Complete { prompt_len, sampling, seed, .. } if piece.is_last() => {
+                Some(sampling.draw_at(&slot.ids, *seed, slot.ids.len() - prompt_len))
+            }
+            _ => None,
+        }
+    }
+
+    /// The tokens to be scored that follow the last ones of `piece`, as many.
+    pub(super) fn targets(&self, piece: &Piece) -> &[u32] {
+        match self.slots[piece.slot].row.as_ref().map(|row| &row.goal) {
+            Some(Goal::Score { before, targets, .. }) => {
+                let end = piece.start + piece.ids.len();
+                &targets[piece.start.saturating_sub(*before)..end.saturating_sub(*before)]
+            }
+            _ => &[],
+        }
     }
 
     /// The rows of each pass of a step: those that wait for one token together, then pieces of prompts, `chunk` tokens of
@@ -223,8 +308,8 @@ impl Slots {
         let outgrown_at = self.outgrown_at;
         let slot = &mut self.slots[index];
         let row = slot.row.as_ref().expect("a row that was read");
-        let (request, stops) = (row.id, row.request.stop.contains(&id));
-        let is_full = slot.ids.len() + 1 == super::columns_of(&row.request);
+        let (request, stops) = (row.id, matches!(&row.goal, Goal::Complete { stop, .. } if stop.contains(&id)));
+        let is_full = slot.ids.len() + 1 == row.goal.columns(slot.ids.len());
         let finish = if stops { Some(FinishReason::Stop) } else { is_full.then_some(FinishReason::Length) };
         slot.ids.push(id);
         if finish.is_some() {
@@ -233,6 +318,19 @@ impl Slots {
             slot.filled = 0;
         }
         (request, finish)
+    }
+
+    /// Give the row in the slot `index` the log-probabilities of its next tokens. It leaves if they were the last: with
+    /// those of all of them.
+    pub(super) fn extend(&mut self, index: usize, more: &[f32]) -> Option<(RequestId, Vec<f32>)> {
+        let slot = &mut self.slots[index];
+        let Row { id, goal: Goal::Score { targets, logprobs, .. } } = slot.row.as_mut()? else { return None };
+        logprobs.extend(more);
+        let done = (logprobs.len() == targets.len()).then(|| (*id, std::mem::take(logprobs)));
+        if done.is_some() {
+            slot.row = None;
+        }
+        done
     }
 
     /// Take the request out of its slot, which goes on holding what it holds.
@@ -249,7 +347,7 @@ impl Slots {
         Released::Unsure(index)
     }
 
-    /// Empty the slot `index`: which request was in it, with how many new tokens.
+    /// Empty the slot `index`: which request was in it, with how many tokens new or scored.
     ///
     /// # Panics
     ///
@@ -257,6 +355,10 @@ impl Slots {
     pub(super) fn discard(&mut self, index: usize) -> (RequestId, usize) {
         let slot = std::mem::take(&mut self.slots[index]);
         let row = slot.row.expect("a row that was read");
-        (row.id, slot.ids.len() - row.request.ids.len())
+        let step = match row.goal {
+            Goal::Complete { prompt_len, .. } => slot.ids.len() - prompt_len,
+            Goal::Score { logprobs, .. } => logprobs.len(),
+        };
+        (row.id, step)
     }
 }

@@ -1,0 +1,136 @@
+//! Many requests to their end.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::{Engine, Event, Request, RequestId, ScoreRequest};
+use crate::decoder::CausalLm;
+use crate::generate::{Completion, FinishReason, GenerateError};
+
+impl<M: CausalLm> Engine<'_, M> {
+    /// Complete all `requests`. `on_token` sees each new token as `(row, id)`, where `row` is the position of its request,
+    /// and may break off: all of them are taken out then.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit), with the position of the request; nothing runs then.
+    /// [`GenerateError::NotFinite`] where the model gives no numbers. [`GenerateError::Interrupted`] holds what there is
+    /// when `on_token` broke off before the last token.
+    ///
+    /// # Panics
+    ///
+    /// When other requests wait or run, whose events nobody would see.
+    pub fn complete(
+        &mut self,
+        requests: Vec<Request>,
+        mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Completion>, GenerateError> {
+        let empty = Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Cancelled };
+        let mut done = vec![empty; requests.len()];
+        let rows = self.all(requests, Self::submit)?;
+        let ended = self.watch(|events| {
+            events.into_iter().try_for_each(|event| {
+                let row = rows[&event.request()];
+                let Event::Token { id, logprob, finish, .. } = event else { return ControlFlow::Continue(()) };
+                done[row].ids.push(id);
+                done[row].logprobs.push(logprob);
+                done[row].finish = finish.unwrap_or(FinishReason::Cancelled);
+                on_token(row, id)
+            })
+        });
+        let is_done = done.iter().all(|row| row.finish != FinishReason::Cancelled);
+        match ended {
+            Err(error) => Err(counted(error, &rows)),
+            Ok(()) if is_done => Ok(done),
+            Ok(()) => Err(GenerateError::Interrupted { completions: done }),
+        }
+    }
+
+    /// Log-probabilities of what all `requests` score, nats. `keep_going` is asked after every step and may break off.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete) and [`score`](Self::score); [`GenerateError::Interrupted`] holds nothing.
+    ///
+    /// # Panics
+    ///
+    /// As [`complete`](Self::complete).
+    pub fn score_all(
+        &mut self,
+        requests: Vec<ScoreRequest>,
+        mut keep_going: impl FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Vec<f32>>, GenerateError> {
+        let mut done = vec![None; requests.len()];
+        let rows = self.all(requests, Self::score)?;
+        let ended = self.watch(|events| {
+            for event in events {
+                let row = rows[&event.request()];
+                if let Event::Scored { logprobs, .. } = event {
+                    done[row] = Some(logprobs);
+                }
+            }
+            keep_going()
+        });
+        ended.map_err(|error| counted(error, &rows))?;
+        let all: Option<Vec<Vec<f32>>> = done.into_iter().collect();
+        all.ok_or(GenerateError::Interrupted { completions: vec![] })
+    }
+
+    /// Ask for all of `requests`, or for none: the position of each.
+    fn all<R>(
+        &mut self,
+        requests: Vec<R>,
+        ask: impl Fn(&mut Self, R) -> Result<RequestId, GenerateError>,
+    ) -> Result<HashMap<RequestId, usize>, GenerateError> {
+        assert!(self.is_idle(), "an engine that runs nothing else");
+        let mut rows = HashMap::with_capacity(requests.len());
+        for (row, request) in requests.into_iter().enumerate() {
+            match ask(self, request) {
+                Ok(id) => rows.insert(id, row),
+                Err(error) => {
+                    self.cancel_all();
+                    return Err(error.map_row(|_| row));
+                }
+            };
+        }
+        Ok(rows)
+    }
+
+    /// Step until nothing runs, `on_events` breaks off, or a row has no numbers; nothing runs in any case then.
+    fn watch(&mut self, mut on_events: impl FnMut(Vec<Event>) -> ControlFlow<()>) -> Result<(), Stopped> {
+        let mut step = || {
+            while !self.is_idle() {
+                let events = self.step().map_err(Stopped::Failed)?;
+                let broken = events.iter().find_map(|event| match event {
+                    &Event::Broken { request, step } => Some(Stopped::Broken(request, step)),
+                    _ => None,
+                });
+                if let Some(broken) = broken {
+                    return Err(broken);
+                }
+                if on_events(events).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let ended = step();
+        self.cancel_all();
+        ended
+    }
+}
+
+/// Why requests did not come to their end.
+enum Stopped {
+    Failed(GenerateError),
+    /// A request has no numbers after so many tokens.
+    Broken(RequestId, usize),
+}
+
+/// The error of the row of a request.
+fn counted(stopped: Stopped, rows: &HashMap<RequestId, usize>) -> GenerateError {
+    match stopped {
+        Stopped::Failed(error) => error,
+        Stopped::Broken(request, step) => GenerateError::NotFinite { row: rows[&request], step },
+    }
+}
