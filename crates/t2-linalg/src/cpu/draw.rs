@@ -14,6 +14,11 @@ use super::memory::Held;
 /// Logits that are summed up together: a draw finds the block first, then the token in it.
 const BLOCK: usize = 64;
 
+/// Tokens are counted by how much less likely they are than the most likely: for each halving there are so many counts…
+const PER_BIT: f32 = 16.0;
+/// …and so many in all.
+const COUNTS: usize = 1024;
+
 /// How one row is drawn from. What cuts tokens off is applied in the order of the fields, as transformers does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draw<'a> {
@@ -109,6 +114,7 @@ struct Odds<'a> {
 struct Candidate {
     id: u32,
     logit: f32,
+    odds: f64,
 }
 
 impl Candidate {
@@ -145,7 +151,7 @@ impl<'a> Odds<'a> {
 
     /// The odds of a token with this logit.
     fn odds(&self, logit: f32) -> f64 {
-        (f64::from(logit - self.top) * f64::from(self.scale)).exp2()
+        f64::from(((logit - self.top) * self.scale).exp2())
     }
 
     /// The logit of a token with these odds, or one a little less likely, whatever is rounded.
@@ -172,7 +178,9 @@ impl<'a> Odds<'a> {
     fn at_least(&self, least: f32) -> Vec<Candidate> {
         let blocks = (0..).step_by(BLOCK).zip(self.logits.chunks(BLOCK)).zip(&self.tops);
         let all = blocks.filter(|(_, top)| **top >= least).flat_map(|((first, logits), _)| (first..).zip(logits));
-        all.filter(|(_, logit)| **logit >= least).map(|(id, &logit)| Candidate { id, logit }).collect()
+        all.filter(|(_, logit)| **logit >= least)
+            .map(|(id, &logit)| Candidate { id, logit, odds: self.odds(logit) })
+            .collect()
     }
 
     /// A logit that at least `count` tokens have or exceed: that many blocks have such a token.
@@ -193,7 +201,7 @@ impl<'a> Odds<'a> {
                 kept.select_nth_unstable_by(draw.top_k - 1, Candidate::order);
                 kept.truncate(draw.top_k);
             }
-            let sum = kept.iter().map(|token| self.odds(token.logit)).sum();
+            let sum = kept.iter().map(|token| token.odds).sum();
             (kept, sum)
         } else {
             // All tokens that are less likely than this, together, are not needed to reach `top_p`.
@@ -201,30 +209,51 @@ impl<'a> Odds<'a> {
             (self.at_least(self.logit(needless.max(min_p))), self.sum)
         };
         if top_p < 1.0 {
-            let count = self.reaching(top_p * sum, &mut kept);
-            kept.truncate(count);
+            self.keep_reaching(top_p * sum, &mut kept);
         }
-        kept.retain(|token| self.odds(token.logit) >= min_p);
-        kept.sort_unstable_by_key(|token| token.id);
+        kept.retain(|token| token.odds >= min_p);
+        // Most of them are in this order.
+        kept.sort_by_key(|token| token.id);
         kept
     }
+}
 
-    /// How many of the most likely of `tokens`, which come first then, are the fewest whose odds reach `enough`.
-    fn reaching(&self, mut enough: f64, tokens: &mut [Candidate]) -> usize {
-        let (mut start, mut end) = (0, tokens.len());
-        while end - start > 1 {
-            let half = (end - start) / 2;
-            let (more, _, _) = tokens[start..end].select_nth_unstable_by(half, Candidate::order);
-            let sum: f64 = more.iter().map(|token| self.odds(token.logit)).sum();
-            if sum >= enough {
-                end = start + half;
-            } else {
-                enough -= sum;
-                start += half;
-            }
-        }
-        end
+impl Odds<'_> {
+    /// Keeps the fewest of the most likely of `tokens` whose odds reach `enough`: they are counted by how likely they are,
+    /// roughly, and only those about as likely as the last are looked at one by one.
+    fn keep_reaching(&self, enough: f64, tokens: &mut Vec<Candidate>) {
+        let count = |token: &Candidate| (((self.top - token.logit) * self.scale * PER_BIT) as usize).min(COUNTS - 1);
+        let mut sums = vec![0.0; COUNTS];
+        tokens.iter().for_each(|token| sums[count(token)] += token.odds);
+        let mut before = 0.0;
+        let reached = sums.iter().position(|sum| {
+            before += sum;
+            before >= enough
+        });
+        // Rounding may leave less than all together.
+        let Some(last) = reached else { return };
+        tokens.retain(|token| count(token) <= last);
+        let mut lasts: Vec<Candidate> = tokens.extract_if(.., |token| count(token) == last).collect();
+        let needed = reaching(enough - (before - sums[last]), &mut lasts);
+        tokens.extend(&lasts[..needed]);
     }
+}
+
+/// How many of the most likely of `tokens`, which come first then, are the fewest whose odds reach `enough`.
+fn reaching(mut enough: f64, tokens: &mut [Candidate]) -> usize {
+    let (mut start, mut end) = (0, tokens.len());
+    while end - start > 1 {
+        let half = (end - start) / 2;
+        let (more, _, _) = tokens[start..end].select_nth_unstable_by(half, Candidate::order);
+        let sum: f64 = more.iter().map(|token| token.odds).sum();
+        if sum >= enough {
+            end = start + half;
+        } else {
+            enough -= sum;
+            start += half;
+        }
+    }
+    end
 }
 
 /// The token in whose odds `left` lies, of tokens one after the other; the last that has any where rounding leads beyond.
@@ -266,9 +295,9 @@ impl Draw<'_> {
         if self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0 {
             return odds.at(self.uniform);
         }
-        let kept: Vec<(u32, f64)> = odds.kept(self).iter().map(|token| (token.id, odds.odds(token.logit))).collect();
-        let sum: f64 = kept.iter().map(|(_, odds)| odds).sum();
-        nth(kept.into_iter(), self.uniform * sum)
+        let kept = odds.kept(self);
+        let sum: f64 = kept.iter().map(|token| token.odds).sum();
+        nth(kept.into_iter().map(|token| (token.id, token.odds)), self.uniform * sum)
     }
 
     fn penalized(&self, logits: &[f32]) -> Vec<f32> {
