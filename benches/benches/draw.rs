@@ -8,7 +8,7 @@ use burn::prelude::*;
 use burn::tensor::Distribution;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use t2_benches::devices::{Named, devices};
-use t2_linalg::cpu::{self, Draw};
+use t2_linalg::ops::{self, Draw};
 
 const ROWS: usize = 64;
 /// As many as Llama 3 has.
@@ -31,7 +31,7 @@ fn draw(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(ROWS as u64));
         for (how, draw) in HOW {
             group.bench_function(BenchmarkId::new(how, format!("{ROWS}x{VOCAB}")), |bencher| {
-                bencher.iter(|| cpu::draw(black_box(&logits), &[draw; ROWS]).expect("logits can be read"));
+                bencher.iter(|| ops::draw(black_box(&logits), &[draw; ROWS]).expect("logits can be read"));
             });
         }
         group.finish();

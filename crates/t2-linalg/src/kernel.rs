@@ -15,7 +15,7 @@ mod gram;
 mod launch;
 mod ops;
 mod product;
-mod reduce;
+pub(crate) mod reduce;
 mod rotate;
 mod rows;
 mod small;

@@ -6,11 +6,17 @@ mod batch;
 #[cfg(feature = "gpu")]
 mod block_jacobi;
 pub mod cases;
-pub mod cpu;
+mod cpu;
+#[cfg(feature = "gpu")]
+mod gpu;
+#[cfg(not(feature = "gpu"))]
+#[path = "gpu/absent.rs"]
+mod gpu;
 mod host;
 mod jacobi;
 #[cfg(feature = "gpu")]
 mod kernel;
+pub mod ops;
 pub mod quality;
 mod svd;
 mod truncation;
@@ -20,6 +26,8 @@ pub use auto::AutoSvd;
 pub use block_jacobi::BlockJacobiSvd;
 /// Burn as this crate uses it. Take tensors and devices from here, and they are those of the version it was built with.
 pub use burn;
+#[cfg(feature = "gpu")]
+pub use gpu::launched;
 pub use host::HostSvd;
 pub use jacobi::JacobiSvd;
 pub use quality::Quality;

@@ -2,7 +2,7 @@
 
 use t2_linalg::burn::prelude::*;
 use t2_linalg::burn::tensor::{DType, Distribution};
-use t2_linalg::cpu::{self, Draw, Drawn};
+use t2_linalg::ops::{self, Draw, Drawn};
 
 /// What rounding leaves of a share of the probability, and of a log-probability.
 const ROUNDING: f64 = 2e-6;
@@ -58,7 +58,7 @@ fn check(logits: &Tensor<2>, how: Draw<'_>) {
     let rows = rows(logits);
     let draws: Vec<Draw<'_>> =
         (0..rows.len()).map(|row| Draw { uniform: row as f64 / rows.len() as f64, ..how }).collect();
-    let drawn = cpu::draw(logits, &draws).unwrap();
+    let drawn = ops::draw(logits, &draws).unwrap();
     for ((row, draw), drawn) in rows.iter().zip(&draws).zip(drawn) {
         let Drawn { id, logprob } = drawn.expect("a distribution");
         let shares = shares(row, draw);
@@ -108,7 +108,7 @@ fn equal_logits_are_taken_by_their_ids() {
     for draw in [PLAIN, Draw { top_k: 70, ..PLAIN }, Draw { top_p: 0.31, ..PLAIN }, Draw { min_p: 1.0, ..PLAIN }] {
         check(&flat, draw);
     }
-    let greedy = cpu::draw(&flat, &[Draw { temperature: 0.0, ..PLAIN }; 10]).unwrap();
+    let greedy = ops::draw(&flat, &[Draw { temperature: 0.0, ..PLAIN }; 10]).unwrap();
     assert!(greedy.iter().all(|drawn| drawn.is_some_and(|drawn| drawn.id == 0)), "{greedy:?}");
 }
 
@@ -116,7 +116,7 @@ fn equal_logits_are_taken_by_their_ids() {
 fn the_most_likely_token_may_be_one_that_is_not_penalized() {
     let logits = Tensor::<2>::from_data([[1.0, 3.0, 2.9, -1.0]], &Device::flex());
     let greedy = Draw { temperature: 0.0, ..PLAIN };
-    let draw = |draw: Draw<'_>| cpu::draw(&logits, &[draw]).unwrap()[0].unwrap().id;
+    let draw = |draw: Draw<'_>| ops::draw(&logits, &[draw]).unwrap()[0].unwrap().id;
     assert_eq!(draw(greedy), 1);
     assert_eq!(draw(Draw { repetition_penalty: 1.2, seen: &[1, 1], ..greedy }), 2);
     assert_eq!(draw(Draw { repetition_penalty: 1.2, seen: &[1, 2], ..greedy }), 1);
@@ -131,7 +131,7 @@ fn what_is_ruled_out_is_never_drawn_and_what_is_no_distribution_says_so() {
     let some = Tensor::<2>::from_data(TensorData::new(row.repeat(8), [8, 200]), &Device::flex());
     for draw in [PLAIN, Draw { top_k: 50, ..PLAIN }, Draw { top_p: 0.9, ..PLAIN }, Draw { temperature: 0.0, ..PLAIN }] {
         let draws: Vec<Draw<'_>> = (0..8).map(|i| Draw { uniform: f64::from(i) / 8.0, ..draw }).collect();
-        let drawn = cpu::draw(&some, &draws).unwrap();
+        let drawn = ops::draw(&some, &draws).unwrap();
         assert!(drawn.iter().all(|drawn| drawn.is_some_and(|drawn| [70, 199].contains(&drawn.id))), "{drawn:?}");
     }
     for broken in [f32::NAN, f32::INFINITY] {
@@ -149,11 +149,11 @@ fn other_types_are_drawn_from_and_tokens_scored_alike() {
     let logits = logits(6, 500);
     let half = logits.clone().cast(DType::F16);
     let draws = [Draw { uniform: 0.4, top_p: 0.9, ..PLAIN }; 6];
-    assert_eq!(cpu::draw(&half, &draws).unwrap(), cpu::draw(&half.cast(DType::F32), &draws).unwrap());
-    let drawn = cpu::draw(&logits, &draws).unwrap();
+    assert_eq!(ops::draw(&half, &draws).unwrap(), ops::draw(&half.cast(DType::F32), &draws).unwrap());
+    let drawn = ops::draw(&logits, &draws).unwrap();
     let (ids, logprobs): (Vec<u32>, Vec<f32>) =
         drawn.into_iter().map(|drawn| drawn.map(|drawn| (drawn.id, drawn.logprob)).unwrap()).unzip();
-    assert_eq!(cpu::log_probabilities(&logits, &ids).unwrap(), logprobs);
+    assert_eq!(ops::log_probabilities(&logits, &ids).unwrap(), logprobs);
     let broken = Tensor::<2>::from_data([[0.0, f32::NAN]], &Device::flex());
-    assert!(cpu::log_probabilities(&broken, &[0]).unwrap()[0].is_nan());
+    assert!(ops::log_probabilities(&broken, &[0]).unwrap()[0].is_nan());
 }

@@ -12,7 +12,7 @@ mod svf;
 
 use burn::nn::Linear;
 use burn::prelude::*;
-use t2_linalg::cpu::product;
+use t2_linalg::ops::{product, products};
 
 pub use expert::{Expert, ExpertError, ExpertInfo};
 pub use mixture::{Active, Bank, Mixture};
@@ -58,6 +58,25 @@ pub fn project(x: Tensor<3>, layer: &Linear, active: &Active<'_>) -> Tensor<3> {
     match &layer.bias {
         Some(bias) => y + bias.val().unsqueeze(),
         None => y,
+    }
+}
+
+/// As [`project`] by each of `layers`, for those that read one `x`: a GPU is sent one kernel for all where it can be.
+pub(crate) fn project_all<const N: usize>(x: Tensor<3>, layers: [&Linear; N], active: &Active<'_>) -> [Tensor<3>; N] {
+    let [batch, seq, d_in] = x.dims();
+    let is_dense = |layer: &Linear| adapter_of(layer).is_none() || matches!(active, Active::Base);
+    let ys = layers.iter().all(|layer| is_dense(layer)).then(|| {
+        let weights = layers.map(|layer| layer.weight.base());
+        let biases = layers.map(|layer| layer.bias.as_ref().map(|bias| bias.val()));
+        let x = x.clone().reshape([batch * seq, d_in]);
+        products(&x, weights.each_ref(), biases.each_ref().map(Option::as_ref))
+    });
+    match ys.flatten() {
+        Some(ys) => ys.map(|y| {
+            let [_, d_out] = y.dims();
+            y.reshape([batch, seq, d_out])
+        }),
+        None => layers.map(|layer| project(x.clone(), layer, active)),
     }
 }
 

@@ -18,7 +18,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig};
 use burn::prelude::*;
 use burn::tensor::DType;
-use t2_linalg::cpu;
+use t2_linalg::ops::on_all_cores;
 
 use crate::adapter::{Active, project, times};
 use crate::checkpoint::hash_of_model;
@@ -217,7 +217,7 @@ impl CausalLm for Decoder {
             assert_eq!(rows.len(), batch, "rows of scales, rows of tokens");
         }
         let device = tokens.device();
-        cpu::on_all_cores(&device, || self.all_states(tokens, cache, active))
+        on_all_cores(&device, || self.all_states(tokens, cache, active))
     }
 
     fn embedded(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
@@ -253,7 +253,7 @@ impl CausalLm for Decoder {
 
     fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
         let device = hidden.device();
-        let logits = cpu::on_all_cores(&device, || match &self.head {
+        let logits = on_all_cores(&device, || match &self.head {
             Some(head) => project(hidden, head, &Active::Base),
             None => times(hidden, self.embed.weight.val().transpose()),
         });

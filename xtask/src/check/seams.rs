@@ -13,7 +13,7 @@ use super::{Args, Verdict};
 /// Words that name a backend.
 const BACKENDS: &[&str] = &["wgpu", "cuda", "flex", "cubecl", "rocm", "vulkan"];
 
-/// The files in which a backend may be named: these, and the modules `kernel` and `cpu` of t2-linalg.
+/// The files in which a backend may be named: these, and the modules `kernel`, `gpu` and `cpu` of t2-linalg.
 const BACKEND_FILES: &[&str] = &["crates/t2-cli/src/device.rs"];
 
 /// What takes the default device, which a build with CUDA has on a machine without it too: asking for it, and Burn's
@@ -42,7 +42,7 @@ fn may_name_backend(path: &str) -> bool {
         let inside = path.strip_prefix("crates/t2-linalg/src/").and_then(|path| path.strip_prefix(module));
         inside.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
     };
-    is_kernel("kernel") || is_kernel("cpu") || BACKEND_FILES.contains(&path)
+    ["kernel", "gpu", "cpu"].into_iter().any(is_kernel) || BACKEND_FILES.contains(&path)
 }
 
 fn violations(source: &Source) -> Vec<String> {
@@ -112,6 +112,7 @@ mod tests {
         check("crates/t2-linalg/src/kernel.rs", code, &[]);
         check("crates/t2-linalg/src/kernel/rotate.rs", code, &[]);
         check("crates/t2-linalg/src/cpu/memory.rs", code, &[]);
+        check("crates/t2-linalg/src/gpu.rs", code, &[]);
         check("crates/t2-linalg/src/jacobi.rs", code, &[2, 3]);
         check("crates/t2-model/src/jacobi/kernel.rs", code, &[2, 3]);
         check("crates/t2-cli/src/main.rs", code, &[2, 3]);

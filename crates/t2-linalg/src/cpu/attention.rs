@@ -16,22 +16,7 @@ use super::exponential::{exp2, tanh_of_half_log2};
 use super::lanes::{arch, vectors_mut};
 use super::memory::{Held, tensor};
 use super::multiply::{Matrix, multiply};
-
-/// Who sees what: the queries of a row are the last of its keys, and none sees a later one.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// The columns of the keys that each row has, `[batch]`, or one range for all rows. What lies before is padding,
-    /// what lies behind is not yet written.
-    pub keys: &'a [Range<usize>],
-    /// Which row of keys and values each row of queries reads, `[batch]`; `None`: its own.
-    pub rows: Option<&'a [usize]>,
-    /// How many keys a query sees, the last of which is its own; `None`: all.
-    pub window: Option<usize>,
-    /// What scores are multiplied by.
-    pub scale: f32,
-    /// Scores are kept within `±cap` by `cap tanh(score / cap)`.
-    pub cap: Option<f32>,
-}
+use crate::ops::Seen;
 
 /// Queries of a head that are one piece of work.
 const QUERIES: usize = 64;
@@ -42,29 +27,11 @@ const KEYS: usize = 256;
 /// The fewest products of a query and a key that are worth a second core.
 const WORTH_SHARING: usize = 1 << 10;
 
-/// What the queries see, weighted by the softmax of their scores, `[batch, seq, heads * head_dim]`, for `q` `[batch, heads,
-/// seq, head_dim]` and `k` and `v` `[rows, kv_heads, columns, head_dim]`. A query that sees nothing gets zeros.
-///
-/// # Panics
-///
-/// Where `seen` has ranges for another number of rows, keys beyond the last column or row, or that end before there are as
-/// many columns as queries.
-pub fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen<'_>) -> Option<Tensor<3>> {
+/// See [`crate::ops::attention`].
+pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen<'_>) -> Option<Tensor<3>> {
     let (queries, keys, values) = (Held::in_rows(q)?, Held::in_rows(k)?, Held::in_rows(v)?);
     let [batch, heads, seq, head_dim] = queries.shape;
-    let [_, kv_heads, columns, _] = keys.shape;
-    assert_eq!(keys.shape, values.shape, "shapes of keys and values");
-    assert_eq!((keys.shape[3], heads % kv_heads), (head_dim, 0), "shapes of queries and keys");
-    let is_there = match seen.rows {
-        Some(rows) => rows.len() == batch && rows.iter().all(|&row| row < keys.shape[0]),
-        None => keys.shape[0] == batch,
-    };
-    assert!([1, batch].contains(&seen.keys.len()), "{batch} rows, {} ranges of keys", seen.keys.len());
-    assert!(is_there, "{batch} rows of queries, {} of keys: {seen:?}", keys.shape[0]);
-    assert!(
-        seen.keys.iter().all(|keys| keys.end <= columns && keys.end >= seq),
-        "{seq} of {columns} columns: {seen:?}"
-    );
+    let (kv_heads, columns) = (keys.shape[1], seen.rows.columns());
     let attention = Attention { queries, keys, values, seen, group: heads / kv_heads };
     let pieces = attention.pieces();
     let done: Vec<Vec<f32>> = if batch * heads * seq * columns < WORTH_SHARING {
@@ -119,7 +86,8 @@ impl Attention<'_> {
 
     /// The columns that `query` of `row` sees.
     fn sees(&self, row: usize, query: usize) -> Range<usize> {
-        let Range { start, end } = self.seen.keys[row.min(self.seen.keys.len() - 1)].clone();
+        let keys = self.seen.rows.keys();
+        let Range { start, end } = keys[row.min(keys.len() - 1)].clone();
         let end = end + query + 1 - self.queries.shape[2];
         let first = self.seen.window.map_or(0, |window| end.saturating_sub(window));
         start.max(first)..end
@@ -173,7 +141,7 @@ impl Attention<'_> {
     /// The columns of `block` in `held`, keys or values, for the row and head of `piece`, `[block, head_dim]`.
     fn block<'a>(&self, held: &'a Held<4>, piece: &Piece, block: &Range<usize>) -> Matrix<'a> {
         let ([_, _, _, head_dim], [row, head, column, _]) = (held.shape, held.strides);
-        let of = self.seen.rows.map_or(piece.row, |rows| rows[piece.row]);
+        let of = self.seen.rows.held_in().map_or(piece.row, |rows| rows[piece.row]);
         let values = &held.values()[of * row + piece.kv_head * head + block.start * column..];
         Matrix { values, rows: block.len(), columns: head_dim, row: column, column: 1 }
     }

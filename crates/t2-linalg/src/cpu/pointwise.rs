@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::exponential::sigmoid_of_log2;
 use super::lanes::{arch, vectors, vectors_mut};
 use super::memory::{Held, tensor};
+use crate::ops::Gate;
 
 /// Numbers that a core works on at a time; fewer are not worth a second core.
 const NUMBERS: usize = 1 << 14;
@@ -22,12 +23,8 @@ fn in_chunks(out: &mut [f32], run: usize, work: impl Fn(usize, &mut [f32]) + Syn
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| work(i * chunk, out));
 }
 
-/// `x / sqrt(mean(x²) + eps) ∘ gamma` over the last dimension, for `x` `[…, width]` and `gamma` `[width]`.
-///
-/// # Panics
-///
-/// When there are more or fewer gains than numbers in a row.
-pub fn rms_norm<const D: usize>(x: &Tensor<D>, gamma: &Tensor<1>, eps: f64) -> Option<Tensor<D>> {
+/// See [`crate::ops::rms_norm`].
+pub(crate) fn rms_norm<const D: usize>(x: &Tensor<D>, gamma: &Tensor<1>, eps: f64) -> Option<Tensor<D>> {
     let (held, gains) = (Held::of(x)?, Held::of(gamma)?);
     let (values, gamma) = (held.contiguous()?, gains.contiguous()?);
     assert_eq!(gamma.len(), held.shape[D - 1], "gains of a norm");
@@ -68,21 +65,8 @@ impl WithSimd for Norm<'_> {
     }
 }
 
-/// What a gate goes through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// `x sigmoid(x)`.
-    Silu,
-    /// `x Φ(x)`, with `tanh` in place of the error function.
-    GeluTanh,
-}
-
-/// `f(gate) ∘ up`, for tensors of one shape, where `f` is what the gate goes through.
-///
-/// # Panics
-///
-/// When the shapes differ.
-pub fn gated<const D: usize>(gate: &Tensor<D>, up: &Tensor<D>, f: Gate) -> Option<Tensor<D>> {
+/// See [`crate::ops::gated`].
+pub(crate) fn gated<const D: usize>(gate: &Tensor<D>, up: &Tensor<D>, f: Gate) -> Option<Tensor<D>> {
     let (held, held_up) = (Held::of(gate)?, Held::of(up)?);
     let (values, up) = (held.contiguous()?, held_up.contiguous()?);
     assert_eq!(held.shape, held_up.shape, "shapes of a gate and what goes through it");
@@ -133,13 +117,8 @@ fn gate<S: Simd>(simd: S, f: Gate, x: S::f32s, up: S::f32s) -> S::f32s {
     simd.mul_f32s(simd.mul_f32s(x, sigmoid_of_log2(simd, log2)), up)
 }
 
-/// `x` `[batch, heads, seq, head_dim]` with the first `rotated` numbers of each head turned in pairs half of `rotated`
-/// apart, by `cos` and `signed_sin` `[batch or 1, 1, seq, rotated]`, of which the sines are negated in the first half.
-///
-/// # Panics
-///
-/// Where the angles are not those of one row or of all, or of another number of tokens.
-pub fn rotated(x: &Tensor<4>, cos: &Tensor<4>, signed_sin: &Tensor<4>) -> Option<Tensor<4>> {
+/// See [`crate::ops::rotated`].
+pub(crate) fn rotated(x: &Tensor<4>, cos: &Tensor<4>, signed_sin: &Tensor<4>) -> Option<Tensor<4>> {
     let (held, cosines, sines) = (Held::in_rows(x)?, Held::of(cos)?, Held::of(signed_sin)?);
     let (cos, sin) = (cosines.contiguous()?, sines.contiguous()?);
     let [batch, heads, seq, head_dim] = held.shape;

@@ -27,20 +27,11 @@ const LANES: usize = 16;
 /// The most parts whose sums have to be added up.
 const SUMS: usize = 32;
 
-/// `x w`, `[m, n]`, for `x` `[m, k]` and `w` `[k, n]`, of any type and on any device.
-///
-/// f32 in main memory goes through kernels that read the weights once, in long runs and with all cores, whatever the
-/// strides of `w`: a transposed weight is not copied. How a row of `x` is summed depends on the number of rows, as with
-/// any blocked product; its result is that of the row alone up to rounding.
-pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
-    let out = match (Held::in_rows(&x), Held::of(&w)) {
-        (Some(x), Some(w)) => shared(matrix(&x), matrix(&w)),
-        _ => None,
-    };
-    match out {
-        Some(values) => tensor(values, [x.dims()[0], w.dims()[1]], &x),
-        None => x.matmul(w),
-    }
+/// `x w`, `[m, n]`, for `x` `[m, k]` and `w` `[k, n]`; see [`crate::ops::product`].
+pub(crate) fn product(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+    let (held_x, held_w) = (Held::in_rows(x)?, Held::of(w)?);
+    let values = shared(matrix(&held_x), matrix(&held_w))?;
+    Some(tensor(values, [x.dims()[0], w.dims()[1]], x))
 }
 
 fn matrix(held: &Held<2>) -> Matrix<'_> {

@@ -6,7 +6,7 @@ use super::UNITS;
 
 /// The largest of the values that the units of a cube pass in; `scratch` has room for one value of each unit.
 #[cube]
-pub(super) fn max_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
+pub(crate) fn max_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
     let unit = UNIT_POS as usize;
     scratch[unit] = value;
     sync_cube();
@@ -25,7 +25,7 @@ pub(super) fn max_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
 
 /// The sum of the values that the units of a cube pass in; `scratch` has room for one value of each unit.
 #[cube]
-pub(super) fn sum_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
+pub(crate) fn sum_of_cube(scratch: &mut Shared<[f32]>, value: f32) -> f32 {
     let unit = UNIT_POS as usize;
     scratch[unit] = value;
     sync_cube();

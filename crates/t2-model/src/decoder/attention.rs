@@ -5,14 +5,15 @@ use burn::nn::{Initializer, Linear};
 use burn::prelude::*;
 use burn::tensor::DType;
 use burn::tensor::activation::softmax;
-use t2_linalg::cpu::{self, Seen};
+use t2_linalg::ops::{self, Seen};
 
 use super::cache::KvCache;
 use super::config::{AttentionConfig, QkNorm};
 use super::norm::RmsNorm;
 use super::pass::{Mask, Pass};
+use super::rope::turned;
 use super::{capped, normed};
-use crate::adapter::project;
+use crate::adapter::{project, project_all};
 
 /// Grouped-query attention.
 #[derive(Module, Debug)]
@@ -53,40 +54,30 @@ impl Attention {
         let &AttentionConfig { heads, kv_heads, head_dim, .. } = &pass.config.attention;
         let view = pass.view(layer);
         let split = |x: Tensor<3>, heads| x.reshape([batch, seq, heads, head_dim]);
-        let placed = |x: Tensor<3>, heads, norm: &Option<RmsNorm>| {
-            let x = match pass.config.attention.qk_norm {
-                QkNorm::None => split(x, heads),
-                QkNorm::Head => normed(norm.as_ref(), split(x, heads)),
-                QkNorm::Projection => split(normed(norm.as_ref(), x), heads),
-            };
-            let x = x.swap_dims(1, 2);
-            match &view.rotation {
-                Some(rotation) => rotation.apply(x),
-                None => x,
-            }
+        let split_and_normed = |x: Tensor<3>, heads, norm: &Option<RmsNorm>| match pass.config.attention.qk_norm {
+            QkNorm::None => split(x, heads),
+            QkNorm::Head => normed(norm.as_ref(), split(x, heads)),
+            QkNorm::Projection => split(normed(norm.as_ref(), x), heads),
         };
-        let q = placed(project(x.clone(), &self.q, &pass.active), heads, &self.q_norm);
-        let k = placed(project(x.clone(), &self.k, &pass.active), kv_heads, &self.k_norm);
-        let v = split(project(x, &self.v, &pass.active), kv_heads).swap_dims(1, 2);
-        let (k, v) = match cache {
-            Some(cache) => cache.append(layer, k, v),
-            None => (k, v),
+        let [q, k, v] = project_all(x, [&self.q, &self.k, &self.v], &pass.active);
+        let (q, k) = (split_and_normed(q, heads, &self.q_norm), split_and_normed(k, kv_heads, &self.k_norm));
+        let (new, rotation) = ([q, k, split(v, kv_heads)], view.rotation.as_ref());
+        let [q, k, v] = match cache {
+            Some(cache) => cache.append(layer, new, rotation, &pass.rows),
+            None => turned(new, rotation),
         };
         let AttentionConfig { cap, .. } = pass.config.attention;
         let scale = pass.config.attention.score_scale() as f32;
-        let rows = pass.slots.as_ref().map(|slots| slots.rows.as_slice());
-        let seen = Seen { keys: &pass.keys, rows, window: view.window, scale, cap: cap.map(|cap| cap as f32) };
-        let y = cpu::attention(&q, &k, &v, &seen).unwrap_or_else(|| {
-            let [k, v] = [k, v].map(|all| pass.slots.iter().fold(all, |all, slots| slots.pick(all)));
-            pass.config.attention.seen(q * scale, k, v, &view.mask)
-        });
+        let seen = Seen { rows: &pass.rows, window: view.window, scale, cap: cap.map(|cap| cap as f32) };
+        let y = ops::attention(&q, &k, &v, &seen)
+            .unwrap_or_else(|| pass.config.attention.seen(q * scale, pass.pick(k), pass.pick(v), &view.mask));
         project(y, &self.o, &pass.active)
     }
 }
 
 impl AttentionConfig {
     /// What scaled queries see, `[batch, seq, heads * head_dim]`, for `q` `[batch, heads, seq, head_dim]` and `k` and `v`
-    /// `[batch, kv_heads, columns, head_dim]`: on every device, and the reference of [`cpu::attention`].
+    /// `[batch, kv_heads, columns, head_dim]`: on every device, and the reference of [`ops::attention`].
     fn seen(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &Mask) -> Tensor<3> {
         let ([batch, heads, seq, head_dim], [_, kv_heads, _, _]) = (q.dims(), k.dims());
         let (first, hidden) = mask.hidden();

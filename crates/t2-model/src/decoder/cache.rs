@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use burn::prelude::*;
 use burn::tensor::IndexingUpdateOp;
+use t2_linalg::ops::{self, New, Rows};
 
 use super::LmShape;
+use super::rope::{Rotation, turned};
 
 /// Preallocated keys and values.
 ///
@@ -164,28 +166,42 @@ impl KvCache {
         self.placed.as_ref().map(|placed| placed.rows.iter().map(|row| row.slot).collect())
     }
 
-    /// Store the keys and values of `layer`, `[batch, kv_heads, seq, head_dim]`, and return those of all columns so far,
-    /// `[slots, kv_heads, columns, head_dim]`: which slots are those of the pass, [`placed_in`](Self::placed_in) says.
-    pub(crate) fn append(&mut self, layer: usize, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let [batch, kv_heads, seq, head_dim] = k.dims();
+    /// Store the keys and values of new tokens as those of `layer`; for their queries, keys and values, `[batch, seq, heads or
+    /// kv_heads, head_dim]`, which are not turned yet. Returns the queries, `[batch, heads, seq, head_dim]`, and the buffers
+    /// of all keys and values, `[slots, kv_heads, capacity, head_dim]`: what of them `rows` are, they say.
+    pub(crate) fn append(
+        &mut self,
+        layer: usize,
+        new: [Tensor<4>; 3],
+        rotation: Option<&Rotation>,
+        rows: &Rows,
+    ) -> [Tensor<4>; 3] {
+        let [batch, seq, kv_heads, head_dim] = new[1].dims();
         let columns = self.columns(seq);
-        let (slots, capacity) = (self.slots(), self.capacity);
+        let (slots, capacity, device, dtype) = (self.slots(), self.capacity, new[1].device(), new[1].dtype());
         assert!(columns.end <= capacity, "cache of {capacity} columns cannot hold {}", columns.end);
-        let empty = || Tensor::zeros([slots, kv_heads, capacity, head_dim], (&k.device(), k.dtype()));
+        let empty = || Tensor::zeros([slots, kv_heads, capacity, head_dim], (&device, dtype));
         let (all_k, all_v) = self.layers[layer].take().unwrap_or_else(|| (empty(), empty()));
-        let (all_k, all_v) = match &mut self.placed {
-            None => {
-                let range = [0..batch, 0..kv_heads, columns.clone(), 0..head_dim];
-                (all_k.slice_assign(range.clone(), k), all_v.slice_assign(range, v))
-            }
-            Some(placed) => {
-                let index = placed.index([batch, kv_heads, seq], capacity, &k.device());
-                (scattered(all_k, k, index.clone()), scattered(all_v, v, index))
+        let [q, all_k, all_v] = if ops::places(&device, dtype) {
+            let ([queries, keys, values], angles) = (new, rotation.map(Rotation::angles));
+            let placed = ops::placed(New { queries, keys, values, angles, rows, held: [all_k, all_v] });
+            let [all_k, all_v] = placed.held;
+            [placed.queries, all_k, all_v]
+        } else {
+            let [q, k, v] = turned(new, rotation);
+            match &mut self.placed {
+                None => {
+                    let range = [0..batch, 0..kv_heads, columns, 0..head_dim];
+                    [q, all_k.slice_assign(range.clone(), k), all_v.slice_assign(range, v)]
+                }
+                Some(placed) => {
+                    let index = placed.index([batch, kv_heads, seq], capacity, &device);
+                    [q, scattered(all_k, k, index.clone()), scattered(all_v, v, index)]
+                }
             }
         };
-        let [k, v] = [&all_k, &all_v].map(|all| all.clone().slice_dim(2, 0..columns.end));
-        self.layers[layer] = Some((all_k, all_v));
-        (k, v)
+        self.layers[layer] = Some((all_k.clone(), all_v.clone()));
+        [q, all_k, all_v]
     }
 
     /// The columns that the next `seq` tokens take, of any row.

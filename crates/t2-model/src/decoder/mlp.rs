@@ -4,10 +4,10 @@ use burn::module::Module;
 use burn::nn::{Initializer, Linear};
 use burn::prelude::*;
 use burn::tensor::activation::{gelu, gelu_approximate, silu};
-use t2_linalg::cpu::{self, Gate};
+use t2_linalg::ops::{self, Gate};
 
 use super::config::{Activation, MlpConfig};
-use crate::adapter::{Active, project};
+use crate::adapter::{Active, project, project_all};
 
 /// Gated feed-forward network.
 #[derive(Module, Debug)]
@@ -32,18 +32,18 @@ impl MlpConfig {
 impl Mlp {
     /// `x` `[batch, seq, d_model]` to `[batch, seq, d_model]`.
     pub(super) fn forward(&self, x: Tensor<3>, active: &Active<'_>) -> Tensor<3> {
-        let (gate, up) = (project(x.clone(), &self.gate, active), project(x, &self.up, active));
+        let [gate, up] = project_all(x, [&self.gate, &self.up], active);
         project(self.gated(gate, up), &self.down, active)
     }
 
     /// `f(gate) ∘ up`.
     fn gated(&self, gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
-        let on_cpu = match self.activation {
-            Activation::Silu => cpu::gated(&gate, &up, Gate::Silu),
+        let in_one_pass = match self.activation {
+            Activation::Silu => ops::gated(&gate, &up, Gate::Silu),
             Activation::Gelu => None,
-            Activation::GeluTanh => cpu::gated(&gate, &up, Gate::GeluTanh),
+            Activation::GeluTanh => ops::gated(&gate, &up, Gate::GeluTanh),
         };
-        on_cpu.unwrap_or_else(|| {
+        in_one_pass.unwrap_or_else(|| {
             let gate = match self.activation {
                 Activation::Silu => silu(gate),
                 Activation::Gelu => gelu(gate),

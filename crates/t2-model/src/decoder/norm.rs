@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::prelude::*;
 use burn::tensor::DType;
-use t2_linalg::cpu;
+use t2_linalg::ops;
 
 /// `RMSNorm` in f32, whatever the states are.
 ///
@@ -27,7 +27,7 @@ impl RmsNorm {
 
     /// `x` `[…, width]` to the same shape and type.
     pub(super) fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if let Some(y) = cpu::rms_norm(&x, &self.gamma.val(), self.eps) {
+        if let Some(y) = ops::rms_norm(&x, &self.gamma.val(), self.eps) {
             return y;
         }
         let dtype = x.dtype();

@@ -1,10 +1,10 @@
 //! What the blocks of one forward pass share: positions, and who may look where.
 
 use std::cell::OnceCell;
-use std::ops::Range;
 use std::rc::Rc;
 
 use burn::prelude::*;
+use t2_linalg::ops::Rows;
 
 use super::cache::{KvCache, Span, indices};
 use super::config::{BlockKind, DecoderConfig, RopeConfig, Rotary};
@@ -14,32 +14,13 @@ use crate::adapter::Active;
 /// What every block of one forward pass shares.
 pub(super) struct Pass<'a> {
     pub(super) config: &'a DecoderConfig,
-    /// The columns of each row that are no padding, or once for all rows.
-    pub(super) keys: Vec<Range<usize>>,
-    /// The slots of the rows, where each has one in the cache.
-    pub(super) slots: Option<Slots>,
+    /// The columns of each row that are no padding, and the slot of each, where it has one in the cache.
+    pub(super) rows: Rows,
+    /// The slots on the device, once they are asked for.
+    slots: OnceCell<Tensor<1, Int>>,
     /// For each of the [`kinds`](DecoderConfig::kinds) of blocks; one where all are plain.
     views: Vec<View>,
     pub(super) active: Active<'a>,
-}
-
-/// Where the rows of a pass are in a cache.
-pub(super) struct Slots {
-    pub(super) rows: Vec<usize>,
-    /// The same on the device, once it is asked for.
-    index: OnceCell<Tensor<1, Int>>,
-}
-
-impl Slots {
-    /// The rows of the pass, `[batch, …]`, of those of `all` slots.
-    pub(super) fn pick(&self, all: Tensor<4>) -> Tensor<4> {
-        let first = self.rows.first().copied().unwrap_or(0);
-        if self.rows.iter().copied().eq(first..first + self.rows.len()) {
-            return all.slice_dim(0, first..first + self.rows.len());
-        }
-        let index = self.index.get_or_init(|| indices(&self.rows, &all.device()));
-        all.select(0, index.clone())
-    }
 }
 
 /// How blocks of one kind see the columns of the pass.
@@ -109,8 +90,24 @@ impl<'a> Pass<'a> {
             };
             views.push(View { rotation, window: kind.window, mask });
         }
-        let slots = cache.and_then(KvCache::placed_in).map(|rows| Slots { rows, index: OnceCell::new() });
-        Self { config, keys, slots, views, active }
+        let rows = Rows::new(keys, cache.and_then(KvCache::placed_in));
+        Self { config, rows, slots: OnceCell::new(), views, active }
+    }
+
+    /// The columns that any row of the pass has, of the rows of the pass, `[batch, kv_heads, columns, head_dim]`, of those of
+    /// `all` rows that are held.
+    pub(super) fn pick(&self, all: Tensor<4>) -> Tensor<4> {
+        let all = match self.rows.columns() {
+            columns if columns < all.dims()[2] => all.slice_dim(2, 0..columns),
+            _ => all,
+        };
+        let Some(slots) = self.rows.held_in() else { return all };
+        let first = slots.first().copied().unwrap_or(0);
+        if slots.iter().copied().eq(first..first + slots.len()) {
+            return all.slice_dim(0, first..first + slots.len());
+        }
+        let index = self.slots.get_or_init(|| indices(slots, &all.device()));
+        all.select(0, index.clone())
     }
 
     /// How block `layer` sees the pass.
@@ -163,6 +160,8 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     /// For each row and query of `columns`, the columns that it sees, from the first to before the second, and whether a mask was needed to say so.

@@ -6,7 +6,7 @@
 use std::f64::consts::TAU;
 
 use burn::prelude::*;
-use t2_linalg::cpu;
+use t2_linalg::ops;
 
 use super::config::{RopeConfig, RopeScaling};
 
@@ -41,9 +41,14 @@ impl Rotation {
         Self { cos: table(f64::cos, 1.0), signed_sin: table(f64::sin, -1.0) }
     }
 
+    /// Cosines, and sines negated in the first half, `[batch or 1, 1, seq, rotated]`.
+    pub(crate) fn angles(&self) -> [&Tensor<4>; 2] {
+        [&self.cos, &self.signed_sin]
+    }
+
     /// Rotate `x`, `[batch, heads, seq, head_dim]`.
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        if let Some(turned) = cpu::rotated(&x, &self.cos, &self.signed_sin) {
+        if let Some(turned) = ops::rotated(&x, &self.cos, &self.signed_sin) {
             return turned;
         }
         let (head_dim, rotated) = (x.dims()[3], self.cos.dims()[3]);
@@ -61,6 +66,16 @@ impl Rotation {
         let [first, second] = [0..rotated / 2, rotated / 2..rotated].map(|half| x.clone().slice_dim(3, half));
         let swapped = Tensor::cat(vec![second, first], 3);
         x * self.cos.clone().cast(dtype) + swapped * self.signed_sin.clone().cast(dtype)
+    }
+}
+
+/// Queries, keys and values, `[batch, heads, seq, head_dim]`, of which the first two are turned, for those `[batch, seq,
+/// heads, head_dim]` of new tokens.
+pub(crate) fn turned([q, k, v]: [Tensor<4>; 3], rotation: Option<&Rotation>) -> [Tensor<4>; 3] {
+    let [q, k, v] = [q, k, v].map(|x| x.swap_dims(1, 2));
+    match rotation {
+        Some(rotation) => [rotation.apply(q), rotation.apply(k), v],
+        None => [q, k, v],
     }
 }
 

@@ -3,7 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use t2_linalg::cpu::Draw;
+use t2_linalg::ops::Draw;
 
 use super::GenerateError;
 

@@ -147,7 +147,28 @@ fn any_schedule_gives_every_request_what_it_gets_alone() {
     let outgrown = DecoderConfig { rope: RopeConfig { scaling: longrope, ..RopeConfig::new(100.0) }, ..plain.clone() };
     for (config, schedules) in [(plain, 0..100), (tiny::switched(), 100..150), (outgrown, 150..200)] {
         let world = World::new(config);
-        schedules.for_each(|seed| check_schedule(&world, seed));
+        schedules.for_each(|seed| check_schedule(&world, &world, seed));
+    }
+}
+
+/// A device with kernels of its own, of every backend that the tests are built for.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+#[test]
+fn on_a_gpu_a_request_gets_what_it_gets_in_main_memory() {
+    use burn::tensor::DeviceType;
+
+    let kinds = [
+        #[cfg(feature = "wgpu")]
+        DeviceType::Wgpu,
+        #[cfg(feature = "cuda")]
+        DeviceType::Cuda,
+    ];
+    for kind in kinds {
+        let device = Device::enumerate(kind).into_iter().next().expect("a GPU, or one of software");
+        for (config, schedules) in [(tiny::config(), 0..3), (tiny::switched(), 100..103)] {
+            let (there, here) = (World::on(&device, config.clone()), World::new(config));
+            schedules.for_each(|seed| check_schedule(&there, &here, seed));
+        }
     }
 }
 

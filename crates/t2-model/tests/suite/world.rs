@@ -1,5 +1,7 @@
 //! A small model with experts, what is asked of it, and the right answers: every token by reading all before it once more.
 
+use burn::module::Module;
+use burn::prelude::*;
 use burn::tensor::activation::log_softmax;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -27,7 +29,12 @@ impl World {
     }
 
     pub(crate) fn with_length(config: DecoderConfig, max_seq_len: usize) -> Self {
-        let model = tiny::adapted(&tiny::shaped(&DecoderConfig { max_seq_len, ..config }, 7));
+        Self::on(&Device::flex(), DecoderConfig { max_seq_len, ..config })
+    }
+
+    /// The same numbers on `device`.
+    pub(crate) fn on(device: &Device, config: DecoderConfig) -> Self {
+        let model = tiny::adapted(&tiny::shaped(&config, 7)).to_device(device);
         let experts = [1, 2].map(|seed| tiny::expert(&model, seed));
         let bank = Bank::new(&model, &experts.iter().collect::<Vec<_>>()).unwrap();
         let alphas = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.3]];

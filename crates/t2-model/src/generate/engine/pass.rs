@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use burn::prelude::*;
-use t2_linalg::cpu::{self, Draw, Drawn};
+use t2_linalg::ops::{self, Draw, Drawn};
 
 use super::slots::Piece;
 use super::{Engine, Event, ScalesId, Under};
@@ -105,11 +105,11 @@ impl<M: CausalLm> Engine<'_, M> {
         let asked = self.asked(pass, seq);
         let rows: Vec<usize> = asked.draws.iter().map(|(_, row, _)| *row).collect();
         let draws: Vec<Draw<'_>> = asked.draws.iter().map(|(.., draw)| *draw).collect();
-        let drawn = if draws.is_empty() { vec![] } else { cpu::draw(&self.logits(&states, &rows), &draws)? };
+        let drawn = if draws.is_empty() { vec![] } else { ops::draw(&self.logits(&states, &rows), &draws)? };
         let mut scored = Vec::with_capacity(asked.targets.len());
         for targets in asked.targets.chunks((LOGITS / self.shape.vocab).max(1)) {
             let (rows, ids): (Vec<usize>, Vec<u32>) = targets.iter().map(|(_, row, id)| (*row, *id)).unzip();
-            scored.extend(cpu::log_probabilities(&self.logits(&states, &rows), &ids)?);
+            scored.extend(ops::log_probabilities(&self.logits(&states, &rows), &ids)?);
         }
         let drawn: Vec<_> = asked.draws.iter().map(|(slot, ..)| *slot).zip(drawn).collect();
         let scored: Vec<_> = asked.targets.iter().map(|(slot, ..)| *slot).zip(scored).collect();

@@ -1,6 +1,6 @@
 //! Which request is in which slot of the cache, and how much of it is read. No tensors here.
 
-use t2_linalg::cpu::Draw;
+use t2_linalg::ops::Draw;
 
 use super::{Request, RequestId, ScoreRequest, Under};
 use crate::decoder::LmShape;
