@@ -1,28 +1,27 @@
 """A checkpoint of random bf16 weights in the shape of a model, a file for each layer: for speed and memory at real sizes.
 
-    python3 benches/peers/random_checkpoint.py DIR llama-3-8b [LAYERS]
+    python3 benches/peers/random_checkpoint.py DIR llama-3-8b [LAYERS] [VOCAB]
 
-Needs torch and safetensors. The vocabulary is cut to 256 tokens: nothing here looks at the embedding.
+Needs torch and safetensors. The vocabulary is cut to 256 tokens unless it is given: most of what this is for does not look
+at the embedding.
 """
 
 import json
 import pathlib
 import sys
 
-import torch
-from safetensors.torch import save_file
-
 SHAPES = {  # hidden, intermediate, layers, heads, kv heads
     "smollm2-135m": (576, 1536, 30, 9, 3),
     "llama-3-8b": (4096, 14336, 32, 32, 8),
 }
-VOCAB = 256
 
 
-def main():
-    folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-    hidden, intermediate, layers, heads, kv_heads = SHAPES[name]
-    layers = int(sys.argv[3]) if len(sys.argv) > 3 else layers
+def write(folder, name, layers=None, vocab=256):
+    import torch
+    from safetensors.torch import save_file
+
+    hidden, intermediate, all_layers, heads, kv_heads = SHAPES[name]
+    layers = layers or all_layers
     kv = hidden // heads * kv_heads
     random = torch.Generator().manual_seed(2501)
     weight = lambda *shape: (torch.randn(*shape, generator=random) / shape[-1] ** 0.5).to(torch.bfloat16)
@@ -35,7 +34,7 @@ def main():
         save_file(tensors, folder / f"{stem}.safetensors", metadata={"format": "pt"})
         index.update({name: f"{stem}.safetensors" for name in tensors})
 
-    save("rest", {"model.embed_tokens.weight": weight(VOCAB, hidden), "model.norm.weight": ones()})
+    save("rest", {"model.embed_tokens.weight": weight(vocab, hidden), "model.norm.weight": ones()})
     attention = {"q": (hidden, hidden), "k": (kv, hidden), "v": (kv, hidden), "o": (hidden, hidden)}
     mlp = {"gate": (intermediate, hidden), "up": (intermediate, hidden), "down": (hidden, intermediate)}
     for layer in range(layers):
@@ -50,12 +49,17 @@ def main():
         )
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": VOCAB,
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": vocab,
         "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "max_position_embeddings": 64,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
     }
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def main():
+    folder, name, *sizes = sys.argv[1:]
+    write(pathlib.Path(folder), name, *map(int, sizes))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! What the benches in `benches/` and the measurements in `examples/` share.
 
+pub mod decoding;
 pub mod devices;
-pub mod mixtures;
 pub mod random;
 
 /// The allocator of `t2`.

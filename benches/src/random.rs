@@ -26,9 +26,14 @@ pub static SHAPE_135M: LazyLock<DecoderConfig> = LazyLock::new(|| DecoderConfig 
 pub static SHAPE_MID: LazyLock<DecoderConfig> =
     LazyLock::new(|| DecoderConfig { vocab: 4096, layers: 4, ..SHAPE_135M.clone() });
 
-/// A random decoder with an [`Svf`] of random factors and `z = 1` beside every matrix of its blocks.
+/// A random decoder under random factors, see [`with_factors`].
 pub fn adapted(config: &DecoderConfig, device: &Device) -> Decoder {
-    config.init(device).apply_reparameterization(RandomFactors)
+    with_factors(config.init(device))
+}
+
+/// `model` with an [`Svf`] of random factors and `z = 1` beside every matrix of its blocks.
+pub fn with_factors(model: Decoder) -> Decoder {
+    model.apply_reparameterization(RandomFactors)
 }
 
 /// As [`adapted`], with weights and factors of type `dtype`.
@@ -39,7 +44,7 @@ pub fn adapted_as(config: &DecoderConfig, dtype: DType, device: &Device) -> Deco
             param.map(|value| value.cast(self.0))
         }
     }
-    config.init(device).map(&mut Cast(dtype)).apply_reparameterization(RandomFactors)
+    with_factors(config.init(device).map(&mut Cast(dtype)))
 }
 
 /// Experts for `model` whose scales swing about one, each in its own rhythm.
