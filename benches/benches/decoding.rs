@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use t2_benches::decoding::{Bench, MIXED, Mix};
 use t2_benches::devices::{Named, devices};
 use t2_benches::random::{self, SHAPE_MID};
@@ -79,6 +79,7 @@ fn decoding(criterion: &mut Criterion) {
         let most = if is_cpu && name != "cpu" { ROWS_IN_SOFTWARE } else { usize::MAX };
         let bench = Bench::with_experts(SHAPE_MID.init(&device), MIXED);
         let mut group = criterion.benchmark_group(format!("decoding/{name}"));
+        group.sampling_mode(SamplingMode::Flat);
         for work in WORK.iter().filter(|work| work.rows <= most) {
             group.throughput(Throughput::Elements((work.rows * work.tokens()) as u64));
             for &mix in work.mixes {

@@ -1,13 +1,12 @@
 """Tables of generation: t2 beside transformers, llama.cpp and candle, in turns, in f32 on the CPU; and t2 under experts.
 
-    cargo build --release --package t2-benches --example decoding
-    cargo run --release --bin t2 -- export MODEL --to gguf f32.gguf --dtype f32
+    cargo build --release --package t2-cli --package t2-benches --bins --example decoding
     (cd benches/peers/candle && RUSTFLAGS="-C target-cpu=native" cargo build --release)
-    python3 benches/peers/engine.py MODEL --gguf f32.gguf
+    python3 benches/peers/engine.py MODEL
 
 MODEL is a folder in the layout of the Hub, or a GGUF file, which candle's program does not read; without one, a checkpoint
-of random weights in the shape of SmolLM2-135M is made. `--gguf` names what llama.cpp loads: the model in f32 and, to see
-what that costs, as people have it, in 4 bits. Who is not there is named, with the reason, and left out.
+of random weights in the shape of SmolLM2-135M is made. llama.cpp gets the model as a GGUF file in f32, and what `--gguf`
+names: the model as people have it, in 4 bits. Who is not there is named, with the reason, and left out.
 
 In each turn everyone is started, in a process of its own, and asked for the same batches one after the other; who is not
 asked is stopped. Cells are medians of the turns, and how many times better t2 is. Reading ends when every prompt has its
@@ -210,12 +209,13 @@ def show(rows, run):
 
 
 def differences(run, who):
-    """Who of `who` does not say what the first of them says."""
+    """Who of `who` does not say what the first of them says. All compute the same, or the table compares nothing."""
     for batch in run.batches:
-        said = {name: run.ids.get((name, str(batch), "base")) for name in who}
+        said = {name: run.ids[name, str(batch), "base"] for name in who if (name, str(batch), "base") in run.ids}
+        expected = next(iter(said.items()), None)
         for name, ids in said.items():
-            if ids is not None and ids != said[who[0]]:
-                yield f"{batch}: {name} says {ids}, {who[0]} says {said[who[0]]}"
+            if ids != expected[1]:
+                yield f"{batch}: {name} says {ids}, {expected[0]} says {expected[1]}"
 
 
 def transformers(path):
@@ -297,31 +297,40 @@ def answer(begin):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", type=pathlib.Path)
-    parser.add_argument("--t2", default=ROOT / "target/release/examples/decoding", help="the compiled example decoding")
+    parser.add_argument("--built", default=ROOT / "target/release", type=pathlib.Path, help="where cargo put t2")
     parser.add_argument("--candle", default=ROOT / "benches/peers/candle/target/release/t2-peer-candle")
-    parser.add_argument("--gguf", nargs="*", default=[], type=pathlib.Path, help="what llama.cpp loads; f32 first")
+    parser.add_argument("--gguf", nargs="*", default=[], type=pathlib.Path, help="more files for llama.cpp")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--experts", nargs="*", type=int, default=[10, 1000], help="how many are at hand; none: no such table")
+    parser.add_argument("--experts", nargs="*", type=int, default=[10, 1000], help="how many t2 has at hand")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.model is None:
             args.model = pathlib.Path(folder) / SHAPE
             random_checkpoint.write(args.model, SHAPE, vocab=VOCAB)
         peer = lambda name, path, title: Participant(title, sys.executable, __file__, "--peer", name, path)
-        t2 = Participant("t2", args.t2, args.model)
-        others = [peer("transformers", args.model, "transformers"), Participant("candle", args.candle, args.model)]
-        llamas = [peer("llama.cpp", path, f"llama.cpp, {path.name}") for path in args.gguf]
-        run = Run([t2, *llamas, *others], BESIDE_PEERS, args)
+        t2 = lambda name, *experts, **rest: Participant(name, args.built / "examples/decoding", args.model, *experts, **rest)
+        in_f32 = [t2("t2"), peer("llama.cpp", in_gguf(args, folder), "llama.cpp"),
+                  peer("transformers", args.model, "transformers"), Participant("candle", args.candle, args.model)]
+        quantized = [peer("llama.cpp", path, f"llama.cpp, {path.name}") for path in args.gguf]
+        run = Run(in_f32 + quantized, BESIDE_PEERS, args)
         show(beside_peers(run), run)
-        for line in differences(run, ["t2", *(participant.name for participant in llamas[:1] + others)]):
-            print(line)
-        if not llamas:
-            print("llama.cpp left out: no --gguf")
+        print(*differences(run, [participant.name for participant in in_f32]), sep="\n")
         if args.experts:
-            at_hand = [Participant(str(count), args.t2, args.model, count, under=list(UNDER)) for count in args.experts]
-            run = Run([Participant("none", args.t2, args.model), *at_hand], UNDER_EXPERTS, args)
+            at_hand = [t2(str(count), count, under=list(UNDER)) for count in args.experts]
+            run = Run([t2("none"), *at_hand], UNDER_EXPERTS, args)
             show(under_experts(run), run)
+
+
+def in_gguf(args, folder):
+    """The model in f32 as llama.cpp reads it."""
+    path = pathlib.Path(folder) / "f32.gguf"
+    try:
+        command = [args.built / "t2", "export", args.model, "--to", "gguf", path, "--dtype", "f32", "--quiet"]
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"no GGUF file for llama.cpp: {error}", file=sys.stderr)
+    return path
 
 
 if __name__ == "__main__":

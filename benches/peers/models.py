@@ -1,6 +1,6 @@
-"""Real models: our logits, tokens and speed beside those of transformers and, for GGUF files, llama.cpp.
+"""Real models: our logits and tokens beside those of transformers. How fast they are is for engine.py.
 
-    python3 benches/peers/models.py T2 MODEL.gguf… [--decompose] [--speed]
+    python3 benches/peers/models.py T2 MODEL.gguf… [--decompose]
 
 T2 is the binary. The reference for logits and greedy tokens is transformers in f32, with the weights that it reads from the
 same file. Needs torch, transformers, gguf and llama-cpp-python, and GNU time as /usr/bin/time.
@@ -11,11 +11,9 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 
 LOGITS = 1e-4  # largest difference of a logit, relative to the largest logit
 GREEDY = 64  # tokens that must be the same
@@ -32,7 +30,6 @@ def main():
     parser.add_argument("t2")
     parser.add_argument("models", nargs="+", type=pathlib.Path)
     parser.add_argument("--decompose", action="store_true")
-    parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
     failed = []
     for model in args.models:
@@ -47,11 +44,6 @@ def checks(args):
     yield parity
     if args.decompose:
         yield decompose
-    if args.speed:
-        yield speed
-
-
-THREADS = os.cpu_count()
 
 
 def t2(args, *words):
@@ -71,14 +63,10 @@ def reference(model):
     return AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name, dtype=torch.float32).eval()
 
 
-def llama(model, **options):
+def ids_of(model):
     from llama_cpp import Llama
 
-    return Llama(str(model), verbose=False, n_threads=THREADS, n_threads_batch=THREADS, **options)
-
-
-def ids_of(model):
-    tokenizer = llama(model, vocab_only=True)
+    tokenizer = Llama(str(model), vocab_only=True, verbose=False)
     return [tokenizer.tokenize(text.encode(), add_bos=True, special=True) for text in PROMPTS]
 
 
@@ -143,53 +131,5 @@ def neutral_expert(args, model, folder, info):
     return path
 
 
-def speed(args, model):
-    """Time to load, peak memory, and tokens a second of decoding, ours and theirs, one after the other."""
-    ids = ids_of(model)[2]
-    words = ",".join(map(str, ids))
-    _, load, memory = t2(args, "logits", model, "--ids", ids[0])
-    ours = max(t2(args, "generate", model, "--prompt-ids", words, "--max-new-tokens", GREEDY, "--temperature", 0)[0]["tokens_per_sec"]
-               for _ in range(3))
-    result = {"t2": {"load_seconds": load, "memory": memory, "tokens_per_sec": ours}}
-    for peer in ("transformers", "llama.cpp"):
-        code = ["--peer", peer, str(model), words]
-        out = subprocess.run([sys.executable, __file__, *code], check=True, stdout=subprocess.PIPE).stdout
-        result[peer] = json.loads(out.splitlines()[-1])
-    return result
-
-
-def peer(name, model, words):
-    """A process of its own for each peer: its memory is then its own too."""
-    model, ids = pathlib.Path(model), [int(word) for word in words.split(",")]
-    start = time.perf_counter()
-    if name == "transformers":
-        import torch
-
-        torch.set_num_threads(THREADS)
-        loaded = reference(model)
-        load, tokens = time.perf_counter() - start, torch.tensor([ids])
-        def generate(count):
-            loaded.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, min_new_tokens=count,
-                            do_sample=False, eos_token_id=-1)
-    else:
-        loaded = llama(model, n_ctx=512)
-        load = time.perf_counter() - start
-        def generate(count):
-            loaded.reset()
-            for _, token in zip(range(count), loaded.generate(ids, temp=0.0)):
-                pass
-    def seconds(count):
-        start = time.perf_counter()
-        generate(count)
-        return time.perf_counter() - start
-    # The difference of two lengths is decoding alone, without reading the prompt.
-    best = max((GREEDY - 1) / max(seconds(GREEDY) - seconds(1), 1e-9) for _ in range(3))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"load_seconds": load, "memory": memory, "tokens_per_sec": best}))
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--peer"]:
-        peer(*sys.argv[2:])
-    else:
-        main()
+    main()

@@ -47,7 +47,7 @@ def write(folder, name, layers=None, vocab=256):
                 **{f"{of}{name}_layernorm.weight": ones() for name in ("input", "post_attention")},
             },
         )
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "vocab_size": vocab,
         "hidden_size": hidden, "intermediate_size": intermediate, "num_hidden_layers": layers,

@@ -93,7 +93,8 @@ impl Bench {
     pub fn run(&self, prompts: &[Vec<u32>], new_tokens: usize, mix: Mix) -> Result<Times, GenerateError> {
         let start = Instant::now();
         let chunk = prompts.iter().map(Vec::len).sum();
-        let mut engine = Engine::new(&self.model, EngineConfig { slots: prompts.len(), chunk, memory: None });
+        let mut engine =
+            Engine::new(&self.model, EngineConfig { slots: prompts.len(), chunk, ..EngineConfig::default() });
         let under = self.under(&mut engine, prompts.len(), mix)?;
         let mut first_row = None;
         for (ids, under) in prompts.iter().zip(under) {
