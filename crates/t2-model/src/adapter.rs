@@ -10,6 +10,7 @@ mod row_scales;
 pub mod statistics;
 mod svf;
 
+use burn::module::Param;
 use burn::nn::Linear;
 use burn::prelude::*;
 use t2_linalg::ops::{product, products};
@@ -67,7 +68,7 @@ pub(crate) fn project_all<const N: usize>(x: Tensor<3>, layers: [&Linear; N], ac
     let is_dense = |layer: &Linear| adapter_of(layer).is_none() || matches!(active, Active::Base);
     let ys = layers.iter().all(|layer| is_dense(layer)).then(|| {
         let weights = layers.map(|layer| layer.weight.base());
-        let biases = layers.map(|layer| layer.bias.as_ref().map(|bias| bias.val()));
+        let biases = layers.map(|layer| layer.bias.as_ref().map(Param::val));
         let x = x.clone().reshape([batch * seq, d_in]);
         products(&x, weights.each_ref(), biases.each_ref().map(Option::as_ref))
     });

@@ -4,5 +4,7 @@
 mod cases;
 #[cfg(test)]
 mod cpu;
+#[cfg(test)]
+mod draw;
 #[cfg(all(test, any(feature = "wgpu", feature = "cuda")))]
 mod gpu;

@@ -39,7 +39,8 @@ fn assert_scored(found: &[f32], expected: &[f32]) {
 
 /// An engine, what was asked of it, and what came of that.
 struct Schedule<'w> {
-    world: &'w World,
+    /// What each request gets alone.
+    alone: &'w World,
     engine: Engine<'w, Decoder>,
     under: Vec<Under>,
     rng: ChaCha8Rng,
@@ -51,7 +52,7 @@ struct Schedule<'w> {
 }
 
 impl<'w> Schedule<'w> {
-    fn new(world: &'w World, mut rng: ChaCha8Rng) -> Self {
+    fn new(world: &'w World, alone: &'w World, mut rng: ChaCha8Rng) -> Self {
         let config = EngineConfig {
             slots: rng.random_range(1..6),
             chunk: rng.random_range(1..30),
@@ -60,7 +61,7 @@ impl<'w> Schedule<'w> {
         };
         let (engine, under) = world.engine(config);
         let (asked, given, cancelled, done, scored) = (vec![], vec![], vec![], Done::new(), BTreeMap::new());
-        Self { world, engine, under, rng, asked, given, cancelled, done, scored }
+        Self { alone, engine, under, rng, asked, given, cancelled, done, scored }
     }
 
     /// Ask for a few completions and a score, and cancel something.
@@ -99,11 +100,11 @@ impl<'w> Schedule<'w> {
     /// Each request got what it gets alone.
     fn compare(mut self) {
         for (id, request, row) in self.given {
-            assert_scored(&self.scored[&id], &self.world.scores(&request, row));
+            assert_scored(&self.scored[&id], &self.alone.scores(&request, row));
         }
         for (id, request, row) in self.asked {
             let (found, finish) = self.done.remove(&id).unwrap_or_default();
-            let expected = self.world.reference(&request, row);
+            let expected = self.alone.reference(&request, row);
             if self.cancelled.contains(&id) {
                 assert!(expected.starts_with(&found) && finish.is_none(), "{found:?} of {expected:?}");
                 continue;
@@ -115,10 +116,10 @@ impl<'w> Schedule<'w> {
     }
 }
 
-/// Requests come and go as `seed` says; each gets what it gets alone.
-fn check_schedule(world: &World, seed: u64) {
+/// Requests come and go as `seed` says; each gets what it gets alone, of a model `alone` in main memory.
+fn check_schedule(world: &World, alone: &World, seed: u64) {
     println!("schedule {seed}");
-    let mut schedule = Schedule::new(world, ChaCha8Rng::seed_from_u64(seed));
+    let mut schedule = Schedule::new(world, alone, ChaCha8Rng::seed_from_u64(seed));
     for _ in 0..schedule.rng.random_range(1..20) {
         schedule.ask();
         schedule.step();
