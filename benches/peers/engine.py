@@ -127,7 +127,7 @@ class Run:
         for participant in self.participants:
             self.attempt(participant, lambda: self.start(participant, threads))
         for batch in self.batches:
-            first = turn % len(self.participants)  # everybody is once
+            first = turn % len(self.participants)  # everybody begins some time
             for participant in self.participants[first:] + self.participants[:first]:
                 if batch.under in participant.under:
                     self.attempt(participant, lambda: self.ask(participant, batch))
@@ -165,9 +165,9 @@ class Run:
 def beside_peers(run):
     """The table of everybody, a line for each measurement."""
     t2, *peers = run.participants
-    last = run.batches[-1]
-    lines = [("start to first token, s", "start", 1), *((f"{batch}, tokens/s", (str(batch), "base"), -1) for batch in run.batches),
-             ("memory after decode 1, MiB", ("memory", "decode 1"), 1), (f"memory after {last}, MiB", ("memory", str(last)), 1)]
+    rates = [(f"{batch}, tokens/s", (str(batch), "base"), -1) for batch in run.batches]
+    memory = [(f"memory after {batch}, MiB", ("memory", batch), 1) for batch in ("decode 1", str(run.batches[-1]))]
+    lines = [("start to first token, s", "start", 1), *rates, *memory]
     yield ["", *(participant.name for participant in run.participants)]
     for title, what, sign in lines:
         ours, cells = run.median(what, t2), []
