@@ -14,7 +14,8 @@ mod product;
 mod team;
 
 pub(crate) use attention::attention;
-pub use draw::{Draw, Drawn, draw, log_probabilities};
+pub use draw::{Draw, Drawn};
+pub(crate) use draw::{draw, log_probabilities};
 pub(crate) use pointwise::{gated, rms_norm, rotated};
 pub(crate) use product::product;
 pub use team::on_all_cores;

@@ -12,6 +12,7 @@ use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::CubeCount;
 
 mod attention;
+mod draw;
 mod launches;
 mod ops;
 mod place;
@@ -19,7 +20,7 @@ mod pointwise;
 mod product;
 
 pub use launches::launched;
-pub(crate) use ops::{attention, gated, placed, product, products, rms_norm};
+pub(crate) use ops::{attention, draw, gated, placed, product, products, rms_norm};
 
 /// Units (threads) in every cube (work group).
 const UNITS: usize = 256;

@@ -10,9 +10,10 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, TensorReadError};
 
-pub use crate::cpu::{Draw, Drawn, draw, log_probabilities, on_all_cores};
+pub use crate::cpu::{Draw, Drawn, on_all_cores};
 use crate::{cpu, gpu};
 
 /// Which keys the queries of a pass see: those of a row are the last of the keys of that row.
@@ -160,6 +161,50 @@ pub fn gated<const D: usize>(gate: &Tensor<D>, up: &Tensor<D>, f: Gate) -> Optio
 /// Where the angles are not those of one row or of all, or of another number of tokens.
 pub fn rotated(x: &Tensor<4>, cos: &Tensor<4>, signed_sin: &Tensor<4>) -> Option<Tensor<4>> {
     cpu::rotated(x, cos, signed_sin)
+}
+
+/// Draws a token from each row of `logits`, `[rows, vocab]`, of any type and on any device, as each of `draws` says. `None`
+/// for a row that is no distribution: with a NaN, with infinity, or with nothing but negative infinity.
+///
+/// In main memory each core takes rows; probabilities are f32, their sums f64. A GPU draws where the logits are, in f32,
+/// and hands over a few numbers for each row; with a penalty for repetition it hands over the logits.
+///
+/// # Errors
+///
+/// When the device does not hand over its numbers.
+///
+/// # Panics
+///
+/// When there are not as many `draws` as rows, or a token in `seen` has no logit.
+pub fn draw(logits: &Tensor<2>, draws: &[Draw<'_>]) -> Result<Vec<Option<Drawn>>, TensorReadError> {
+    assert_eq!(logits.dims()[0], draws.len(), "a draw for each row");
+    let Some(drawn) = gpu::draw(logits, draws) else { return cpu::draw(logits, draws) };
+    let [_, each] = drawn.dims();
+    let numbers = drawn.try_into_vec_as::<f32>()?;
+    let read = |row: &[f32]| (row[2] > 0.0).then(|| Drawn { id: row[0] as u32, logprob: row[1] });
+    Ok(numbers.chunks(each).map(read).collect())
+}
+
+/// Log-probability of one token of each row of `logits`, `[rows, vocab]`, of any type and on any device, nats. NaN for a
+/// row that is no distribution.
+///
+/// # Errors
+///
+/// When the device does not hand over its numbers.
+///
+/// # Panics
+///
+/// When there are not as many `ids` as rows, or one has no logit.
+pub fn log_probabilities(logits: &Tensor<2>, ids: &[u32]) -> Result<Vec<f32>, TensorReadError> {
+    let [rows, vocab] = logits.dims();
+    assert_eq!(rows, ids.len(), "a token for each row");
+    assert!(ids.iter().all(|&id| (id as usize) < vocab), "one of {vocab} tokens");
+    if let Some(known) = cpu::log_probabilities(logits, ids) {
+        return Ok(known);
+    }
+    let ids = TensorData::new(ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>(), [rows, 1]);
+    let all = log_softmax(logits.clone().cast(DType::F32), 1);
+    all.gather(1, Tensor::from_data(ids, &logits.device())).try_into_vec_as::<f32>()
 }
 
 /// New tokens on their way into a cache.

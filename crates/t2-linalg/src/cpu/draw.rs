@@ -48,37 +48,17 @@ pub struct Drawn {
     pub logprob: f32,
 }
 
-/// Draws a token from each row of `logits`, `[rows, vocab]`, of any type and on any device, as each of `draws` says. `None`
-/// for a row that is no distribution: with a NaN, with infinity, or with nothing but negative infinity.
-///
-/// Each core takes rows. Probabilities are f32, their sums f64.
-///
-/// # Errors
-///
-/// When the device does not hand over its numbers.
-///
-/// # Panics
-///
-/// When there are not as many `draws` as rows, or a token in `seen` has no logit.
-pub fn draw(logits: &Tensor<2>, draws: &[Draw<'_>]) -> Result<Vec<Option<Drawn>>, TensorReadError> {
-    assert_eq!(logits.dims()[0], draws.len(), "a draw for each row");
+/// As [`crate::ops::draw`], on the host.
+pub(crate) fn draw(logits: &Tensor<2>, draws: &[Draw<'_>]) -> Result<Vec<Option<Drawn>>, TensorReadError> {
     in_rows(logits, |rows| draws.par_iter().zip(rows).map(|(draw, row)| draw.token(row)).collect())
 }
 
-/// Log-probability of one token of each row of `logits`, `[rows, vocab]`, of any type and on any device, nats. NaN for a
-/// row that is no distribution.
-///
-/// # Errors
-///
-/// When the device does not hand over its numbers.
-///
-/// # Panics
-///
-/// When there are not as many `ids` as rows, or one has no logit.
-pub fn log_probabilities(logits: &Tensor<2>, ids: &[u32]) -> Result<Vec<f32>, TensorReadError> {
-    assert_eq!(logits.dims()[0], ids.len(), "a token for each row");
+/// As [`crate::ops::log_probabilities`], for logits in main memory.
+pub(crate) fn log_probabilities(logits: &Tensor<2>, ids: &[u32]) -> Option<Vec<f32>> {
     let of = |(id, row): (&u32, &[f32])| Odds::of(row, 1.0).map_or(f32::NAN, |odds| odds.log_probability(*id));
-    in_rows(logits, |rows| ids.par_iter().zip(rows).map(of).collect())
+    let held = Held::of(logits)?;
+    let [_, vocab] = logits.dims();
+    Some(ids.par_iter().zip(held.contiguous()?.par_chunks_exact(vocab)).map(of).collect())
 }
 
 /// What `work` makes of the rows of `logits`, where they lie or, from another device or type, of a copy.
@@ -270,7 +250,7 @@ fn nth(tokens: impl Iterator<Item = (u32, f64)>, mut left: f64) -> u32 {
 }
 
 impl Draw<'_> {
-    /// As [`draw`], from one row of `logits`, `[vocab]`.
+    /// As [`draw`](crate::ops::draw), from one row of `logits`, `[vocab]`.
     ///
     /// # Panics
     ///

@@ -3,15 +3,16 @@
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchTensor, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::attention::{self, HEAD, Look, QUERIES};
+use super::draw::{RESULTS, SETTINGS, draw as draw_from};
 use super::place::{Placing, place};
 use super::product::{ROWS, products as products_of};
 use super::{pointwise, runs_on};
-use crate::ops::{Gate, New, Placed, Seen};
+use crate::ops::{Draw, Gate, New, Placed, Seen};
 
 /// See [`crate::ops::rms_norm`].
 pub(crate) fn rms_norm<const D: usize>(x: &Tensor<D>, gamma: &Tensor<1>, eps: f64) -> Option<Tensor<D>> {
@@ -100,6 +101,23 @@ pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen
     })
 }
 
+/// For [`crate::ops::draw`]: for each row the token, its log-probability, and 1 where it was drawn from a distribution, `[rows,
+/// 3]`. Not where logits are changed by what a row has seen.
+pub(crate) fn draw(logits: &Tensor<2>, draws: &[Draw<'_>]) -> Option<Tensor<2>> {
+    let applies = runs_on(&logits.device(), logits.dtype())
+        && !logits.dims().contains(&0)
+        && draws.iter().all(|draw| draw.repetition_penalty == 1.0 || draw.seen.is_empty());
+    applies.then(|| {
+        let settings = draws.iter().flat_map(|draw| {
+            let cold = if draw.temperature > 0.0 { draw.temperature.recip() } else { 0.0 };
+            [cold, draw.top_k as f32, draw.top_p, draw.min_p, draw.uniform as f32]
+        });
+        let how = TensorData::new(settings.collect::<Vec<f32>>(), [draws.len(), SETTINGS]);
+        let how = Tensor::<2>::from_data(how, (&logits.device(), DType::F32));
+        Tensor::from_dispatch(<Dispatch as DecoderOps>::drawn(on(logits), how.into_dispatch()))
+    })
+}
+
 fn on<const D: usize>(tensor: &Tensor<D>) -> DispatchTensor {
     tensor.clone().into_dispatch()
 }
@@ -174,6 +192,10 @@ pub(super) trait DecoderOps: Backend {
         rows: IntTensor<Self>,
         look: Look,
     ) -> FloatTensor<Self>;
+
+    /// See [`draw`].
+    #[fusion(meta = |logits, _| of_drawn(logits))]
+    fn drawn(logits: FloatTensor<Self>, how: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 fn of_product(x: &TensorSpec, w: &TensorSpec) -> TensorSpec {
@@ -191,7 +213,16 @@ fn of_seen(q: &TensorSpec) -> TensorSpec {
     TensorSpec::new(Shape::from([batch, seq, heads * head_dim]), q.dtype)
 }
 
+fn of_drawn(logits: &TensorSpec) -> TensorSpec {
+    let [rows, _] = logits.shape.dims();
+    TensorSpec::new(Shape::from([rows, RESULTS]), DType::F32)
+}
+
 impl DecoderOps for CubeBackend {
+    fn drawn(logits: CubeTensor, how: CubeTensor) -> CubeTensor {
+        draw_from(logits, how)
+    }
+
     fn normed(x: CubeTensor, gamma: CubeTensor, eps: f32) -> CubeTensor {
         pointwise::rms_norm(x, gamma, eps)
     }

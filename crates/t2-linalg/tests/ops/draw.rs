@@ -5,10 +5,28 @@ use t2_linalg::burn::tensor::{DType, Distribution};
 use t2_linalg::ops::{self, Draw, Drawn};
 
 /// What rounding leaves of a share of the probability, and of a log-probability.
-const ROUNDING: f64 = 2e-6;
+pub(crate) const ROUNDING: f64 = 2e-6;
 
-const PLAIN: Draw<'static> =
+pub(crate) const PLAIN: Draw<'static> =
     Draw { repetition_penalty: 1.0, seen: &[], temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, uniform: 0.0 };
+
+/// How tokens are cut off.
+pub(crate) const HOW: [Draw<'static>; 14] = [
+    PLAIN,
+    Draw { temperature: 0.7, ..PLAIN },
+    Draw { temperature: 0.01, ..PLAIN },
+    Draw { temperature: 30.0, ..PLAIN },
+    Draw { top_k: 1, ..PLAIN },
+    Draw { top_k: 7, ..PLAIN },
+    Draw { top_k: 900, ..PLAIN },
+    Draw { top_p: 0.1, ..PLAIN },
+    Draw { top_p: 0.95, ..PLAIN },
+    Draw { top_p: 0.99999, temperature: 20.0, ..PLAIN },
+    Draw { min_p: 0.05, ..PLAIN },
+    Draw { min_p: 1.0, ..PLAIN },
+    Draw { top_k: 20, top_p: 0.9, min_p: 0.02, temperature: 1.3, ..PLAIN },
+    Draw { top_p: 0.8, min_p: 0.2, ..PLAIN },
+];
 
 /// The tokens that a draw leaves, by their ids, with their shares of the probability.
 fn shares(logits: &[f32], draw: &Draw<'_>) -> Vec<(u32, f64)> {
@@ -42,7 +60,7 @@ fn shares(logits: &[f32], draw: &Draw<'_>) -> Vec<(u32, f64)> {
 }
 
 /// Logits of `rows`, spread as wide as those of a language model.
-fn logits(rows: usize, vocab: usize) -> Tensor<2> {
+pub(crate) fn logits(rows: usize, vocab: usize) -> Tensor<2> {
     Tensor::random([rows, vocab], Distribution::Normal(0.0, 3.0), &Device::flex())
 }
 
@@ -54,7 +72,7 @@ fn rows(logits: &Tensor<2>) -> Vec<Vec<f32>> {
 
 /// Every token that is drawn is the one in whose share `uniform` lies, and has its log-probability.
 #[track_caller]
-fn check(logits: &Tensor<2>, how: Draw<'_>) {
+pub(crate) fn check(logits: &Tensor<2>, how: Draw<'_>, rounding: f64) {
     let rows = rows(logits);
     let draws: Vec<Draw<'_>> =
         (0..rows.len()).map(|row| Draw { uniform: row as f64 / rows.len() as f64, ..how }).collect();
@@ -65,12 +83,12 @@ fn check(logits: &Tensor<2>, how: Draw<'_>) {
         let before: f64 = shares.iter().take_while(|(other, _)| *other < id).map(|(_, share)| share).sum();
         let share =
             shares.iter().find(|(other, _)| *other == id).unwrap_or_else(|| panic!("{id} is cut off: {how:?}")).1;
-        let range = before - ROUNDING..before + share + ROUNDING;
+        let range = before - rounding..before + share + rounding;
         assert!(range.contains(&draw.uniform), "{} in {range:?}: {how:?}", draw.uniform);
         let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let norm = row.iter().map(|&logit| f64::from(logit - top).exp()).sum::<f64>().ln() + f64::from(top);
         let expected = f64::from(row[id as usize]) - norm;
-        assert!((f64::from(logprob) - expected).abs() < ROUNDING * 10.0, "{logprob} is not {expected}");
+        assert!((f64::from(logprob) - expected).abs() < rounding * 10.0, "{logprob} is not {expected}");
     }
 }
 
@@ -79,25 +97,12 @@ fn draws_are_those_of_all_tokens_in_order() {
     for vocab in [1, 5, 64, 65, 1000, 5003] {
         let logits = logits(40, vocab);
         let some: Vec<u32> = (0..vocab as u32).step_by(3).chain([0, 0]).collect();
-        for draw in [
-            PLAIN,
-            Draw { temperature: 0.7, ..PLAIN },
-            Draw { temperature: 0.01, ..PLAIN },
-            Draw { temperature: 30.0, ..PLAIN },
-            Draw { top_k: 1, ..PLAIN },
-            Draw { top_k: 7, ..PLAIN },
-            Draw { top_k: 900, ..PLAIN },
-            Draw { top_p: 0.1, ..PLAIN },
-            Draw { top_p: 0.95, ..PLAIN },
-            Draw { top_p: 0.99999, temperature: 20.0, ..PLAIN },
-            Draw { min_p: 0.05, ..PLAIN },
-            Draw { min_p: 1.0, ..PLAIN },
-            Draw { top_k: 20, top_p: 0.9, min_p: 0.02, temperature: 1.3, ..PLAIN },
-            Draw { top_p: 0.8, min_p: 0.2, ..PLAIN },
+        let penalties = [
             Draw { repetition_penalty: 1.3, seen: &some, ..PLAIN },
             Draw { repetition_penalty: 0.5, seen: &some, top_k: 9, temperature: 0.5, ..PLAIN },
-        ] {
-            check(&logits, draw);
+        ];
+        for draw in HOW.into_iter().chain(penalties) {
+            check(&logits, draw, ROUNDING);
         }
     }
 }
@@ -106,7 +111,7 @@ fn draws_are_those_of_all_tokens_in_order() {
 fn equal_logits_are_taken_by_their_ids() {
     let flat = Tensor::<2>::zeros([10, 300], &Device::flex());
     for draw in [PLAIN, Draw { top_k: 70, ..PLAIN }, Draw { top_p: 0.31, ..PLAIN }, Draw { min_p: 1.0, ..PLAIN }] {
-        check(&flat, draw);
+        check(&flat, draw, ROUNDING);
     }
     let greedy = ops::draw(&flat, &[Draw { temperature: 0.0, ..PLAIN }; 10]).unwrap();
     assert!(greedy.iter().all(|drawn| drawn.is_some_and(|drawn| drawn.id == 0)), "{greedy:?}");

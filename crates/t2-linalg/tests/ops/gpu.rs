@@ -3,9 +3,13 @@
 use t2_linalg::burn::prelude::*;
 use t2_linalg::burn::tensor::activation::{gelu_approximate, silu};
 use t2_linalg::burn::tensor::{DType, DeviceType};
-use t2_linalg::ops::{self, Gate, New, Placed, Rows, Seen};
+use t2_linalg::ops::{self, Draw, Drawn, Gate, New, Placed, Rows, Seen};
 
 use crate::cases::{Case, ROUNDING, attention_cases, numbers, random};
+use crate::draw::{self, HOW, PLAIN};
+
+/// What rounding leaves of a share of the probability where odds are f32 and so are their sums.
+const GPU_ROUNDING: f64 = 2e-5;
 
 /// A GPU and a type of numbers.
 #[derive(Clone, Debug)]
@@ -63,6 +67,45 @@ impl On {
             let tolerance = ROUNDING * size + self.rounding() * expected.abs();
             assert!((found - expected).abs() <= tolerance, "{self:?}: number {i} is {found}, not {expected}");
         }
+    }
+}
+
+/// Drawn on the GPU as by all tokens in order in f64, where the logits are those that the GPU has.
+#[test]
+fn draws_are_those_of_all_tokens_in_order() {
+    for on in On::all() {
+        for vocab in [1, 5, 255, 256, 257, 5003] {
+            let [there, _] = on.both(draw::logits(12, vocab));
+            HOW.into_iter().for_each(|how| draw::check(&there, how, GPU_ROUNDING));
+            let flat = Tensor::<2>::zeros([10, vocab], (&on.device, on.dtype));
+            for how in [PLAIN, Draw { top_k: 70, ..PLAIN }, Draw { top_p: 0.31, ..PLAIN }, Draw { min_p: 1.0, ..PLAIN }]
+            {
+                draw::check(&flat, how, GPU_ROUNDING);
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_are_scored_and_what_is_no_distribution_says_so() {
+    for on in On::all() {
+        let [there, here] = on.both(draw::logits(6, 3000));
+        let ids = [0, 7, 2999, 256, 255, 1024];
+        let greedy = [Draw { temperature: 0.0, ..PLAIN }; 6];
+        let (found, expected) = (ops::draw(&there, &greedy).unwrap(), ops::draw(&here, &greedy).unwrap());
+        let id = |drawn: &Option<Drawn>| drawn.map(|drawn| drawn.id);
+        assert!(found.iter().map(id).eq(expected.iter().map(id)), "{found:?} {expected:?}");
+        let [found, expected] = [&there, &here].map(|logits| ops::log_probabilities(logits, &ids).unwrap());
+        let exact = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+        on.assert_numbers(&exact(found), &exact(expected), 20.0);
+        for (broken, at) in [(f32::NAN, 0), (f32::NAN, 2999), (f32::INFINITY, 300)] {
+            let row = Tensor::<2>::full([1, 1], broken, &Device::flex());
+            let [row, _] = on.both(here.clone().slice_assign([2..3, at..at + 1], row));
+            let is_none: Vec<bool> = ops::draw(&row, &[PLAIN; 6]).unwrap().iter().map(Option::is_none).collect();
+            assert_eq!(is_none, [false, false, true, false, false, false], "{on:?}: {broken} at {at}");
+        }
+        let [off, _] = on.both(Tensor::full([1, 300], f32::NEG_INFINITY, &Device::flex()));
+        assert_eq!(ops::draw(&off, &[PLAIN]).unwrap(), [None]);
     }
 }
 

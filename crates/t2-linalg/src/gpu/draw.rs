@@ -1,0 +1,281 @@
+//! Drawing from rows of logits where they are: a cube for each row, and a few numbers that are read back.
+
+use burn::tensor::DType;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::{UNITS, element, empty, grid};
+use crate::kernel::reduce::{max_of_cube, sum_of_cube};
+
+/// What a row of `how` holds: the inverse of the temperature, 0 for the most likely token, `top_k`, `top_p`, `min_p` and where
+/// the token lies.
+pub(super) const SETTINGS: usize = 5;
+
+/// What a row of the result holds: the token, its log-probability, and 1 if the logits are a distribution.
+pub(super) const RESULTS: usize = 3;
+
+/// A token of each row of `logits`, `[rows, vocab]`, drawn as `how` says, `[rows, SETTINGS]`: `[rows, RESULTS]`.
+pub(super) fn draw(logits: CubeTensor, how: CubeTensor) -> CubeTensor {
+    let (logits, how) = (into_contiguous(logits), into_contiguous(how));
+    let [rows, vocab] = logits.meta.shape().dims();
+    let out = empty(&logits, [rows, RESULTS], DType::F32);
+    draw_row::launch(
+        &logits.client,
+        grid(rows),
+        CubeDim::new_1d(UNITS as u32),
+        logits.clone().into_buffer_arg(),
+        how.into_buffer_arg(),
+        out.clone().into_buffer_arg(),
+        rows,
+        vocab,
+        element(logits.dtype).expect("the caller has asked whether the kernels take it"),
+    );
+    out
+}
+
+#[cube(launch)]
+fn draw_row<E: Float>(
+    logits: &[E],
+    how: &[f32],
+    out: &mut [f32],
+    rows: usize,
+    vocab: usize,
+    #[define(E)] _dtype: ElemType,
+) {
+    let row = CUBE_POS;
+    if row < rows {
+        let unit = UNIT_POS as usize;
+        let first = row * vocab;
+        let mut scratch = Shared::<[f32]>::new_slice(UNITS);
+        let mut top = f32::MIN.runtime();
+        let mut strange = 0.0f32;
+        let mut i = unit;
+        while i < vocab {
+            let logit = f32::cast_from(logits[first + i]);
+            // NaN and infinity, by their bits: a GPU may compute as if there were none.
+            if (u32::reinterpret(logit) & 0x7fff_ffffu32) > 0x7f80_0000u32 || u32::reinterpret(logit) == 0x7f80_0000u32
+            {
+                strange = 1.0;
+            }
+            top = top.max(logit);
+            i += UNITS;
+        }
+        let top = max_of_cube(&mut scratch, top);
+        let strange = max_of_cube(&mut scratch, strange);
+        let sum = mass_from::<E>(&mut scratch, logits, first, vocab, top, 1.0, 0);
+
+        let at = row * comptime!(SETTINGS);
+        let cold = how[at];
+        let id = if cold > 0.0f32 {
+            pick::<E>(&mut scratch, logits, first, vocab, top, how, at)
+        } else {
+            most_likely::<E>(&mut scratch, logits, first, vocab, top)
+        };
+        if unit == 0 {
+            let at = row * comptime!(RESULTS);
+            out[at] = id;
+            out[at + 1] = f32::cast_from(logits[first + id as usize]) - top - sum.ln();
+            out[at + 2] = select(strange > 0.0f32 || sum <= 0.0f32, 0.0f32, 1.0f32);
+        }
+    }
+}
+
+/// The first token whose logit is `top`.
+#[cube]
+fn most_likely<E: Float>(scratch: &mut Shared<[f32]>, logits: &[E], first: usize, vocab: usize, top: f32) -> f32 {
+    let mut lowest = (vocab - 1) as f32;
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        if f32::cast_from(logits[first + i]) >= top {
+            lowest = lowest.min(i as f32);
+        }
+        i += UNITS;
+    }
+    -max_of_cube(scratch, -lowest)
+}
+
+/// A number that is larger for a larger logit, and 0 for none.
+#[cube]
+fn key_of(logit: f32) -> u32 {
+    let bits = u32::reinterpret(logit);
+    select(bits >= 0x8000_0000u32, !bits, bits | 0x8000_0000u32)
+}
+
+/// The logit of a key.
+#[cube]
+fn logit_of(key: u32) -> f32 {
+    f32::reinterpret(select(key >= 0x8000_0000u32, key & 0x7fff_ffffu32, !key))
+}
+
+/// The odds of all tokens of these keys or larger ones add up to this.
+#[cube]
+fn mass_from<E: Float>(
+    scratch: &mut Shared<[f32]>,
+    logits: &[E],
+    first: usize,
+    vocab: usize,
+    top: f32,
+    cold: f32,
+    key: u32,
+) -> f32 {
+    let mut mass = 0.0f32;
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        let logit = f32::cast_from(logits[first + i]);
+        if key_of(logit) >= key {
+            mass += ((logit - top) * cold).exp();
+        }
+        i += UNITS;
+    }
+    sum_of_cube(scratch, mass)
+}
+
+/// How many tokens have this key or a larger one.
+#[cube]
+fn count_from<E: Float>(scratch: &mut Shared<[f32]>, logits: &[E], first: usize, vocab: usize, key: u32) -> f32 {
+    let mut count = 0.0f32;
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        if key_of(f32::cast_from(logits[first + i])) >= key {
+            count += 1.0;
+        }
+        i += UNITS;
+    }
+    sum_of_cube(scratch, count)
+}
+
+/// The token that is drawn by a temperature.
+#[cube]
+fn pick<E: Float>(
+    scratch: &mut Shared<[f32]>,
+    logits: &[E],
+    first: usize,
+    vocab: usize,
+    top: f32,
+    how: &[f32],
+    at: usize,
+) -> f32 {
+    let (cold, top_k, top_p, min_p, uniform) = (how[at], how[at + 1], how[at + 2], how[at + 3], how[at + 4]);
+    // Tokens of larger keys than this are kept, and of those that have it the first few.
+    let mut key = 0u32;
+    let mut few = vocab as f32;
+    if top_k > 0.0f32 {
+        let mut bit = 0x8000_0000u32;
+        while bit > 0u32 {
+            if count_from::<E>(scratch, logits, first, vocab, key | bit) >= top_k {
+                key = key | bit;
+            }
+            bit = bit >> 1u32;
+        }
+        few = top_k - count_from::<E>(scratch, logits, first, vocab, key + 1u32);
+    }
+    if top_p < 1.0f32 {
+        let floor = key;
+        let mut all = mass_from::<E>(scratch, logits, first, vocab, top, cold, floor + 1u32);
+        if floor > 0u32 {
+            let ties = count_from::<E>(scratch, logits, first, vocab, floor)
+                - count_from::<E>(scratch, logits, first, vocab, floor + 1u32);
+            all += few.min(ties) * ((logit_of(floor) - top) * cold).exp();
+        }
+        let enough = top_p * all;
+        key = 0u32;
+        let mut bit = 0x8000_0000u32;
+        while bit > 0u32 {
+            let tried = key | bit;
+            if tried <= floor {
+                key = tried;
+            } else if mass_from::<E>(scratch, logits, first, vocab, top, cold, tried) >= enough {
+                key = tried;
+            }
+            bit = bit >> 1u32;
+        }
+        let missing = enough - mass_from::<E>(scratch, logits, first, vocab, top, cold, key + 1u32);
+        let needed = (missing / ((logit_of(key) - top) * cold).exp()).ceil().max(1.0f32);
+        few = if key == floor { needed.min(few) } else { needed };
+    }
+
+    // From here on each unit has a run of tokens, so that they are in order.
+    let unit = UNIT_POS as usize;
+    let run = vocab.div_ceil(UNITS);
+    let start = (unit * run).min(vocab);
+    let end = (start + run).min(vocab);
+    let mut ties = 0.0f32;
+    let mut i = start;
+    while i < end {
+        if key_of(f32::cast_from(logits[first + i])) == key {
+            ties += 1.0;
+        }
+        i += 1;
+    }
+    scratch[unit] = ties;
+    sync_cube();
+    let mut before = 0.0f32;
+    let mut other = 0;
+    while other < unit {
+        before += scratch[other];
+        other += 1;
+    }
+    sync_cube();
+    let mut sum = 0.0f32;
+    let mut tie = before;
+    let mut i = start;
+    while i < end {
+        let logit = f32::cast_from(logits[first + i]);
+        let odds = ((logit - top) * cold).exp();
+        let is_tie = key_of(logit) == key;
+        if (key_of(logit) > key || (is_tie && tie < few)) && odds >= min_p {
+            sum += odds;
+        }
+        tie += select(is_tie, 1.0f32, 0.0f32);
+        i += 1;
+    }
+    scratch[unit] = sum;
+    sync_cube();
+    let mut all = 0.0f32;
+    let mut other = 0;
+    while other < UNITS {
+        all += scratch[other];
+        other += 1;
+    }
+    let aim = uniform * all;
+    // The unit in whose run the token lies: the last that has any, where rounding leads beyond.
+    let mut owner = 0;
+    let mut passed = 0.0f32;
+    let mut sums = 0.0f32;
+    let mut other = 0;
+    while other < UNITS {
+        if scratch[other] > 0.0f32 && sums <= aim {
+            owner = other;
+            passed = sums;
+        }
+        sums += scratch[other];
+        other += 1;
+    }
+    sync_cube();
+    if unit == owner {
+        let mut left = aim - passed;
+        let mut tie = before;
+        let mut found = start;
+        let mut is_open = true;
+        let mut i = start;
+        while i < end {
+            let logit = f32::cast_from(logits[first + i]);
+            let odds = ((logit - top) * cold).exp();
+            let is_tie = key_of(logit) == key;
+            if is_open && (key_of(logit) > key || (is_tie && tie < few)) && odds >= min_p && odds > 0.0f32 {
+                found = i;
+                left -= odds;
+                is_open = left >= 0.0f32;
+            }
+            tie += select(is_tie, 1.0f32, 0.0f32);
+            i += 1;
+        }
+        scratch[0] = found as f32;
+    }
+    sync_cube();
+    let id = scratch[0];
+    sync_cube();
+    id
+}
