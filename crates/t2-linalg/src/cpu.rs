@@ -17,5 +17,5 @@ pub(crate) use attention::attention;
 pub use draw::{Draw, Drawn};
 pub(crate) use draw::{draw, log_probabilities};
 pub(crate) use pointwise::{gated, rms_norm, rotated};
-pub(crate) use product::product;
+pub(crate) use product::{product, products};
 pub use team::on_all_cores;

@@ -115,14 +115,21 @@ pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     cpu::product(&x, &w).or_else(|| gpu::product(&x, &w)).unwrap_or_else(|| x.matmul(w))
 }
 
-/// `x w + b`, `[m, n]`, for each of two or three weights `[k, n]` and their biases `[n]`, in one launch, for few rows `x`
-/// `[m, k]` on a GPU; the weights all have biases or none has, and of two none.
+/// `x w + b`, `[m, n]`, for each of two or three weights `[k, n]` and their biases `[n]`, for few rows `x` `[m, k]`: cores
+/// are told once, and a GPU launches once. There the weights all have biases or none has, and of two none.
 pub fn products<const N: usize>(
     x: &Tensor<2>,
     weights: [&Tensor<2>; N],
     biases: [Option<&Tensor<1>>; N],
 ) -> Option<[Tensor<2>; N]> {
-    gpu::products(x, weights, biases)
+    let on_cpu = cpu::products(x, weights).map(|ys| {
+        let mut biases = biases.into_iter();
+        ys.map(|y| match biases.next().flatten() {
+            Some(bias) => y + bias.clone().unsqueeze(),
+            None => y,
+        })
+    });
+    on_cpu.or_else(|| gpu::products(x, weights, biases))
 }
 
 /// `x / sqrt(mean(x²) + eps) ∘ gamma` over the last dimension, for `x` `[…, width]` and `gamma` `[width]`, in f32.

@@ -62,7 +62,7 @@ pub fn project(x: Tensor<3>, layer: &Linear, active: &Active<'_>) -> Tensor<3> {
     }
 }
 
-/// As [`project`] by each of `layers`, for those that read one `x`: a GPU is sent one kernel for all where it can be.
+/// As [`project`] by each of `layers`, for those that read one `x`: all at once where that can be.
 pub(crate) fn project_all<const N: usize>(x: Tensor<3>, layers: [&Linear; N], active: &Active<'_>) -> [Tensor<3>; N] {
     let [batch, seq, d_in] = x.dims();
     let is_dense = |layer: &Linear| adapter_of(layer).is_none() || matches!(active, Active::Base);

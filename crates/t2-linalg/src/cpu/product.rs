@@ -34,6 +34,20 @@ pub(crate) fn product(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
     Some(tensor(values, [x.dims()[0], w.dims()[1]], x))
 }
 
+/// Few rows `x` by several weights, each by rows; see [`crate::ops::products`]. The cores are told once.
+pub(crate) fn products<const N: usize>(x: &Tensor<2>, weights: [&Tensor<2>; N]) -> Option<[Tensor<2>; N]> {
+    let held_x = Held::in_rows(x)?;
+    let held = weights.iter().map(|w| Held::of(*w)).collect::<Option<Vec<_>>>()?;
+    let (x_there, w): (_, Vec<Matrix<'_>>) = (matrix(&held_x), held.iter().map(matrix).collect());
+    let m = x_there.rows;
+    let is_read = |w: &Matrix<'_>| {
+        w.rows == x_there.columns && w.is_by_rows() && reads(m, w) && m * w.rows * w.columns >= WORTH_SHARING
+    };
+    w.iter().all(is_read).then_some(())?;
+    let tensors = by_terms(x_there, &w).into_iter().zip(&w).map(|(out, w)| tensor(out, [m, w.columns], x));
+    tensors.collect::<Vec<_>>().try_into().ok()
+}
+
 fn matrix(held: &Held<2>) -> Matrix<'_> {
     let ([rows, columns], [row, column]) = (held.shape, held.strides);
     Matrix { values: held.values(), rows, columns, row, column }
@@ -44,12 +58,13 @@ fn shared(x: Matrix<'_>, w: Matrix<'_>) -> Option<Vec<f32>> {
     let fits = x.columns == w.rows && (w.is_by_rows() || w.is_by_columns());
     fits.then(|| {
         let [m, n, k] = [x.rows, w.columns, x.columns];
+        if m * n * k >= WORTH_SHARING && reads(m, &w) && w.is_by_rows() {
+            return by_terms(x, &[w]).swap_remove(0);
+        }
         let mut out = vec![0.0; m * n];
         let threads = rayon::current_num_threads();
         if m * n * k < WORTH_SHARING {
             multiply(x, w, &mut out, n, false);
-        } else if reads(m, &w) && w.is_by_rows() {
-            by_terms(x, w, &mut out);
         } else if reads(m, &w) || m / ROWS < threads.min(n / COLUMNS) {
             by_columns(x, w, &mut out, threads);
         } else {
@@ -70,23 +85,33 @@ fn part(count: usize, threads: usize, least: usize) -> usize {
     count.div_ceil(parts).next_multiple_of(LANES)
 }
 
-/// Each core takes some rows of the weights, which lie together in memory, and the numbers of `x` that they are multiplied
-/// by. How many does not depend on the number of cores, nor does what is rounded.
-fn by_terms(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32]) {
-    let parts = (w.rows * w.columns / WEIGHTS).clamp(2, SUMS);
-    let rows = w.rows.div_ceil(1 << parts.ilog2()).next_multiple_of(STREAMS);
-    let sums: Vec<Vec<f32>> = (0..w.rows.div_ceil(rows))
+/// `x w` for each of `weights`. Each core takes some rows of the weights, which lie together in memory, and the numbers of
+/// `x` that they are multiplied by. How many does not depend on the number of cores or on the other weights, nor does what
+/// is rounded.
+fn by_terms(x: Matrix<'_>, weights: &[Matrix<'_>]) -> Vec<Vec<f32>> {
+    let parts = weights.iter().enumerate().flat_map(|(i, w)| {
+        let parts = (w.rows * w.columns / WEIGHTS).clamp(2, SUMS);
+        let rows = w.rows.div_ceil(1 << parts.ilog2()).next_multiple_of(STREAMS);
+        (0..w.rows).step_by(rows).map(move |first| (i, first, rows.min(w.rows - first)))
+    });
+    let sums: Vec<(usize, Vec<f32>)> = parts
+        .collect::<Vec<_>>()
         .into_par_iter()
-        .map(|i| {
-            let count = rows.min(w.rows - i * rows);
+        .map(|(i, first, rows)| {
+            let w = weights[i];
             let mut sums = vec![0.0; x.rows * w.columns];
-            multiply(x.columns(i * rows, count), w.rows(i * rows, count), &mut sums, w.columns, true);
-            sums
+            multiply(x.columns(first, rows), w.rows(first, rows), &mut sums, w.columns, true);
+            (i, sums)
         })
         .collect();
-    for sums in &sums {
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+    let mut outs: Vec<Vec<f32>> = weights.iter().map(|_| vec![]).collect();
+    for (i, sums) in sums {
+        match outs[i].as_mut_slice() {
+            [] => outs[i] = sums,
+            out => out.iter_mut().zip(&sums).for_each(|(out, sum)| *out += sum),
+        }
     }
+    outs
 }
 
 /// Each core takes some columns of the weights.

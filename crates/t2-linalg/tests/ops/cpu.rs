@@ -40,6 +40,23 @@ fn products_of_every_shape_are_those_of_f64() {
     }
 }
 
+/// Bit for bit: who shares a pass over the cores with whom changes nothing.
+#[test]
+fn several_products_at_once_are_those_one_by_one() {
+    for rows in [1, 2, 6] {
+        let x = random([rows, 576]);
+        let weights = [576, 192, 700].map(|width| random([576, width]));
+        let bias = random([192]);
+        let [q, k, v] = ops::products(&x, weights.each_ref(), [None, Some(&bias), None]).expect("few rows");
+        let alone = weights.map(|w| ops::product(x.clone(), w));
+        assert_eq!(numbers(q), numbers(alone[0].clone()));
+        assert_eq!(numbers(k), numbers(alone[1].clone() + bias.unsqueeze()));
+        assert_eq!(numbers(v), numbers(alone[2].clone()));
+    }
+    let (many, few) = (random([40, 576]), random([576, 600]));
+    assert!(ops::products(&many, [&few, &few], [None, None]).is_none());
+}
+
 #[test]
 fn parts_of_larger_tensors_are_read_where_they_lie() {
     let (x, w) = (random([9, 80]).slice([2..7, 11..75]), random([100, 90]).slice([5..69, 3..80]));
