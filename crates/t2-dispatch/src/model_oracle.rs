@@ -10,7 +10,7 @@ use t2_model::adapter::mixture::MixtureError;
 use t2_model::adapter::{Bank, Mixture};
 use t2_model::decoder::CausalLm;
 use t2_model::generate::{
-    Completion, Engine, EngineConfig, GenerateConfig, GenerateError, Request, ScoreRequest, Under, check_prompt,
+    Completion, Engine, EngineConfig, GenerateConfig, GenerateError, ScoreRequest, Under, check_prompt,
 };
 use t2_model::text::Tokenizer;
 
@@ -251,15 +251,7 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         let mut engine = self.engine();
         let mixtures: Vec<&Mixture> = rows.iter().map(|row| row.mixture).collect();
         let under = self.under(&mut engine, self.pool.bank(), &mixtures)?;
-        let GenerateConfig { max_new_tokens, sampling, stop } = &self.generate;
-        let request = |(Row { prompt, seed, .. }, under)| Request {
-            ids: prompt,
-            under,
-            seed,
-            sampling: *sampling,
-            stop: stop.clone(),
-            max_new_tokens: *max_new_tokens,
-        };
+        let request = |(Row { prompt, seed, .. }, under)| self.generate.request(prompt, under, seed);
         Ok(engine.complete(rows.into_iter().zip(under).map(request).collect(), on_token)?)
     }
 

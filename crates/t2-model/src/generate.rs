@@ -35,6 +35,14 @@ impl Default for GenerateConfig {
     }
 }
 
+impl GenerateConfig {
+    /// The request for a completion of `ids` like this.
+    pub fn request(&self, ids: Vec<u32>, under: Under, seed: u64) -> Request {
+        let &Self { max_new_tokens, sampling, ref stop } = self;
+        Request { ids, under, seed, sampling, stop: stop.clone(), max_new_tokens }
+    }
+}
+
 /// The rows of a batch: a prompt for each, and what else may differ from row to row.
 #[derive(Clone, Copy, Debug)]
 pub struct Prompts<'a> {
@@ -123,19 +131,11 @@ pub fn generate_with(
     on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, GenerateError> {
     check(model, prompts, config)?;
-    if config.max_new_tokens == 0 {
-        let empty = || Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Length };
-        return Ok(prompts.ids.iter().map(|_| empty()).collect());
-    }
     let mut engine = Engine::new(model, EngineConfig { slots: prompts.ids.len(), ..EngineConfig::default() });
     let under = engine.under(prompts.active, prompts.ids.len())?;
-    let requests = prompts.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| Request {
-        ids: ids.clone(),
-        under,
-        seed: prompts.seeds.map_or(row as u64, |seeds| seeds[row]),
-        sampling: config.sampling,
-        stop: config.stop.clone(),
-        max_new_tokens: config.max_new_tokens,
+    let requests = prompts.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| {
+        let seed = prompts.seeds.map_or(row as u64, |seeds| seeds[row]);
+        config.request(ids.clone(), under, seed)
     });
     engine.complete(requests.collect(), on_token)
 }

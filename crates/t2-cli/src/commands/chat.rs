@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use t2_chat::Message;
 use t2_dispatch::{DispatchError, Query, Strategy, StrategyConfig, two_pass_with};
-use t2_model::decoder::CausalLm;
-use t2_model::generate::{GenerateConfig, GenerateError};
+use t2_model::decoder::{CausalLm, Decoder};
+use t2_model::generate::{Engine, EngineConfig, GenerateConfig, GenerateError};
 use t2_session::{Input, Model, Pool, experts};
 
 use super::generate::{Printer, complete};
@@ -40,8 +40,8 @@ pub(crate) struct Args {
 
 /// Who answers.
 enum Speaker<'a> {
-    /// The model, under an expert or none.
-    One,
+    /// The model, under an expert or none. What was said so far is not read again.
+    One(Box<Engine<'a, Decoder>>),
     /// Whatever expert or mixture the first of two passes chooses, anew for every turn.
     Chosen { strategy: Box<dyn Strategy>, pool: Box<Pool<'a>> },
 }
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
     let model = session.adapt(model, &experts)?;
     let mut speaker = match &args.pool {
-        None => Speaker::One,
+        None => Speaker::One(Box::new(Engine::new(&model.checkpoint.model, EngineConfig::default()))),
         Some(dir) => {
             let strategy = t2_dispatch::strategy::find(&args.strategy, &StrategyConfig::default())?;
             Speaker::Chosen { strategy, pool: Box::new(session.pool(&model, experts::load_folder(dir)?)?) }
@@ -112,8 +112,8 @@ fn answer(
     let (prompt, generate) = fit(model, history, sampling, out)?;
     let tokenizer = model.tokenizer()?;
     match speaker {
-        Speaker::One => {
-            let completion = complete(model, &prompt, &generate, seed, out)?;
+        Speaker::One(engine) => {
+            let completion = complete(engine, model, prompt, (&generate, seed), out)?;
             out.text("\n")?;
             Ok(tokenizer.decode(completion.answer_ids())?)
         }

@@ -6,7 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde_json::json;
 use t2_chat::Message;
-use t2_model::generate::{Completion, GenerateConfig, GenerateError, Prompts, generate_with};
+use t2_model::decoder::Decoder;
+use t2_model::generate::{Completion, Engine, EngineConfig, GenerateConfig, GenerateError};
 use t2_model::text::{TextStream, Tokenizer};
 use t2_session::{Input, Model};
 
@@ -56,7 +57,8 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
     let model = session.adapt(model, &experts)?;
     let start = Instant::now();
-    let completion = complete(&model, &prompt, &config, session.seed, out)?;
+    let mut engine = Engine::new(&model.checkpoint.model, EngineConfig::default());
+    let completion = complete(&mut engine, &model, prompt.clone(), (&config, session.seed), out)?;
     let tokens_per_sec = completion.ids.len() as f64 / start.elapsed().as_secs_f64();
     out.text("\n")?;
     out.note(&format!("{} tokens, {tokens_per_sec:.1} tokens/s", completion.ids.len()));
@@ -85,19 +87,18 @@ fn prompt_ids(args: &Args, model: &Model) -> anyhow::Result<Vec<u32>> {
     Ok(tokenizer.encode_chat(&chat)?)
 }
 
-/// Complete `prompt`, printing as it goes; after Ctrl-C, what there is by then.
+/// Complete `prompt` by an engine of `model`, printing as it goes; after Ctrl-C, what there is by then.
 pub(crate) fn complete(
+    engine: &mut Engine<'_, Decoder>,
     model: &Model,
-    prompt: &[u32],
-    config: &GenerateConfig,
-    seed: u64,
+    prompt: Vec<u32>,
+    (config, seed): (&GenerateConfig, u64),
     out: &Output,
 ) -> anyhow::Result<Completion> {
     let mut printer = Printer::new(model.tokenizer.as_ref(), out);
-    let prompts = [prompt.to_vec()];
-    let seeds = [seed];
-    let rows = Prompts::new(&prompts).under(model.active()).seeded(&seeds);
-    let completions = match generate_with(&model.checkpoint.model, rows, config, |_, id| printer.push(id)) {
+    let under = engine.under(model.active(), 1)?;
+    let requests = under.into_iter().map(|under| config.request(prompt.clone(), under, seed)).collect();
+    let completions = match engine.complete(requests, |_, id| printer.push(id)) {
         Err(GenerateError::Interrupted { completions }) => completions,
         completions => completions?,
     };

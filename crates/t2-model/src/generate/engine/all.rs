@@ -8,7 +8,7 @@ use crate::decoder::CausalLm;
 use crate::generate::{Completion, FinishReason, GenerateError};
 
 impl<M: CausalLm> Engine<'_, M> {
-    /// Complete all `requests`. `on_token` sees each new token as `(row, id)`, where `row` is the position of its request,
+    /// Complete all `requests`, those for no tokens too. `on_token` sees each new token as `(row, id)`, where `row` is the position of its request,
     /// and may break off: all of them are taken out then.
     ///
     /// # Errors
@@ -25,9 +25,13 @@ impl<M: CausalLm> Engine<'_, M> {
         requests: Vec<Request>,
         mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Completion>, GenerateError> {
-        let empty = Completion { ids: vec![], logprobs: vec![], finish: FinishReason::Cancelled };
-        let mut done = vec![empty; requests.len()];
-        let rows = self.all(requests, Self::submit)?;
+        let empty = |request: &Request| {
+            let finish = if request.max_new_tokens == 0 { FinishReason::Length } else { FinishReason::Cancelled };
+            Completion { ids: vec![], logprobs: vec![], finish }
+        };
+        let mut done: Vec<Completion> = requests.iter().map(empty).collect();
+        let asked = requests.into_iter().enumerate().filter(|(_, request)| request.max_new_tokens > 0);
+        let rows = self.all(asked, Self::submit)?;
         let ended = self.watch(|events| {
             events.into_iter().try_for_each(|event| {
                 let row = rows[&event.request()];
@@ -61,7 +65,7 @@ impl<M: CausalLm> Engine<'_, M> {
         mut keep_going: impl FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<f32>>, GenerateError> {
         let mut done = vec![None; requests.len()];
-        let rows = self.all(requests, Self::score)?;
+        let rows = self.all(requests.into_iter().enumerate(), Self::score)?;
         let ended = self.watch(|events| {
             for event in events {
                 let row = rows[&event.request()];
@@ -76,15 +80,15 @@ impl<M: CausalLm> Engine<'_, M> {
         all.ok_or(GenerateError::Interrupted { completions: vec![] })
     }
 
-    /// Ask for all of `requests`, or for none: the position of each.
+    /// Ask for all of `requests`, each with its position, or for none.
     fn all<R>(
         &mut self,
-        requests: Vec<R>,
+        requests: impl Iterator<Item = (usize, R)>,
         ask: impl Fn(&mut Self, R) -> Result<RequestId, GenerateError>,
     ) -> Result<HashMap<RequestId, usize>, GenerateError> {
         assert!(self.is_idle(), "an engine that runs nothing else");
-        let mut rows = HashMap::with_capacity(requests.len());
-        for (row, request) in requests.into_iter().enumerate() {
+        let mut rows = HashMap::new();
+        for (row, request) in requests {
             match ask(self, request) {
                 Ok(id) => rows.insert(id, row),
                 Err(error) => {
