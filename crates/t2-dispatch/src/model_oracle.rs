@@ -66,7 +66,7 @@ pub struct ModelOracle<'a, M> {
 }
 
 impl<'a, M> ModelOracle<'a, M> {
-    /// An oracle that answers greedily in batches of 32 rows, without labelled examples; change its fields for more.
+    /// An oracle that answers greedily, 32 rows at a time, without labelled examples; change its fields for more.
     pub fn new(model: &'a M, tokenizer: &'a Tokenizer, pool: &'a ExpertPool) -> Self {
         let keep_going = &|| ControlFlow::Continue(());
         Self { model, tokenizer, pool, generate: GenerateConfig::default(), max_rows: 32, labelled: None, keep_going }
@@ -94,6 +94,9 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         options: &[&str],
         reader: Reader,
     ) -> Result<Vec<Vec<f32>>, DispatchError> {
+        if options.is_empty() || questions.is_empty() {
+            return Err(GenerateError::NoRows.into());
+        }
         let mut engine = self.engine();
         let under = match reader {
             Reader::Base => Under::Base,
@@ -106,14 +109,9 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         for (row, question) in questions.iter().enumerate() {
             prompts.push(self.encode(row, &[Message::user(question)], longest)?);
         }
-        let requests = prompts.iter().flat_map(|prompt| {
-            let asked = move |option: &Vec<u32>| ScoreRequest {
-                ids: [prompt.as_slice(), option].concat(),
-                from: prompt.len(),
-                under,
-            };
-            options.iter().map(asked)
-        });
+        let requests = prompts
+            .iter()
+            .flat_map(|prompt| options.iter().map(move |option| ScoreRequest::new(prompt, option, under)));
         let weights = self.weigh(&mut engine, requests.collect(), options.len())?;
         // The spellings of an option are different ways to say it: their probabilities add up.
         let add_up = |row: &[f32]| {
@@ -149,11 +147,9 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         let rewards = self.rewards(population, shots.iter().zip(&encoded).map(|(&shot, (ids, _))| (shot, ids)))?;
         let mut engine = self.engine();
         let under = self.under(&mut engine, self.pool.bank(), &population.iter().collect::<Vec<_>>())?;
-        let requests = encoded.iter().flat_map(|(prompt, answer)| {
-            let asked =
-                move |&under| ScoreRequest { ids: [prompt.as_slice(), answer].concat(), from: prompt.len(), under };
-            under.iter().map(asked)
-        });
+        let requests = encoded
+            .iter()
+            .flat_map(|(prompt, answer)| under.iter().map(move |&under| ScoreRequest::new(prompt, answer, under)));
         let likelihoods = self.weigh(&mut engine, requests.collect(), 1)?;
         // Rows are ordered by example, then by mixture.
         let mean = |values: &[f32], index: usize| {

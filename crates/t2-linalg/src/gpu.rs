@@ -20,7 +20,7 @@ mod pointwise;
 mod product;
 
 pub use launches::launched;
-pub(crate) use ops::{attention, draw, gated, placed, product, products, rms_norm};
+pub(crate) use ops::{attention, draw, exact_product, gated, placed, product, products, rms_norm};
 
 /// Units (threads) in every cube (work group).
 const UNITS: usize = 256;

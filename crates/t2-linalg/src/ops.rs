@@ -3,9 +3,9 @@
 //!
 //! Burn has these operations too, as chains of simple ones, each with a buffer and, on a GPU, a launch of its own.
 //!
-//! Every function is exact to rounding and says so in `tests/cpu.rs` and `tests/gpu.rs`, where Burn's chain is the
-//! reference. [`product`], [`draw`] and [`log_probabilities`] take any tensors. The others return `None` where they do not apply, in another type, or under
-//! automatic differentiation, and the caller goes the general way.
+//! Every function is exact to rounding and says so in `tests/ops/`, where Burn's chain is the reference. [`product`],
+//! [`exact_product`], [`draw`] and [`log_probabilities`] take any tensors. The others return `None` where they do not
+//! apply, in another type, or under automatic differentiation, and the caller goes the general way.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -113,6 +113,12 @@ pub fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen<'_>) -
 /// rounding.
 pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     cpu::product(&x, &w).or_else(|| gpu::product(&x, &w)).unwrap_or_else(|| x.matmul(w))
+}
+
+/// `a b`, `[m, n]`, for `a` `[m, k]` and `b` `[k, n]`, of f32 in true f32: for what is computed once and stays, such as a
+/// weight. In a product of its own, a GPU may round every factor to the eleven bits of TF32.
+pub fn exact_product(a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+    gpu::exact_product(&a, &b).unwrap_or_else(|| product(a, b))
 }
 
 /// `x w + b`, `[m, n]`, for each of two or three weights `[k, n]` and their biases `[n]`, for few rows `x` `[m, k]`: cores

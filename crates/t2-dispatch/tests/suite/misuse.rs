@@ -6,6 +6,7 @@ use t2_dispatch::{
 };
 use t2_model::adapter::Mixture;
 use t2_model::adapter::mixture::MixtureError;
+use t2_model::generate::GenerateError;
 
 use crate::scripted::{Given, Scripted, pool};
 use crate::tiny::Tiny;
@@ -139,4 +140,13 @@ fn a_failure_of_a_strategy_of_ones_own_comes_through() {
     let error = two_pass(&mut Remote, &queries(), &pool(&["math"]), &mut Scripted::reading(&[])).unwrap_err();
     assert!(matches!(error, DispatchError::Other(_)), "{error:?}");
     assert_eq!(error.to_string(), "the router does not answer");
+}
+
+#[test]
+fn to_choose_takes_questions_and_options() {
+    let tiny = Tiny::new(&["math"]).unwrap();
+    for (questions, options) in [(vec!["q".to_owned()], vec![]), (vec![], vec!["math"]), (vec![], vec![])] {
+        let error = tiny.oracle(4).classify(&questions, &options, Reader::Base).unwrap_err();
+        assert!(matches!(error, DispatchError::Generate(GenerateError::NoRows)), "{error:?}");
+    }
 }

@@ -31,9 +31,9 @@ pub struct Draw<'a> {
     pub temperature: f32,
     /// Draw among the `top_k` most likely tokens only; 0 for all.
     pub top_k: usize,
-    /// Draw among the fewest tokens whose probabilities reach `top_p`; 1 for all.
+    /// Draw among the fewest tokens whose probabilities reach `top_p`, up to 1 for all.
     pub top_p: f32,
-    /// Draw among the tokens that are at least `min_p` times as likely as the most likely one; 0 for all.
+    /// Draw among the tokens that are at least `min_p` times as likely as the most likely one, from 0 for all to 1.
     pub min_p: f32,
     /// Where in the distribution the token lies, from 0 to below 1; tokens are in the order of their ids.
     pub uniform: f64,
@@ -110,7 +110,8 @@ impl<'a> Odds<'a> {
         let mut tops = vec![f32::NEG_INFINITY; logits.len().div_ceil(BLOCK)];
         arch().dispatch(Tops { logits, tops: &mut tops });
         let top = tops.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let scale = LOG2_E / temperature;
+        // However cold, it is a number.
+        let scale = (LOG2_E / temperature).min(f32::MAX);
         let mut sums = vec![0.0; tops.len()];
         arch().dispatch(Sums { logits, top, scale, sums: &mut sums });
         let sum: f64 = sums.iter().map(|&sum| f64::from(sum)).sum();
@@ -141,14 +142,16 @@ impl<'a> Odds<'a> {
 
     /// The token at `uniform` of the distribution.
     fn at(&self, uniform: f64) -> u32 {
-        let mut left = uniform * self.sum;
+        let (mut left, mut before) = (uniform * self.sum, 0.0);
         let mut block = 0;
         for (i, &sum) in self.sums.iter().enumerate().filter(|(_, sum)| **sum > 0.0) {
+            // Not of the last: where rounding leads beyond it, its last token is meant.
+            left -= before;
             block = i;
-            if left < f64::from(sum) {
+            before = f64::from(sum);
+            if left < before {
                 break;
             }
-            left -= f64::from(sum);
         }
         let ids = block * BLOCK..self.logits.len().min((block + 1) * BLOCK);
         nth(ids.map(|id| (id as u32, self.odds(self.logits[id]))), left)
@@ -285,7 +288,7 @@ impl Draw<'_> {
         for &id in self.seen {
             let logit = logits[id as usize];
             let by = self.repetition_penalty;
-            changed[id as usize] = if logit > 0.0 { logit / by } else { logit * by };
+            changed[id as usize] = (if logit > 0.0 { logit / by } else { logit * by }).clamp(f32::MIN, f32::MAX);
         }
         changed
     }

@@ -20,6 +20,10 @@ pub(crate) fn product(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
     None
 }
 
+pub(crate) fn exact_product(_: &Tensor<2>, _: &Tensor<2>) -> Option<Tensor<2>> {
+    None
+}
+
 pub(crate) fn products<const N: usize>(
     _: &Tensor<2>,
     _: [&Tensor<2>; N],

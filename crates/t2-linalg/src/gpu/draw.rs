@@ -9,8 +9,8 @@ use cubecl::prelude::*;
 use super::{UNITS, element, empty, grid};
 use crate::kernel::reduce::{max_of_cube, sum_of_cube};
 
-/// What a row of `how` holds: the inverse of the temperature, 0 for the most likely token, `top_k`, `top_p`, `min_p` and where
-/// the token lies.
+/// What a row of `how` holds: the inverse of the temperature, 0 for the most likely token, `top_k`, `top_p`, `min_p` and
+/// where the token lies.
 pub(super) const SETTINGS: usize = 5;
 
 /// What a row of the result holds: the token, its log-probability, and 1 if the logits are a distribution.
@@ -146,6 +146,46 @@ fn count_from<E: Float>(scratch: &mut Shared<[f32]>, logits: &[E], first: usize,
     sum_of_cube(scratch, count)
 }
 
+/// The largest key that at least `count` tokens have or exceed.
+#[cube]
+fn key_of_count<E: Float>(scratch: &mut Shared<[f32]>, logits: &[E], first: usize, vocab: usize, count: f32) -> u32 {
+    let mut key = 0u32;
+    let mut bit = 0x8000_0000u32;
+    while bit > 0u32 {
+        if count_from::<E>(scratch, logits, first, vocab, key | bit) >= count {
+            key = key | bit;
+        }
+        bit = bit >> 1u32;
+    }
+    key
+}
+
+/// The largest key, at least `floor`, so that the odds of all tokens that have or exceed it reach `enough`.
+#[cube]
+fn key_of_mass<E: Float>(
+    scratch: &mut Shared<[f32]>,
+    logits: &[E],
+    first: usize,
+    vocab: usize,
+    top: f32,
+    cold: f32,
+    floor: u32,
+    enough: f32,
+) -> u32 {
+    let mut key = 0u32;
+    let mut bit = 0x8000_0000u32;
+    while bit > 0u32 {
+        let tried = key | bit;
+        if tried <= floor {
+            key = tried;
+        } else if mass_from::<E>(scratch, logits, first, vocab, top, cold, tried) >= enough {
+            key = tried;
+        }
+        bit = bit >> 1u32;
+    }
+    key
+}
+
 /// The token that is drawn by a temperature.
 #[cube]
 fn pick<E: Float>(
@@ -157,18 +197,12 @@ fn pick<E: Float>(
     how: &[f32],
     at: usize,
 ) -> f32 {
-    let (cold, top_k, top_p, min_p, uniform) = (how[at], how[at + 1], how[at + 2], how[at + 3], how[at + 4]);
+    let (cold, top_k, top_p) = (how[at], how[at + 1], how[at + 2]);
     // Tokens of larger keys than this are kept, and of those that have it the first few.
     let mut key = 0u32;
     let mut few = vocab as f32;
     if top_k > 0.0f32 {
-        let mut bit = 0x8000_0000u32;
-        while bit > 0u32 {
-            if count_from::<E>(scratch, logits, first, vocab, key | bit) >= top_k {
-                key = key | bit;
-            }
-            bit = bit >> 1u32;
-        }
+        key = key_of_count::<E>(scratch, logits, first, vocab, top_k);
         few = top_k - count_from::<E>(scratch, logits, first, vocab, key + 1u32);
     }
     if top_p < 1.0f32 {
@@ -179,24 +213,29 @@ fn pick<E: Float>(
                 - count_from::<E>(scratch, logits, first, vocab, floor + 1u32);
             all += few.min(ties) * ((logit_of(floor) - top) * cold).exp();
         }
-        let enough = top_p * all;
-        key = 0u32;
-        let mut bit = 0x8000_0000u32;
-        while bit > 0u32 {
-            let tried = key | bit;
-            if tried <= floor {
-                key = tried;
-            } else if mass_from::<E>(scratch, logits, first, vocab, top, cold, tried) >= enough {
-                key = tried;
-            }
-            bit = bit >> 1u32;
-        }
-        let missing = enough - mass_from::<E>(scratch, logits, first, vocab, top, cold, key + 1u32);
+        key = key_of_mass::<E>(scratch, logits, first, vocab, top, cold, floor, top_p * all);
+        let missing = top_p * all - mass_from::<E>(scratch, logits, first, vocab, top, cold, key + 1u32);
         let needed = (missing / ((logit_of(key) - top) * cold).exp()).ceil().max(1.0f32);
         few = if key == floor { needed.min(few) } else { needed };
     }
+    walk::<E>(scratch, logits, first, vocab, top, cold, key, few, how[at + 3], how[at + 4])
+}
 
-    // From here on each unit has a run of tokens, so that they are in order.
+/// The token at `uniform` of the distribution of those that are kept, in the order of their ids: each unit has a run of
+/// them.
+#[cube]
+fn walk<E: Float>(
+    scratch: &mut Shared<[f32]>,
+    logits: &[E],
+    first: usize,
+    vocab: usize,
+    top: f32,
+    cold: f32,
+    key: u32,
+    few: f32,
+    min_p: f32,
+    uniform: f32,
+) -> f32 {
     let unit = UNIT_POS as usize;
     let run = vocab.div_ceil(UNITS);
     let start = (unit * run).min(vocab);
@@ -204,9 +243,7 @@ fn pick<E: Float>(
     let mut ties = 0.0f32;
     let mut i = start;
     while i < end {
-        if key_of(f32::cast_from(logits[first + i])) == key {
-            ties += 1.0;
-        }
+        ties += select(key_of(f32::cast_from(logits[first + i])) == key, 1.0f32, 0.0f32);
         i += 1;
     }
     scratch[unit] = ties;
@@ -223,12 +260,8 @@ fn pick<E: Float>(
     let mut i = start;
     while i < end {
         let logit = f32::cast_from(logits[first + i]);
-        let odds = ((logit - top) * cold).exp();
-        let is_tie = key_of(logit) == key;
-        if (key_of(logit) > key || (is_tie && tie < few)) && odds >= min_p {
-            sum += odds;
-        }
-        tie += select(is_tie, 1.0f32, 0.0f32);
+        sum += kept_odds(logit, top, cold, key, tie < few, min_p);
+        tie += select(key_of(logit) == key, 1.0f32, 0.0f32);
         i += 1;
     }
     scratch[unit] = sum;
@@ -258,18 +291,15 @@ fn pick<E: Float>(
         let mut left = aim - passed;
         let mut tie = before;
         let mut found = start;
-        let mut is_open = true;
         let mut i = start;
         while i < end {
             let logit = f32::cast_from(logits[first + i]);
-            let odds = ((logit - top) * cold).exp();
-            let is_tie = key_of(logit) == key;
-            if is_open && (key_of(logit) > key || (is_tie && tie < few)) && odds >= min_p && odds > 0.0f32 {
+            let odds = kept_odds(logit, top, cold, key, tie < few, min_p);
+            if odds > 0.0f32 && left >= 0.0f32 {
                 found = i;
                 left -= odds;
-                is_open = left >= 0.0f32;
             }
-            tie += select(is_tie, 1.0f32, 0.0f32);
+            tie += select(key_of(logit) == key, 1.0f32, 0.0f32);
             i += 1;
         }
         scratch[0] = found as f32;
@@ -278,4 +308,12 @@ fn pick<E: Float>(
     let id = scratch[0];
     sync_cube();
     id
+}
+
+/// The odds of a token, or nothing where it is cut off; `is_among_few` says whether it is kept if it has the key.
+#[cube]
+fn kept_odds(logit: f32, top: f32, cold: f32, key: u32, is_among_few: bool, min_p: f32) -> f32 {
+    let odds = ((logit - top) * cold).exp();
+    let is_kept = key_of(logit) > key || (key_of(logit) == key && is_among_few);
+    select(is_kept && odds >= min_p, odds, 0.0f32)
 }

@@ -12,6 +12,7 @@ use super::draw::{RESULTS, SETTINGS, draw as draw_from};
 use super::place::{Placing, place};
 use super::product::{ROWS, products as products_of};
 use super::{pointwise, runs_on};
+use crate::kernel::{Form, true_f32_product};
 use crate::ops::{Draw, Gate, New, Placed, Seen};
 
 /// See [`crate::ops::rms_norm`].
@@ -32,6 +33,13 @@ fn multiplies(x: &Tensor<2>, w: &[&Tensor<2>]) -> bool {
 /// See [`crate::ops::product`].
 pub(crate) fn product(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
     multiplies(x, &[w]).then(|| Tensor::from_dispatch(<Dispatch as DecoderOps>::multiplied(on(x), on(w))))
+}
+
+/// See [`crate::ops::exact_product`].
+pub(crate) fn exact_product(a: &Tensor<2>, b: &Tensor<2>) -> Option<Tensor<2>> {
+    let applies = runs_on(&a.device(), a.dtype()) && [a, b].iter().all(|x| x.dtype() == DType::F32);
+    let batch = |x: &Tensor<2>| x.clone().unsqueeze_dim(0);
+    applies.then(|| true_f32_product(batch(a), batch(b), Form::Plain).squeeze_dim(0))
 }
 
 /// See [`crate::ops::products`].
@@ -101,16 +109,18 @@ pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen
     })
 }
 
-/// For [`crate::ops::draw`]: for each row the token, its log-probability, and 1 where it was drawn from a distribution, `[rows,
-/// 3]`. Not where logits are changed by what a row has seen.
+/// For [`crate::ops::draw`]: for each row the token, its log-probability, and 1 where it was drawn from a distribution,
+/// `[rows, 3]`. Not where logits are changed by what a row has seen.
 pub(crate) fn draw(logits: &Tensor<2>, draws: &[Draw<'_>]) -> Option<Tensor<2>> {
     let applies = runs_on(&logits.device(), logits.dtype())
         && !logits.dims().contains(&0)
         && draws.iter().all(|draw| draw.repetition_penalty == 1.0 || draw.seen.is_empty());
     applies.then(|| {
         let settings = draws.iter().flat_map(|draw| {
-            let cold = if draw.temperature > 0.0 { draw.temperature.recip() } else { 0.0 };
-            [cold, draw.top_k as f32, draw.top_p, draw.min_p, draw.uniform as f32]
+            // What a GPU would take for zero or infinity is neither.
+            let normal = |x: f32| x.clamp(f32::MIN_POSITIVE, f32::MAX);
+            let cold = if draw.temperature > 0.0 { normal(draw.temperature.recip()) } else { 0.0 };
+            [cold, draw.top_k as f32, normal(draw.top_p), draw.min_p, draw.uniform as f32]
         });
         let how = TensorData::new(settings.collect::<Vec<f32>>(), [draws.len(), SETTINGS]);
         let how = Tensor::<2>::from_data(how, (&logits.device(), DType::F32));

@@ -108,6 +108,19 @@ fn draws_are_those_of_all_tokens_in_order() {
 }
 
 #[test]
+fn settings_at_their_ends_draw_what_they_lead_to() {
+    let row = [0.0, 5.0, -5.0];
+    let id = |draw: Draw<'_>| draw.token(&row).map(|drawn| drawn.id);
+    for temperature in [f32::MIN_POSITIVE, 1e-40, 1e-30] {
+        assert_eq!(id(Draw { temperature, uniform: 0.99, ..PLAIN }), Some(1), "{temperature:e}");
+    }
+    assert_eq!(id(Draw { temperature: 3e38, uniform: 0.9, ..PLAIN }), Some(2));
+    assert_eq!(id(Draw { top_p: f32::MIN_POSITIVE, uniform: 0.9, ..PLAIN }), Some(1));
+    assert_eq!(id(Draw { repetition_penalty: 1e-38, seen: &[1], ..PLAIN }), Some(1));
+    assert_eq!(id(Draw { uniform: 1.0 - f64::EPSILON, ..PLAIN }), Some(2));
+}
+
+#[test]
 fn equal_logits_are_taken_by_their_ids() {
     let flat = Tensor::<2>::zeros([10, 300], &Device::flex());
     for draw in [PLAIN, Draw { top_k: 70, ..PLAIN }, Draw { top_p: 0.31, ..PLAIN }, Draw { min_p: 1.0, ..PLAIN }] {

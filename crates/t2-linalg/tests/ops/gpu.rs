@@ -87,6 +87,29 @@ fn draws_are_those_of_all_tokens_in_order() {
 }
 
 #[test]
+fn settings_at_their_ends_draw_what_they_lead_to() {
+    for on in On::all() {
+        let [there, _] = on.both(Tensor::<2>::from_data([[0.0, 5.0, -5.0]], &Device::flex()));
+        let id = |draw: Draw<'_>| ops::draw(&there, &[draw]).unwrap()[0].map(|drawn| drawn.id);
+        for temperature in [f32::MIN_POSITIVE, 1e-40, 1e-30] {
+            assert_eq!(id(Draw { temperature, uniform: 0.99, ..PLAIN }), Some(1), "{on:?}: {temperature:e}");
+        }
+        assert_eq!(id(Draw { temperature: 3e38, uniform: 0.9, ..PLAIN }), Some(2), "{on:?}");
+        assert_eq!(id(Draw { top_p: 0.0, uniform: 0.9, ..PLAIN }), Some(1), "{on:?}");
+    }
+}
+
+#[test]
+fn a_product_that_stays_is_one_of_f32() {
+    for on in On::all().filter(|on| on.dtype == DType::F32) {
+        let [a, a_here] = on.both(random([70, 300]));
+        let [b, b_here] = on.both(random([300, 90]));
+        let exact = a_here.cast(DType::F64).matmul(b_here.cast(DType::F64));
+        on.assert_numbers(&numbers(ops::exact_product(a, b)), &numbers(exact), 4.0 * 300_f64.sqrt());
+    }
+}
+
+#[test]
 fn tokens_are_scored_and_what_is_no_distribution_says_so() {
     for on in On::all() {
         let [there, here] = on.both(draw::logits(6, 3000));

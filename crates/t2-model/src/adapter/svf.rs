@@ -9,6 +9,8 @@ use burn::module::{Module, Param, Reparameterization};
 use burn::prelude::*;
 use burn::tensor::DType;
 
+use t2_linalg::ops::exact_product;
+
 use super::{Adapter, times};
 
 /// The SVD of one weight and the trainable scale of its singular values.
@@ -67,7 +69,7 @@ impl Reparameterization for Svf {
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let dense = |sigma: Tensor<1>| {
             let us = self.u.val().cast(DType::F32) * sigma.unsqueeze();
-            us.matmul(self.vt.val().cast(DType::F32)).reshape(base.shape())
+            exact_product(us, self.vt.val().cast(DType::F32)).reshape(base.shape())
         };
         match base.dtype() {
             DType::F32 => dense(self.sigma()),

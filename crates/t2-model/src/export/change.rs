@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::prelude::*;
 use burn::tensor::{DType, TensorData};
+use t2_linalg::ops::exact_product;
 
 use super::ExportError;
 use crate::adapter::Expert;
@@ -62,8 +63,8 @@ impl Change {
         let sigma = Tensor::<1>::from_data(sigma.as_slice(), (device, DType::F32));
         let (us, vt) = (factor(u) * sigma.unsqueeze(), factor(vt));
         let change = match layout {
-            Layout::Same => us.matmul(vt),
-            Layout::Transposed => vt.transpose().matmul(us.transpose()),
+            Layout::Same => exact_product(us, vt),
+            Layout::Transposed => exact_product(vt.transpose(), us.transpose()),
         };
         let change = change.into_data();
         let mut merged = ours.pick(values, rows);

@@ -1,7 +1,7 @@
 //! The engine: one loop in which requests join, are read, answered and leave, each under weights of its own.
 //!
-//! A request that runs has a slot of the cache, where its row begins at the first column. A step reads a piece of what
-//! prompts are waiting, then gives every row whose prompt is read its next token. A slot keeps what it holds until another
+//! A request that runs has a slot of the cache, where its row begins at the first column. A step gives
+//! every row whose prompt is read its next token, and reads a piece of what prompts are waiting. A slot keeps what it holds until another
 //! request needs it: a prompt that begins alike, under the same weights, copies that part instead of reading it again, so
 //! that completions of one prompt read it once.
 //!
@@ -39,7 +39,8 @@ pub struct EngineConfig {
     /// moment, copies of one layer's.
     pub memory: Option<u64>,
     /// Multiply out the weights of an expert that all rows run under, once it has read enough for that to be worth it. It
-    /// runs as fast as the base then; its weights take as much memory again as those that it adapts. In f32 only.
+    /// runs as fast as the base then; its weights take as much memory again as those that it adapts, which
+    /// [`memory`](Self::memory) does not count. In f32 only.
     pub merge: bool,
 }
 
@@ -76,6 +77,13 @@ pub struct ScoreRequest {
     pub from: usize,
     /// Which weights it runs under.
     pub under: Under,
+}
+
+impl ScoreRequest {
+    /// What is `given` after `prompt`.
+    pub fn new(prompt: &[u32], given: &[u32], under: Under) -> Self {
+        Self { ids: [prompt, given].concat(), from: prompt.len(), under }
+    }
 }
 
 /// The weights that a request runs under.
@@ -258,8 +266,9 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         Ok(id)
     }
 
-    /// Take a request out, whether it waits or runs. False when it has left already.
+    /// Take a request out, whether it waits or runs; nothing more is told of it. False when it has left already.
     pub fn cancel(&mut self, request: RequestId) -> bool {
+        self.events.retain(|event| event.request() != request);
         let waiting = self.queue.len();
         self.queue.retain(|(id, _)| *id != request);
         match self.slots.release(request) {
@@ -282,9 +291,9 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         self.events.clear();
     }
 
-    /// True when no request waits or runs.
+    /// True when no request waits or runs, and all that happened is told.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.slots.running() == 0
+        self.queue.is_empty() && self.slots.running() == 0 && self.events.is_empty()
     }
 
     /// How many requests wait for a slot or for memory.
@@ -302,8 +311,8 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         self.bytes(self.cache.slots(), self.cache.capacity())
     }
 
-    /// Let waiting requests in where there is room, read a piece of their prompts, and give every row whose prompt is read
-    /// its next token. Events come in the order of the requests; there may be none in a step that only reads.
+    /// Let waiting requests in where there is room, give every row whose prompt is read its next token, and read a piece of
+    /// the other prompts. Events come in the order of the requests; there may be none in a step that only reads.
     ///
     /// # Errors
     ///

@@ -85,13 +85,13 @@ pub enum GenerateError {
     Mixture(#[from] MixtureError),
     /// The model computed something that is no number.
     #[error(
-        "row {row} has no finite logits after {step} new tokens; the weights or the expert are damaged, or the type of \
+        "row {row} has no finite logits after {step} tokens; the weights or the expert are damaged, or the type of \
          the weights is too small for this model (try f32)"
     )]
     NotFinite {
         /// Position in the batch.
         row: usize,
-        /// New tokens before it.
+        /// Tokens before it, new or scored.
         step: usize,
     },
     /// The caller broke off.

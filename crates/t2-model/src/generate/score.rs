@@ -101,11 +101,7 @@ pub fn log_likelihoods(
     let under = engine.under(active, rows.len())?;
     // A completion without tokens is certain.
     let asked: Vec<usize> = (0..rows.len()).filter(|&row| !rows[row].1.is_empty()).collect();
-    let requests = asked.iter().map(|&row| ScoreRequest {
-        ids: [rows[row].0, rows[row].1].concat(),
-        from: rows[row].0.len(),
-        under: under[row],
-    });
+    let requests = asked.iter().map(|&row| ScoreRequest::new(rows[row].0, rows[row].1, under[row]));
     let in_all = |error: GenerateError| error.map_row(|row| asked[row]);
     let scored = engine.score_all(requests.collect(), || ControlFlow::Continue(())).map_err(in_all)?;
     let mut sums = vec![0.0; rows.len()];
@@ -139,11 +135,10 @@ pub fn option_log_likelihoods(
     active.check(model, prompts.len())?;
     let mut engine = Engine::new(model, EngineConfig::default());
     let under = engine.under(active, prompts.len())?;
-    let requests = prompts.iter().zip(&under).flat_map(|(prompt, &under)| {
-        let request =
-            move |option: &&[u32]| ScoreRequest { ids: [prompt, *option].concat(), from: prompt.len(), under };
-        options.iter().map(request)
-    });
+    let requests = prompts
+        .iter()
+        .zip(&under)
+        .flat_map(|(prompt, &under)| options.iter().map(move |option| ScoreRequest::new(prompt, option, under)));
     let of_prompt = |error: GenerateError| error.map_row(|row| row / options.len());
     let scored = engine.score_all(requests.collect(), || ControlFlow::Continue(())).map_err(of_prompt)?;
     let sums: Vec<f32> = scored.iter().map(|logprobs| logprobs.iter().sum()).collect();

@@ -374,6 +374,23 @@ fn tokens_that_are_given_are_scored_in_the_order_of_their_requests() {
     assert!(matches!(error, GenerateError::EmptyCompletion { row: 1 }) && engine.is_idle(), "{error}");
 }
 
+/// A prompt that is not read to its end may hold what is no number: who cancels it leaves nothing of it behind.
+#[test]
+fn a_prompt_that_is_cancelled_before_its_last_token_is_forgotten() {
+    let broken = 17;
+    let model = without_numbers(broken);
+    let mut engine = Engine::new(&model, EngineConfig { slots: 1, chunk: 7, ..EngineConfig::default() });
+    let (prompt, plain) = (vec![3, broken, 4, 5, 6, 7, 8, 9], vec![4, 5, 6]);
+    let expected = engine.complete(vec![request(plain.clone(), Under::Base)], |_, _| ControlFlow::Continue(()));
+    let spoilt = [engine.submit(request(prompt.clone(), Under::Base)).unwrap()];
+    assert!(engine.step().unwrap().is_empty() && engine.cancel(spoilt[0]) && engine.is_idle());
+    // What shares a beginning with it reads all anew, and so comes out as broken as it is.
+    let again = engine.complete(vec![request(prompt[..7].to_vec(), Under::Base)], |_, _| ControlFlow::Continue(()));
+    assert!(matches!(again, Err(GenerateError::NotFinite { row: 0, step: 0 })), "{again:?}");
+    let after = engine.complete(vec![request(plain, Under::Base)], |_, _| ControlFlow::Continue(()));
+    assert_eq!(after.unwrap(), expected.unwrap());
+}
+
 #[test]
 fn what_cannot_be_completed_is_refused_by_name() {
     let world = World::new(tiny::config());
@@ -393,18 +410,24 @@ fn what_cannot_be_completed_is_refused_by_name() {
     assert!(Engine::new(&plain, EngineConfig::default()).add(&world.scales).is_err());
 }
 
-#[test]
-fn a_row_without_numbers_leaves_and_spoils_no_other() {
+/// A model in which the embedding of one token is no number.
+fn without_numbers(token: u32) -> Decoder {
     let mut model = tiny::decoder(7);
-    // The embedding of one token is no number.
-    let broken: usize = 17;
+    let row = token as usize;
     model.embed.weight = model.embed.weight.map(|weight| {
         let [_, width] = weight.dims();
-        let row = Tensor::full([1, width], f32::NAN, &weight.device());
-        weight.slice_assign([broken..broken + 1, 0..width], row)
+        let broken = Tensor::full([1, width], f32::NAN, &weight.device());
+        weight.slice_assign([row..row + 1, 0..width], broken)
     });
+    model
+}
+
+#[test]
+fn a_row_without_numbers_leaves_and_spoils_no_other() {
+    let broken = 17;
+    let model = without_numbers(broken);
     let mut engine = Engine::new(&model, EngineConfig { slots: 2, ..EngineConfig::default() });
-    let spoilt = engine.submit(request(vec![3, broken as u32, 4, 5, 6, 7], Under::Base)).unwrap();
+    let spoilt = engine.submit(request(vec![3, broken, 4, 5, 6, 7], Under::Base)).unwrap();
     // Read in one pass with it.
     let good = engine.submit(request(vec![3, 4, 5, 6, 7], Under::Base)).unwrap();
     let after = engine.submit(request(vec![8, 9], Under::Base)).unwrap();

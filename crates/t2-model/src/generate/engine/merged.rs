@@ -46,8 +46,8 @@ impl<M: CausalLm> Merged<M> {
         }
         if self.model.as_ref().is_none_or(|(of, _)| *of != first) {
             let read = self.read.entry(first).or_default();
-            *read += tokens.max(PASS);
             if *read < WORTH {
+                *read += tokens.max(PASS);
                 return Ok(None);
             }
             self.read.clear();

@@ -15,7 +15,7 @@ use crate::decoder::{CausalLm, Place};
 use crate::generate::GenerateError;
 
 /// How many sets of scales the program has made.
-static ENGINES: AtomicU64 = AtomicU64::new(0);
+static SETS: AtomicU64 = AtomicU64::new(0);
 /// Passes of a step whose scales are kept: those that wait for a token, and those that read.
 const KEPT: usize = 2;
 
@@ -34,7 +34,7 @@ pub(super) struct Scales {
 
 impl Default for Scales {
     fn default() -> Self {
-        let engine = ENGINES.fetch_add(1, Ordering::Relaxed);
+        let engine = SETS.fetch_add(1, Ordering::Relaxed);
         Self { engine, all: vec![], last: VecDeque::new() }
     }
 }
@@ -130,11 +130,13 @@ impl<M: CausalLm> Engine<'_, M> {
             true => self.merged.find(self.model, &self.scales, &under, pass.len() * seq)?,
             false => None,
         };
-        let (model, active) = match (merged, self.scales.of(&under)) {
-            (Some(merged), _) => (merged, Active::Base),
-            (None, Some(scales)) => (self.model, Active::Rows(scales)),
-            (None, None) if under.contains(&Under::Own) => (self.model, Active::Own),
-            (None, None) => (self.model, Active::Base),
+        let (model, active) = match merged {
+            Some(merged) => (merged, Active::Base),
+            None => match self.scales.of(&under) {
+                Some(scales) => (self.model, Active::Rows(scales)),
+                None if under.contains(&Under::Own) => (self.model, Active::Own),
+                None => (self.model, Active::Base),
+            },
         };
         let states = model.hidden(tokens, Some(&mut self.cache), active);
         let [batch, _, d_model] = states.dims();

@@ -338,8 +338,11 @@ impl Slots {
         let is_its = |slot: &Slot| slot.row.as_ref().is_some_and(|row| row.id == request);
         let Some(index) = self.slots.iter().position(is_its) else { return Released::NotThere };
         let slot = &mut self.slots[index];
-        slot.row = None;
-        if slot.filled == 0 || slot.filled + 1 == slot.ids.len() {
+        let has_new = match slot.row.take().map(|row| row.goal) {
+            Some(Goal::Complete { prompt_len, .. }) => slot.ids.len() > prompt_len,
+            _ => false,
+        };
+        if slot.filled == 0 || (has_new && slot.filled + 1 == slot.ids.len()) {
             return Released::Sound;
         }
         // Whether what was read of the prompt are numbers shows when a token is drawn.
