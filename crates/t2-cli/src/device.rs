@@ -1,6 +1,7 @@
 //! Where tensors live. The one file of t2 that names a backend.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::bail;
@@ -9,6 +10,10 @@ use burn::tensor::DeviceKind;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 use burn::tensor::DeviceType;
 use burn::tensor::{DType, Device};
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use cubecl::config::cache::CacheConfig;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -112,6 +117,21 @@ impl Backend {
         devices.into_iter().enumerate().map(found).collect()
     }
 }
+
+/// Keep what is compiled for GPUs, and which of several kernels is fastest there, in `folder` for the next start. To be
+/// called before anything asks for a device; a `cubecl.toml` that is found has a say in all else.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) fn keep_kernels(folder: Option<PathBuf>) {
+    let Some(folder) = folder else { return };
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    config.environment.path = CacheConfig::Directory(folder);
+    CubeClRuntimeConfig::try_set(config);
+}
+
+/// Nothing is compiled for GPUs in this build.
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
+pub(crate) fn keep_kernels(_: Option<PathBuf>) {}
 
 /// The device that `choice` names.
 pub(crate) fn open(choice: Choice) -> anyhow::Result<Device> {

@@ -2,7 +2,7 @@
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `T2_CACHE` | where decompositions and the unpacked bundled model are kept |
+//! | `T2_CACHE` | where decompositions, compiled kernels and the unpacked bundled model are kept |
 //! | `HF_HUB_CACHE` (or `HUGGINGFACE_HUB_CACHE`), `HF_HOME` | where downloads are kept, as in every Hugging Face tool |
 //! | `HF_TOKEN` (or `HUGGING_FACE_HUB_TOKEN`), `HF_TOKEN_PATH` | the access token of the Hub, or the file it is in |
 //! | `HF_ENDPOINT` | the address of the Hub |
@@ -35,6 +35,11 @@ fn cache_dir() -> Option<PathBuf> {
         path("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
     };
     Some(dir?.join("t2"))
+}
+
+/// The folder of what is compiled for GPUs.
+pub(crate) fn kernels() -> Option<PathBuf> {
+    cache_dir().map(|dir| dir.join("kernels"))
 }
 
 /// What models are taken from, and where they are kept.

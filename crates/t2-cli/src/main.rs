@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     error::report_panics();
     output::init_tracing(&cli.global);
+    device::keep_kernels(environment::kernels());
     let result = interrupt::install().and_then(|()| {
         let out = output::Output::new(&cli.global);
         cli.command.run(&cli.global, &out)

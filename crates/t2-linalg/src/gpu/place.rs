@@ -26,6 +26,7 @@ pub(super) struct Placing {
 pub(super) fn place(Placing { new, angles, rotated, rows, held }: Placing) -> (CubeTensor, CubeTensor, CubeTensor) {
     let [q, k, v] = new.map(into_contiguous);
     let [cos, sin] = angles.map(into_contiguous);
+    assert_eq!([cos.dtype, sin.dtype], [DType::F32; 2], "types of angles");
     let [keys, values] = held.map(|held| match held.can_mut() && held.is_contiguous() {
         true => held,
         false => into_contiguous(held).copy(),
@@ -56,7 +57,6 @@ pub(super) fn place(Placing { new, angles, rotated, rows, held }: Placing) -> (C
         rotated,
         element(q.dtype).expect("the caller has asked whether the kernels take it"),
     );
-    debug_assert_eq!(cos.dtype, DType::F32, "type of angles");
     (turned, keys, values)
 }
 
