@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("bf16") => DType::BF16,
         Some(other) => return Err(format!("{other} is no type of weights; there are f32, f16 and bf16").into()),
     };
-    let device = devices().into_iter().find(|device| device.name == name).ok_or("this build has no such device")?.device;
+    let device =
+        devices().into_iter().find(|device| device.name == name).ok_or("this build has no such device")?.device;
     let options = LoadOptions { dtype: Some(dtype), ..LoadOptions::default() };
     let model = Files::open(Path::new(path))?.load(&device, options)?.model;
     let bench = if experts > 0 { Bench::with_experts(model, experts) } else { Bench::new(model) };

@@ -5,7 +5,11 @@
 //!
 //! Every function is exact to rounding and says so in `tests/ops/`, where Burn's chain is the reference. [`product`],
 //! [`exact_product`], [`draw`] and [`log_probabilities`] take any tensors. The others return `None` where they do not
-//! apply, in another type, or under automatic differentiation, and the caller goes the general way.
+//! apply, and the caller goes the general way.
+//!
+//! Under automatic differentiation [`product`], [`factored`], [`attention`], [`rms_norm`], [`gated`] and [`rotated`] have a
+//! way back of their own in main memory, to states and to the scales of [`factored`]. Where a weight is to be trained, and
+//! on GPUs, the way is Burn's.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -13,7 +17,7 @@ use std::sync::OnceLock;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, TensorReadError};
 
-pub use crate::cpu::{Draw, Drawn, on_all_cores};
+pub use crate::cpu::{Draw, Drawn, Likelihood, on_all_cores};
 use crate::{cpu, gpu};
 
 /// Which keys the queries of a pass see: those of a row are the last of the keys of that row.
@@ -145,6 +149,27 @@ pub fn products<const N: usize>(
 /// When there are more or fewer gains than numbers in a row.
 pub fn rms_norm<const D: usize>(x: &Tensor<D>, gamma: &Tensor<1>, eps: f64) -> Option<Tensor<D>> {
     cpu::rms_norm(x, gamma, eps).or_else(|| gpu::rms_norm(x, gamma, eps))
+}
+
+/// `((x U) ∘ σ) Vᵀ`, `[m, n]`, for `x` `[m, d_in]`, `u` `[d_in, k]`, `sigma` `[k]` and `vt` `[k, n]`, in main memory.
+/// Differentiable in `x` and `sigma`; `None` where the factors are to be trained too.
+pub fn factored(x: &Tensor<2>, u: &Tensor<2>, sigma: &Tensor<1>, vt: &Tensor<2>) -> Option<Tensor<2>> {
+    cpu::factored(x, u, sigma, vt)
+}
+
+/// What `logits` `[tokens, vocab]` say of `targets`, a token for each row, in main memory. The memory of the logits is used
+/// for their slopes if it has no other owner.
+///
+/// # Errors
+///
+/// Gives `logits` back where they are no f32 tensor in main memory that a gradient is wanted of, to be scored the general
+/// way.
+///
+/// # Panics
+///
+/// Where there are more or fewer targets than rows, or one is no token of the vocabulary.
+pub fn likelihood(logits: Tensor<2>, targets: &[usize]) -> Result<Likelihood, Box<Tensor<2>>> {
+    cpu::likelihood(logits, targets)
 }
 
 /// What a gate goes through.

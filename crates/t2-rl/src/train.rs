@@ -317,8 +317,9 @@ impl<M: CausalLm> Run<'_, M> {
 
     /// One step of the optimizer on `rows`; the totals over their tokens and the norm of the gradient.
     fn learn(&mut self, rows: &[Row<'_>]) -> Result<(Totals, f32), TrainError> {
-        let (policy, chunk) = (self.inputs.policy, scores::chunk_len(self.model.shape().vocab));
+        let policy = self.inputs.policy;
         let needs = policy.needs();
+        let chunk = scores::chunk_len(self.model.shape().vocab, needs);
         let learning = Learning { policy, completions: rows.len(), chunk, activations: self.config.activations };
         let needed = rows.iter().copied().filter(|&(_, advantage)| needs.has_row(advantage)).collect();
         let batches = batches(needed, self.config.micro_batch_tokens);

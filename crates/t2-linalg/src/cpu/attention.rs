@@ -12,6 +12,7 @@ use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::backward;
 use super::exponential::{exp2, tanh_of_half_log2};
 use super::lanes::{arch, vectors_mut};
 use super::memory::{Held, tensor};
@@ -19,51 +20,60 @@ use super::multiply::{Matrix, multiply};
 use crate::ops::Seen;
 
 /// Queries of a head that are one piece of work.
-const QUERIES: usize = 64;
+pub(super) const QUERIES: usize = 64;
 
 /// Keys whose scores are computed at a time.
-const KEYS: usize = 256;
+pub(super) const KEYS: usize = 256;
 
 /// The fewest products of a query and a key that are worth a second core.
 const WORTH_SHARING: usize = 1 << 10;
 
 /// See [`crate::ops::attention`].
 pub(crate) fn attention(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen<'_>) -> Option<Tensor<3>> {
-    let (queries, keys, values) = (Held::in_rows(q)?, Held::in_rows(k)?, Held::in_rows(v)?);
-    let [batch, heads, seq, head_dim] = queries.shape;
-    let (kv_heads, columns) = (keys.shape[1], seen.rows.columns());
-    let attention = Attention { queries, keys, values, seen, group: heads / kv_heads };
+    if let Some(q) = backward::Traced::of(q) {
+        return backward::attention(q, k, v, seen);
+    }
+    attended(q, k, v, seen).map(|(out, _)| out)
+}
+
+/// As [`attention`], with the logarithm of the sum of `2^score` of every query, `[batch, kv_heads, seq, heads / kv_heads]`.
+pub(super) fn attended(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, seen: &Seen<'_>) -> Option<(Tensor<3>, Vec<f32>)> {
+    let attention = Attention::of([q, k, v], seen)?;
+    let ([batch, heads, seq, head_dim], [_, kv_heads, _, _]) = (attention.queries.shape, attention.keys.shape);
+    let columns = seen.rows.columns();
     let pieces = attention.pieces();
-    let done: Vec<Vec<f32>> = if batch * heads * seq * columns < WORTH_SHARING {
+    let done: Vec<(Vec<f32>, Vec<f32>)> = if batch * heads * seq * columns < WORTH_SHARING {
         pieces.iter().map(|piece| attention.piece(piece)).collect()
     } else {
         pieces.par_iter().map(|piece| attention.piece(piece)).collect()
     };
-    let mut out = vec![0.0; batch * seq * heads * head_dim];
-    let width = attention.group * head_dim;
-    for (piece, values) in pieces.iter().zip(&done) {
+    let (mut out, mut log_sums) = (vec![0.0; batch * seq * heads * head_dim], vec![0.0; batch * seq * heads]);
+    let (group, width) = (attention.group, attention.group * head_dim);
+    for (piece, (values, of_piece)) in pieces.iter().zip(&done) {
         for (query, values) in piece.queries.clone().zip(values.chunks(width)) {
             let at = ((piece.row * seq + query) * kv_heads + piece.kv_head) * width;
             out[at..at + width].copy_from_slice(values);
         }
+        let at = ((piece.row * kv_heads + piece.kv_head) * seq + piece.queries.start) * group;
+        log_sums[at..at + of_piece.len()].copy_from_slice(of_piece);
     }
-    Some(tensor(out, [batch, seq, heads * head_dim], q))
+    Some((tensor(out, [batch, seq, heads * head_dim], q), log_sums))
 }
 
-struct Attention<'a> {
-    queries: Held<4>,
-    keys: Held<4>,
-    values: Held<4>,
+pub(super) struct Attention<'a> {
+    pub(super) queries: Held<4>,
+    pub(super) keys: Held<4>,
+    pub(super) values: Held<4>,
     seen: &'a Seen<'a>,
     /// Query heads that share a key head.
-    group: usize,
+    pub(super) group: usize,
 }
 
 /// Some queries of all heads that share a key head.
-struct Piece {
-    row: usize,
-    kv_head: usize,
-    queries: Range<usize>,
+pub(super) struct Piece {
+    pub(super) row: usize,
+    pub(super) kv_head: usize,
+    pub(super) queries: Range<usize>,
 }
 
 /// What is known of a query after some blocks of keys: the largest score and the sum of all weights.
@@ -73,7 +83,14 @@ struct Running {
     sum: f32,
 }
 
-impl Attention<'_> {
+impl<'a> Attention<'a> {
+    /// `None` where a tensor is not held in rows.
+    pub(super) fn of([q, k, v]: [&Tensor<4>; 3], seen: &'a Seen<'a>) -> Option<Self> {
+        let (queries, keys, values) = (Held::in_rows(q)?, Held::in_rows(k)?, Held::in_rows(v)?);
+        let group = queries.shape[1] / keys.shape[1];
+        Some(Self { queries, keys, values, seen, group })
+    }
+
     fn pieces(&self) -> Vec<Piece> {
         let ([batch, _, seq, _], kv_heads) = (self.queries.shape, self.keys.shape[1]);
         // The last queries see most, and are begun with.
@@ -85,7 +102,7 @@ impl Attention<'_> {
     }
 
     /// The columns that `query` of `row` sees.
-    fn sees(&self, row: usize, query: usize) -> Range<usize> {
+    pub(super) fn sees(&self, row: usize, query: usize) -> Range<usize> {
         let keys = self.seen.rows.keys();
         let Range { start, end } = keys[row.min(keys.len() - 1)].clone();
         let end = end + query + 1 - self.queries.shape[2];
@@ -93,8 +110,8 @@ impl Attention<'_> {
         start.max(first)..end
     }
 
-    /// The results of `piece`, `[queries, group, head_dim]`.
-    fn piece(&self, piece: &Piece) -> Vec<f32> {
+    /// The results of `piece`, `[queries, group, head_dim]`, and the logarithms of their sums of weights.
+    fn piece(&self, piece: &Piece) -> (Vec<f32>, Vec<f32>) {
         let (group, head_dim) = (self.group, self.queries.shape[3]);
         let queries = self.scaled(piece);
         let rows = queries.len() / head_dim;
@@ -103,9 +120,7 @@ impl Attention<'_> {
         let mut running = vec![Running { largest: f32::NEG_INFINITY, sum: 0.0 }; rows];
         let mut scores = vec![0.0; rows * KEYS];
         let sees: Vec<Range<usize>> = piece.queries.clone().map(|query| self.sees(piece.row, query)).collect();
-        let seen = sees.iter().filter(|sees| !sees.is_empty());
-        let first = seen.clone().map(|sees| sees.start).min().unwrap_or(0);
-        let end = seen.map(|sees| sees.end).max().unwrap_or(0);
+        let Range { start: first, end } = seen_by_any(&sees);
         for start in (first..end).step_by(KEYS) {
             let block = start..end.min(start + KEYS);
             let (keys, values) = (self.block(&self.keys, piece, &block), self.block(&self.values, piece, &block));
@@ -120,31 +135,46 @@ impl Attention<'_> {
             let factor = if running.sum == 0.0 { 0.0 } else { running.sum.recip() };
             out.iter_mut().for_each(|out| *out *= factor);
         }
-        out
+        let log_sums = running.iter().map(|running| running.largest + running.sum.log2()).collect();
+        (out, log_sums)
+    }
+
+    /// What queries are multiplied by.
+    pub(super) fn factor(&self) -> f32 {
+        match self.seen.cap {
+            None => self.seen.scale * LOG2_E,
+            Some(cap) => self.seen.scale / cap * 2.0 * LOG2_E,
+        }
     }
 
     /// The queries of `piece`, `[queries, group, head_dim]`, multiplied by what makes of their scores powers of two, or
     /// fractions of the cap in halves of powers of two.
-    fn scaled(&self, piece: &Piece) -> Vec<f32> {
+    pub(super) fn scaled(&self, piece: &Piece) -> Vec<f32> {
         let [_, _, _, head_dim] = self.queries.shape;
         let [row, head, query, _] = self.queries.strides;
-        let factor = match self.seen.cap {
-            None => self.seen.scale * LOG2_E,
-            Some(cap) => self.seen.scale / cap * 2.0 * LOG2_E,
-        };
+        let factor = self.factor();
         let heads = piece.kv_head * self.group..(piece.kv_head + 1) * self.group;
-        let at = |q: usize| heads.clone().map(move |h| piece.row * row + h * head + q * query);
-        let runs = piece.queries.clone().flat_map(at).map(|at| &self.queries.values()[at..at + head_dim]);
-        runs.flatten().map(|x| x * factor).collect()
+        let mut scaled = Vec::with_capacity(piece.queries.len() * self.group * head_dim);
+        for (q, h) in piece.queries.clone().flat_map(|q| heads.clone().map(move |h| (q, h))) {
+            let run = &self.queries.values()[piece.row * row + h * head + q * query..][..head_dim];
+            scaled.extend(run.iter().map(|x| x * factor));
+        }
+        scaled
     }
 
     /// The columns of `block` in `held`, keys or values, for the row and head of `piece`, `[block, head_dim]`.
-    fn block<'a>(&self, held: &'a Held<4>, piece: &Piece, block: &Range<usize>) -> Matrix<'a> {
+    pub(super) fn block<'h>(&self, held: &'h Held<4>, piece: &Piece, block: &Range<usize>) -> Matrix<'h> {
         let ([_, _, _, head_dim], [row, head, column, _]) = (held.shape, held.strides);
         let of = self.seen.rows.held_in().map_or(piece.row, |rows| rows[piece.row]);
         let values = &held.values()[of * row + piece.kv_head * head + block.start * column..];
         Matrix { values, rows: block.len(), columns: head_dim, row: column, column: 1 }
     }
+}
+
+/// The columns that one query or another sees.
+pub(super) fn seen_by_any(sees: &[Range<usize>]) -> Range<usize> {
+    let seen = sees.iter().filter(|sees| !sees.is_empty());
+    seen.clone().map(|sees| sees.start).min().unwrap_or(0)..seen.map(|sees| sees.end).max().unwrap_or(0)
 }
 
 /// What a block of keys changes, a part for each query of each head.

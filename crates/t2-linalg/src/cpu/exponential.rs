@@ -37,10 +37,15 @@ pub(super) fn exp2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.select_f32s(vanishes, simd.splat_f32s(0.0), simd.mul_f32s(sum, power))
 }
 
+#[inline(always)]
+fn negated<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    simd.sub_f32s(simd.splat_f32s(0.0), x)
+}
+
 /// `2^-|x|`.
 #[inline(always)]
 fn decay<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    exp2(simd, simd.neg_f32s(simd.abs_f32s(x)))
+    exp2(simd, simd.min_f32s(x, negated(simd, x)))
 }
 
 /// `tanh(x ln(2) / 2)`, to a rounding of one.
@@ -48,7 +53,7 @@ fn decay<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 pub(super) fn tanh_of_half_log2<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let (one, decay) = (simd.splat_f32s(1.0), decay(simd, x));
     let size = simd.div_f32s(simd.sub_f32s(one, decay), simd.add_f32s(one, decay));
-    simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(0.0)), simd.neg_f32s(size), size)
+    simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(0.0)), negated(simd, size), size)
 }
 
 /// `1 / (1 + 2^-x)`.

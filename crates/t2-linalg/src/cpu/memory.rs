@@ -51,3 +51,9 @@ pub(super) fn tensor<const D: usize, const L: usize>(
 ) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), (&like.device(), DType::F32))
 }
+
+/// `values` as a tensor beside `like`.
+pub(super) fn beside<const L: usize>(values: Vec<f32>, like: &Tensor<L>) -> Tensor<1> {
+    let shape = [values.len()];
+    tensor(values, shape, like)
+}

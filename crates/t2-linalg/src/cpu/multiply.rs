@@ -81,22 +81,36 @@ pub(super) fn add_few(x: Matrix<'_>, w: Matrix<'_>, out: &mut [&mut [f32]]) {
 
 /// Writes `x w` to `out`, whose rows begin `out_row` numbers apart, or adds it to what is there.
 pub(super) fn multiply(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32], out_row: usize, add: bool) {
-    let [m, n, k] = [x.rows, w.columns, x.columns];
-    if reads(m, &w) {
+    let [m, n] = [x.rows, w.columns];
+    if reads(m, &w) && x.is_by_rows() {
         let mut rows: Vec<&mut [f32]> = out.chunks_mut(out_row).take(m).map(|row| &mut row[..n]).collect();
         if !add {
             rows.iter_mut().for_each(|row| row.fill(0.0));
         }
         return add_few(x, w, &mut rows);
     }
-    assert_eq!(k, w.rows, "the sides of a product");
     assert!(n <= out_row && (m - 1) * out_row + n <= out.len(), "[{m}, {n}] in {} numbers", out.len());
+    compute(x, w, out, [out_row, 1], add);
+}
+
+/// Writes `x w` to `out`, column after column.
+pub(super) fn multiply_turned(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32]) {
+    assert_eq!(x.rows * w.columns, out.len(), "numbers of a product");
+    compute(x, w, out, [1, x.rows], false);
+}
+
+/// By [gemm]: entry `(i, j)` of `x w` is written to or added at `i row + j column`.
+fn compute(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32], [row, column]: [usize; 2], add: bool) {
+    let [m, n, k] = [x.rows, w.columns, x.columns];
+    assert_eq!(k, w.rows, "the sides of a product");
     assert!(m > 0 && n > 0 && k > 0, "[{m}, {k}] x [{k}, {n}]");
-    for matrix in [x, w] {
-        let last = (matrix.rows - 1) * matrix.row + (matrix.columns - 1) * matrix.column;
-        assert!(last < matrix.values.len(), "entry {last} of {}", matrix.values.len());
+    let written = ((m - 1) * row + (n - 1) * column, out.len());
+    let read = [x, w].map(|of| ((of.rows - 1) * of.row + (of.columns - 1) * of.column, of.values.len()));
+    for (last, len) in [written, read[0], read[1]] {
+        assert!(last < len, "entry {last} of {len}");
     }
-    let [x_row, x_column, w_row, w_column] = [x.row, x.column, w.row, w.column].map(|stride| stride as isize);
+    let [row, column, x_row, x_column, w_row, w_column] =
+        [row, column, x.row, x.column, w.row, w.column].map(|stride| stride as isize);
     #[expect(unsafe_code, reason = "gemm takes pointers")]
     // SAFETY: the largest offset of both factors and of the result is within their slices, as asserted; `out` is borrowed
     // mutably and overlaps neither factor.
@@ -106,8 +120,8 @@ pub(super) fn multiply(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32], out_row: u
             n,
             k,
             out.as_mut_ptr(),
-            1,
-            out_row as isize,
+            column,
+            row,
             add,
             x.values.as_ptr(),
             x_column,

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::backward;
 use super::exponential::sigmoid_of_log2;
 use super::lanes::{arch, vectors, vectors_mut};
 use super::memory::{Held, tensor};
@@ -15,7 +16,7 @@ use crate::ops::Gate;
 const NUMBERS: usize = 1 << 14;
 
 /// Calls `work` with chunks of the `out` numbers, whole runs of `run` of them, and where each begins; on all cores.
-fn in_chunks(out: &mut [f32], run: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn in_chunks(out: &mut [f32], run: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let chunk = (NUMBERS / run).max(1) * run;
     if out.len() <= chunk {
         return work(0, out);
@@ -23,8 +24,20 @@ fn in_chunks(out: &mut [f32], run: usize, work: impl Fn(usize, &mut [f32]) + Syn
     out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| work(i * chunk, out));
 }
 
+/// As [`in_chunks`], for two results of as many numbers each.
+pub(super) fn in_two_chunks(a: &mut [f32], b: &mut [f32], work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) {
+    if a.len() <= NUMBERS {
+        return work(0, a, b);
+    }
+    let chunks = a.par_chunks_mut(NUMBERS).zip(b.par_chunks_mut(NUMBERS));
+    chunks.enumerate().for_each(|(i, (a, b))| work(i * NUMBERS, a, b));
+}
+
 /// See [`crate::ops::rms_norm`].
 pub(crate) fn rms_norm<const D: usize>(x: &Tensor<D>, gamma: &Tensor<1>, eps: f64) -> Option<Tensor<D>> {
+    if let Some(x) = backward::Traced::of(x) {
+        return backward::rms_norm(x, gamma, eps);
+    }
     let (held, gains) = (Held::of(x)?, Held::of(gamma)?);
     let (values, gamma) = (held.contiguous()?, gains.contiguous()?);
     assert_eq!(gamma.len(), held.shape[D - 1], "gains of a norm");
@@ -67,6 +80,9 @@ impl WithSimd for Norm<'_> {
 
 /// See [`crate::ops::gated`].
 pub(crate) fn gated<const D: usize>(gate: &Tensor<D>, up: &Tensor<D>, f: Gate) -> Option<Tensor<D>> {
+    if let Some(gate) = backward::Traced::of(gate) {
+        return backward::gated(gate, up, f);
+    }
     let (held, held_up) = (Held::of(gate)?, Held::of(up)?);
     let (values, up) = (held.contiguous()?, held_up.contiguous()?);
     assert_eq!(held.shape, held_up.shape, "shapes of a gate and what goes through it");
@@ -104,21 +120,37 @@ impl WithSimd for Gated<'_> {
 
 #[inline(always)]
 fn gate<S: Simd>(simd: S, f: Gate, x: S::f32s, up: S::f32s) -> S::f32s {
-    let log2 = match f {
-        Gate::Silu => simd.mul_f32s(x, simd.splat_f32s(LOG2_E)),
-        Gate::GeluTanh => {
-            // (1 + tanh(y)) / 2 = sigmoid(2 y) for y = √(2 / π) (x + 0.044715 x³)
-            let scale = 2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2 * LOG2_E;
-            let square = simd.mul_f32s(x, x);
-            let factor = simd.mul_add_f32s(square, simd.splat_f32s(0.044_715 * scale), simd.splat_f32s(scale));
-            simd.mul_f32s(x, factor)
-        }
-    };
+    let (log2, _) = argument(simd, f, x);
     simd.mul_f32s(simd.mul_f32s(x, sigmoid_of_log2(simd, log2)), up)
 }
 
+/// What the logistic function is taken of in a gate, in powers of two, and its slope in `x`.
+#[inline(always)]
+pub(super) fn argument<S: Simd>(simd: S, f: Gate, x: S::f32s) -> (S::f32s, S::f32s) {
+    match f {
+        Gate::Silu => (simd.mul_f32s(x, simd.splat_f32s(LOG2_E)), simd.splat_f32s(1.0)),
+        Gate::GeluTanh => {
+            // (1 + tanh(y)) / 2 = sigmoid(2 y) for y = √(2 / π) (x + 0.044715 x³)
+            let scale = 2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+            let cubic = 0.044_715 * scale;
+            let square = simd.mul_f32s(x, x);
+            let factor = simd.mul_add_f32s(square, simd.splat_f32s(cubic * LOG2_E), simd.splat_f32s(scale * LOG2_E));
+            // The gate stays open or shut long before this bound, and zero times infinity is no number.
+            let square = simd.min_f32s(simd.splat_f32s(LARGE), square);
+            let slope = simd.mul_add_f32s(square, simd.splat_f32s(3.0 * cubic), simd.splat_f32s(scale));
+            (simd.mul_f32s(x, factor), slope)
+        }
+    }
+}
+
+/// The square of a number beyond which a gate is open or shut to rounding.
+const LARGE: f32 = 1e6;
+
 /// See [`crate::ops::rotated`].
 pub(crate) fn rotated(x: &Tensor<4>, cos: &Tensor<4>, signed_sin: &Tensor<4>) -> Option<Tensor<4>> {
+    if let Some(x) = backward::Traced::of(x) {
+        return backward::rotated(x, cos, signed_sin);
+    }
     let (held, cosines, sines) = (Held::in_rows(x)?, Held::of(cos)?, Held::of(signed_sin)?);
     let (cos, sin) = (cosines.contiguous()?, sines.contiguous()?);
     let [batch, heads, seq, head_dim] = held.shape;

@@ -3,8 +3,9 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+use super::backward;
 use super::memory::{Held, tensor};
-use super::multiply::{Matrix, STREAMS, add_few, multiply, reads};
+use super::multiply::{Matrix, STREAMS, add_few, multiply, multiply_turned, reads};
 
 /// The fewest multiplications that are worth a second core: it has to be woken up.
 const WORTH_SHARING: usize = 1 << 16;
@@ -27,8 +28,24 @@ const LANES: usize = 16;
 /// The most parts whose sums have to be added up.
 const SUMS: usize = 32;
 
+/// Columns that gemm packs at a time.
+const PACKED: usize = 64;
+
+/// The most rows whose results for [`PACKED`] columns stay in a near cache.
+const NEAR_ROWS: usize = 1 << 11;
+
+/// Results that are turned while they are in a near cache, and the fewest columns of weights that make it worth packing
+/// `x` for them.
+const TURNED: [usize; 2] = [1 << 17, 384];
+
+/// How many times as many rows as columns weights have that are cut by rows, to be read once.
+const TALL: usize = 16;
+
 /// `x w`, `[m, n]`, for `x` `[m, k]` and `w` `[k, n]`; see [`crate::ops::product`].
 pub(crate) fn product(x: &Tensor<2>, w: &Tensor<2>) -> Option<Tensor<2>> {
+    if let Some(y) = backward::Traced::of(x).and_then(|x| backward::product(x, w)) {
+        return Some(y);
+    }
     let (held_x, held_w) = (Held::in_rows(x)?, Held::of(w)?);
     let values = shared(matrix(&held_x), matrix(&held_w))?;
     Some(tensor(values, [x.dims()[0], w.dims()[1]], x))
@@ -58,15 +75,20 @@ fn shared(x: Matrix<'_>, w: Matrix<'_>) -> Option<Vec<f32>> {
     let fits = x.columns == w.rows && (w.is_by_rows() || w.is_by_columns());
     fits.then(|| {
         let [m, n, k] = [x.rows, w.columns, x.columns];
-        if m * n * k >= WORTH_SHARING && reads(m, &w) && w.is_by_rows() {
+        if m * n * k >= WORTH_SHARING && w.is_by_rows() && (reads(m, &w) || k > TALL * n) {
             return by_terms(x, &[w]).swap_remove(0);
         }
         let mut out = vec![0.0; m * n];
         let threads = rayon::current_num_threads();
         if m * n * k < WORTH_SHARING {
             multiply(x, w, &mut out, n, false);
-        } else if reads(m, &w) || m / ROWS < threads.min(n / COLUMNS) {
-            by_columns(x, w, &mut out, threads);
+        } else if reads(m, &w) {
+            by_columns(x, w, &mut out, part(n, threads, COLUMNS));
+        } else if !w.is_by_rows() {
+            let parts = (n / (TURNED[0] / m).max(TURNED[1])).max(1).next_multiple_of(threads);
+            by_columns(x, w, &mut out, n.div_ceil(parts));
+        } else if m <= NEAR_ROWS && n >= threads * PACKED {
+            by_columns(x, w, &mut out, PACKED);
         } else {
             let rows = part(m, threads, ROWS);
             out.par_chunks_mut(rows * n).enumerate().for_each(|(i, out)| {
@@ -114,21 +136,46 @@ fn by_terms(x: Matrix<'_>, weights: &[Matrix<'_>]) -> Vec<Vec<f32>> {
     outs
 }
 
-/// Each core takes some columns of the weights.
-fn by_columns(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32], threads: usize) {
+/// A core takes `width` columns of the weights at a time.
+fn by_columns(x: Matrix<'_>, w: Matrix<'_>, out: &mut [f32], width: usize) {
     let (m, n) = (x.rows, w.columns);
-    let width = part(n, threads, COLUMNS);
     let mut parts: Vec<Vec<&mut [f32]>> = (0..n.div_ceil(width)).map(|_| Vec::with_capacity(m)).collect();
     for row in out.chunks_mut(n) {
         parts.iter_mut().zip(row.chunks_mut(width)).for_each(|(part, piece)| part.push(piece));
     }
-    parts.into_par_iter().enumerate().for_each(|(i, mut rows)| {
+    parts.into_par_iter().enumerate().for_each_init(Vec::new, |values, (i, mut rows)| {
         let w = w.columns(i * width, rows[0].len());
         if reads(m, &w) {
             return add_few(x, w, &mut rows);
         }
-        let mut values = vec![0.0; m * w.columns];
-        multiply(x, w, &mut values, w.columns, false);
-        rows.iter_mut().zip(values.chunks(w.columns)).for_each(|(row, values)| row.copy_from_slice(values));
+        values.resize(m * w.columns, 0.0);
+        if w.is_by_rows() {
+            multiply(x, w, values, w.columns, false);
+            rows.iter_mut().zip(values.chunks(w.columns)).for_each(|(row, values)| row.copy_from_slice(values));
+        } else {
+            // Weights by columns are read where they lie if what comes out is by columns too; else gemm turns them first.
+            multiply_turned(x, w, values);
+            turn(values, m, &mut rows);
+        }
     });
+}
+
+/// Sides of a tile that is turned in the registers or the nearest cache.
+const TILE: usize = 16;
+
+/// Writes `values`, columns of `m` numbers each, to the rows that they make.
+fn turn(values: &[f32], m: usize, rows: &mut [&mut [f32]]) {
+    for (i, rows) in rows.chunks_mut(TILE).enumerate() {
+        for (j, columns) in values.chunks(TILE * m).enumerate() {
+            let mut tile = [[0.0; TILE]; TILE];
+            for (tile, column) in tile.iter_mut().zip(columns.chunks(m)) {
+                tile[..rows.len()].copy_from_slice(&column[i * TILE..][..rows.len()]);
+            }
+            let count = columns.len() / m;
+            for (r, row) in rows.iter_mut().enumerate() {
+                let turned: [f32; TILE] = std::array::from_fn(|c| tile[c][r]);
+                row[j * TILE..][..count].copy_from_slice(&turned[..count]);
+            }
+        }
+    }
 }

@@ -213,11 +213,10 @@ fn gates_of_any_size_stay_numbers_and_what_is_none_stays_none() {
 }
 
 #[test]
-fn what_is_tracked_or_half_precision_goes_the_general_way() {
-    let tracked = random([2, 8]).autodiff();
-    let half = random([2, 8]).cast(DType::F16);
+fn half_precision_goes_the_general_way() {
     let gamma = Tensor::<1>::ones([8], &Device::flex());
-    for x in [tracked, half] {
+    let half = random([2, 8]).cast(DType::F16);
+    for x in [half.clone(), half.autodiff()] {
         assert!(ops::rms_norm(&x, &gamma, 1e-5).is_none());
         assert!(ops::gated(&x, &x, Gate::Silu).is_none());
     }

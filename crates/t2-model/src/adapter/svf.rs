@@ -8,8 +8,7 @@
 use burn::module::{Module, Param, Reparameterization};
 use burn::prelude::*;
 use burn::tensor::DType;
-
-use t2_linalg::ops::exact_product;
+use t2_linalg::ops::{exact_product, factored};
 
 use super::{Adapter, times};
 
@@ -45,9 +44,17 @@ impl Svf {
 
     /// `((x U) ∘ σ) Vᵀ` for `x` `[batch, seq, d_in]` and `sigma` `[batch or 1, 1, k]`.
     fn through_factors(&self, x: Tensor<3>, sigma: Tensor<3>) -> Tensor<3> {
-        let xu = times(x, self.u.val());
+        let (u, vt) = (self.u.val(), self.vt.val());
+        let ([batch, seq, d_in], [_, d_out], [rows, _, k]) = (x.dims(), vt.dims(), sigma.dims());
+        if rows == 1 {
+            let flat = x.clone().reshape([batch * seq, d_in]);
+            if let Some(y) = factored(&flat, &u, &sigma.clone().reshape([k]), &vt) {
+                return y.reshape([batch, seq, d_out]);
+            }
+        }
+        let xu = times(x, u);
         let dtype = xu.dtype();
-        times(xu * sigma.cast(dtype), self.vt.val())
+        times(xu * sigma.cast(dtype), vt)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The completions of one backward pass, laid out so that a prompt is read once and little of it is padding.
 
-use super::learn::{AT_ONCE, Row};
+use super::learn::Row;
 
 /// Most padding of a pass through completions, in tokens: it costs less than another pass would.
 const PADDING: usize = 64;
@@ -18,13 +18,9 @@ pub(super) struct Batch<'a> {
     pub(super) passes: Vec<Vec<usize>>,
 }
 
-/// `rows` in batches, of which [`AT_ONCE`] together have at most `budget` tokens, prompts and padding included; a row that
-/// is longer is a batch by itself. Few rows are shared out evenly.
+/// `rows` in batches of at most `budget` tokens, prompts and padding included; a row that is longer is a batch by itself.
 pub(super) fn batches<'a>(mut rows: Vec<Row<'a>>, budget: usize) -> Vec<Batch<'a>> {
     rows.sort_by_key(|(rollout, _)| (rollout.prompt.len(), &rollout.prompt, rollout.completion.ids.len()));
-    let all = Batch::new(&rows);
-    // A share of few rows may have to read a prompt that another has read.
-    let budget = (budget / AT_ONCE).min(all.tokens() / AT_ONCE + all.prompt_len());
     let (mut batches, mut rest) = (vec![], rows.as_slice());
     while !rest.is_empty() {
         let batch = Batch::new(&rest[..fitting(rest, budget)]);
@@ -139,10 +135,10 @@ mod tests {
     #[test]
     fn rows_of_a_prompt_stay_together_where_they_can() {
         // A prompt of 3 and what is read of two completions; then one of 5, whose rows would not fit beside them.
-        check(&[(5, 4), (3, 2), (5, 3), (3, 4)], 24, &[(&[2, 4], 9), (&[3, 4], 11)]);
-        check(&[(5, 4), (3, 2), (5, 3), (3, 4)], 1000, &[(&[2, 4], 9), (&[3, 4], 11)]);
+        check(&[(5, 4), (3, 2), (5, 3), (3, 4)], 12, &[(&[2, 4], 9), (&[3, 4], 11)]);
+        check(&[(5, 4), (3, 2), (5, 3), (3, 4)], 1000, &[(&[2, 4, 3, 4], 22)]);
         // Too many for one batch: the prompt is read again.
-        check(&[(4, 5), (4, 5), (4, 5), (4, 5)], 26, &[(&[5, 5], 12), (&[5, 5], 12)]);
+        check(&[(4, 5), (4, 5), (4, 5), (4, 5)], 13, &[(&[5, 5], 12), (&[5, 5], 12)]);
         check(&[(4, 5), (4, 5)], 1, &[(&[5], 8), (&[5], 8)]);
         check(&[], 100, &[]);
     }

@@ -39,15 +39,6 @@ impl ZGradients {
         }
     }
 
-    /// Add the sums of `other`, for the same scales.
-    pub(super) fn add(&mut self, other: Self) {
-        for (id, new) in other.sums {
-            if let Some(sum) = self.sums.get_mut(&id) {
-                *sum = sum.clone() + new;
-            }
-        }
-    }
-
     /// Scale the whole gradient down to `max_norm` if it is longer, and return its norm before.
     pub(super) fn clip(&mut self, max_norm: f32) -> Result<f32, TensorReadError> {
         let mut square = 0.0_f64;

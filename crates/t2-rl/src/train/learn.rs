@@ -1,8 +1,5 @@
 //! One backward pass over some completions, and the figures that come off on the way.
 
-use std::panic::resume_unwind;
-use std::thread;
-
 use burn::prelude::*;
 use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
@@ -17,10 +14,6 @@ use super::trail::Trail;
 use crate::metrics::{Sample, StepMetrics};
 use crate::policy::{LossInputs, PolicyGradient};
 use crate::rollout::Rollout;
-
-/// Batches that are learned from at the same time, each on a thread: what one does on a single core leaves the others to
-/// the rest. Their number, and so what each learns from, does not depend on the machine.
-pub(super) const AT_ONCE: usize = 2;
 
 /// Sums over the tokens that were scored, nats.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,30 +79,21 @@ impl Learning<'_> {
         model: &M,
         batches: &[Batch<'_>],
     ) -> Result<(Totals, ZGradients), TrainError> {
-        let device = &model.devices()[0];
         let (mut totals, mut gradients) = (Totals::default(), ZGradients::of(model));
-        for at_once in batches.chunks(AT_ONCE) {
-            let parts: Vec<_> = thread::scope(|scope| {
-                let spawn = |batch| {
-                    // Parameters of its own: graphs that share a leaf are one graph, which only one thread may go back
-                    // through.
-                    let model = model.clone().fork(device);
-                    scope.spawn(move || self.backward(&model, batch))
-                };
-                let threads: Vec<_> = at_once.iter().map(spawn).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-            });
-            for part in parts {
-                let (of_batch, gradient) = part?;
-                totals.add(of_batch);
-                gradients.add(gradient);
-            }
+        for batch in batches {
+            totals.add(self.backward(model, batch, &mut gradients)?);
         }
         Ok((totals, gradients))
     }
 
-    /// Score the completions of `batch` again by the forward pass that sampled them, and go back through it.
-    fn backward<M: CausalLm>(&self, model: &M, batch: &Batch<'_>) -> Result<(Totals, ZGradients), TrainError> {
+    /// Score the completions of `batch` again by the forward pass that sampled them, and go back through it; what comes of it
+    /// is added to `gradients`.
+    fn backward<M: CausalLm>(
+        &self,
+        model: &M,
+        batch: &Batch<'_>,
+        gradients: &mut ZGradients,
+    ) -> Result<Totals, TrainError> {
         let device = model.devices()[0].clone();
         let plain = device.clone().without_autodiff();
         let needs = self.policy.needs();
@@ -122,7 +106,7 @@ impl Learning<'_> {
         let base = needs.kl.map(|_| reading_plain.states(&model.valid(), Active::Base).hidden);
         let targets: Vec<usize> = places.iter().map(|&(row, t)| batch.completion(row)[t] as usize).collect();
         let scorer = Scorer { model, needs, chunk: self.chunk };
-        let Scores { logprobs, kl, entropy } = scorer.scores(hidden, base, indices(&targets, &plain));
+        let Scores { logprobs, kl, entropy } = scorer.scores(hidden, base, &targets);
         let columns = batch.completion_len();
         let grid = Grid { rows: batch.rows.len(), columns, places: &places };
         let scored = finite_all(logprobs.clone(), "log-probability of a token")?;
@@ -143,12 +127,11 @@ impl Learning<'_> {
             completions: self.completions,
         });
         finite(loss.clone(), "loss")?;
-        let mut gradients = ZGradients::of(model);
         match trail {
-            Some(trail) => trail.back(model, reading, loss.backward(), &mut gradients),
+            Some(trail) => trail.back(model, reading, loss.backward(), gradients),
             None => gradients.add_of(loss.backward(), model),
         }
-        Ok((totals, gradients))
+        Ok(totals)
     }
 
     /// Whether blocks are computed again. Rows that the model reads anew once they are long are read as a whole.

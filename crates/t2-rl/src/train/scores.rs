@@ -17,16 +17,22 @@
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use burn::tensor::{DType, IndexingUpdateOp};
+use t2_linalg::ops::{self, Likelihood};
 use t2_model::decoder::CausalLm;
 
+use super::states::indices;
 use crate::policy::{KlDirection, Needs};
 
 /// Logits that exist at a time in each tensor made of them: 8 MiB of f32.
 const CHUNK: usize = 1 << 21;
 
-/// Positions whose logits exist at a time, where a vocabulary has `vocab` tokens.
-pub(super) fn chunk_len(vocab: usize) -> usize {
-    (CHUNK / vocab).max(1)
+/// Positions that the head is read for at least, where no more than one tensor is made of their logits.
+const POSITIONS: usize = 96;
+
+/// Positions whose logits exist at a time, where a vocabulary has `vocab` tokens and a loss has these `needs`.
+pub(super) fn chunk_len(vocab: usize, needs: Needs) -> usize {
+    let least = if needs.kl.is_some() || needs.entropy { 1 } else { POSITIONS };
+    (CHUNK / vocab).max(least)
 }
 
 /// A number for each token, `[tokens]`.
@@ -48,10 +54,10 @@ pub(super) struct Scorer<'a, M> {
 }
 
 impl<M: CausalLm> Scorer<'_, M> {
-    /// Score the tokens `targets` `[tokens]`, which the final states `hidden` `[tokens, d_model]` predict. The base model
-    /// predicts them by `base` of the same shape, constants, which the divergence needs.
-    pub(super) fn scores(&self, hidden: Tensor<2>, base: Option<Tensor<2>>, targets: Tensor<1, Int>) -> Scores {
-        let [tokens] = targets.dims();
+    /// Score the tokens `targets`, which the final states `hidden` `[tokens, d_model]` predict. The base model predicts them
+    /// by `base` of the same shape, constants, which the divergence needs.
+    pub(super) fn scores(&self, hidden: Tensor<2>, base: Option<Tensor<2>>, targets: &[usize]) -> Scores {
+        let tokens = targets.len();
         let states = hidden.clone().inner();
         let plain = self.needs.kl.map(|direction| (direction, self.model.valid()));
         let mut lines = Lines::default();
@@ -60,7 +66,7 @@ impl<M: CausalLm> Scorer<'_, M> {
             let of = |states: &Tensor<2>| states.clone().slice_dim(0, range.clone());
             let base = plain.as_ref().zip(base.as_ref());
             let base = base.map(|((direction, plain), base)| (*direction, logits(plain, of(base))));
-            self.chunk(of(&states), base, targets.clone().slice_dim(0, range.clone()), &mut lines);
+            self.chunk(of(&states), base, &targets[range.clone()], &mut lines);
         }
         let Lines { logprobs, kl, entropy } = lines;
         Scores {
@@ -70,18 +76,19 @@ impl<M: CausalLm> Scorer<'_, M> {
         }
     }
 
-    /// Add the numbers of a chunk to `lines`: `states` `[tokens, d_model]`, `base` logits `[tokens, vocab]`, `targets`
-    /// `[tokens]`.
-    fn chunk(
-        &self,
-        states: Tensor<2>,
-        base: Option<(KlDirection, Tensor<2>)>,
-        targets: Tensor<1, Int>,
-        lines: &mut Lines,
-    ) {
-        let targets = targets.unsqueeze_dim::<2>(1);
-        let again = |slope: Tensor<2>| Traced::of(self.model, states.clone()).back(slope);
+    /// Add the numbers of a chunk to `lines`: `states` `[tokens, d_model]`, `base` logits `[tokens, vocab]`, a target for
+    /// each token.
+    fn chunk(&self, states: Tensor<2>, base: Option<(KlDirection, Tensor<2>)>, targets: &[usize], lines: &mut Lines) {
         let traced = Traced::of(self.model, states.clone());
+        let traced = match base.is_none() && !self.needs.entropy {
+            true => match traced.likelihood(targets, lines) {
+                Ok(()) => return,
+                Err(traced) => *traced,
+            },
+            false => traced,
+        };
+        let targets = indices(targets, &states.device()).unsqueeze_dim::<2>(1);
+        let again = |slope: Tensor<2>| Traced::of(self.model, states.clone()).back(slope);
         let policy = Distribution::of(traced.logits.clone().inner());
         if let Some((direction, base)) = base {
             let (kl, slope) = policy.clone().divergence(direction, Distribution::of(base));
@@ -141,6 +148,21 @@ impl Traced {
     fn of(model: &impl CausalLm, states: Tensor<2>) -> Self {
         let states = Tensor::from_inner(states).require_grad();
         Self { logits: logits(model, states.clone()), states }
+    }
+
+    /// Add log-probabilities of `targets` with their slope, and entropies without one, to `lines`, by one pass over the
+    /// logits; `self` where there is none.
+    fn likelihood(self, targets: &[usize], lines: &mut Lines) -> Result<(), Box<Self>> {
+        let Self { states, logits } = self;
+        let Likelihood { sum, logprobs, entropy } = match ops::likelihood(logits, targets) {
+            Ok(likelihood) => likelihood,
+            Err(logits) => return Err(Box::new(Self { states, logits: *logits })),
+        };
+        let mut gradients = sum.backward();
+        let slope = states.grad_remove(&mut gradients).expect("logits depend on the states");
+        lines.logprobs.push(logprobs.unsqueeze_dim(1), Some(slope.cast(DType::F32)));
+        lines.entropy.push(entropy.unsqueeze_dim(1), None);
+        Ok(())
     }
 
     /// The slope in the states, f32 `[tokens, d_model]`, of what has the slope `slope` `[tokens, vocab]` in the logits.
