@@ -80,9 +80,11 @@ class Participant:
     def start(self, threads):
         names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"]
         self.errors = tempfile.TemporaryFile("w+")
+        # As the binary `t2` tells its allocator, see crates/t2-cli/src/memory.rs; to candle, which has the same, too.
+        environment = {name: str(threads) for name in names} | {"MIMALLOC_PURGE_DELAY": "1000"}
         try:
             self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-                                            text=True, env=os.environ | {name: str(threads) for name in names})
+                                            text=True, env=os.environ | environment)
         except OSError as error:
             raise Gone(error)
 

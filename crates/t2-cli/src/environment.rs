@@ -7,6 +7,7 @@
 //! | `HF_TOKEN` (or `HUGGING_FACE_HUB_TOKEN`), `HF_TOKEN_PATH` | the access token of the Hub, or the file it is in |
 //! | `HF_ENDPOINT` | the address of the Hub |
 //! | `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) | `1`, `true`, `yes` or `on`: download nothing |
+//! | `MIMALLOC_PURGE_DELAY` | milliseconds after which memory that is not used goes back to the system; -1 for never |
 //! | `XDG_CACHE_HOME` | where caches are unless a variable above says otherwise |
 //! | `NO_COLOR` | plain text, also on a terminal |
 //! | `RUST_LOG` | which log lines to show, instead of `-v` |
@@ -35,6 +36,11 @@ fn cache_dir() -> Option<PathBuf> {
         path("XDG_CACHE_HOME").or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
     };
     Some(dir?.join("t2"))
+}
+
+/// Whether the allocator is told by the environment how long it keeps memory.
+pub(crate) fn says_how_long_memory_is_kept() -> bool {
+    text("MIMALLOC_PURGE_DELAY").is_some()
 }
 
 /// The folder of what is compiled for GPUs.

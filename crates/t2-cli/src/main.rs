@@ -8,6 +8,7 @@ mod error;
 mod heat_map;
 mod html;
 mod interrupt;
+mod memory;
 mod output;
 mod plot;
 mod terminal;
@@ -15,14 +16,9 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
-
-/// Keeps the buffers of one operation for the next: the allocators of most systems give large ones back to the kernel, which
-/// then clears every page anew.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    memory::keep();
     let cli = cli::Cli::parse();
     error::report_panics();
     output::init_tracing(&cli.global);
