@@ -23,16 +23,16 @@ use t2_model::decoder::CausalLm;
 use super::states::indices;
 use crate::policy::{KlDirection, Needs};
 
-/// Logits that exist at a time in each tensor made of them: 8 MiB of f32.
+/// Logits that exist at a time, where several tensors are made of them: 8 MiB of f32 each.
 const CHUNK: usize = 1 << 21;
 
-/// Positions that the head is read for at least, where no more than one tensor is made of their logits.
-const POSITIONS: usize = 96;
+/// The same where they are the only one: 32 MiB. The head is read for each chunk, and the fewer there are, the better.
+const LONE_CHUNK: usize = 1 << 23;
 
 /// Positions whose logits exist at a time, where a vocabulary has `vocab` tokens and a loss has these `needs`.
 pub(super) fn chunk_len(vocab: usize, needs: Needs) -> usize {
-    let least = if needs.kl.is_some() || needs.entropy { 1 } else { POSITIONS };
-    (CHUNK / vocab).max(least)
+    let logits = if needs.kl.is_some() || needs.entropy { CHUNK } else { LONE_CHUNK };
+    (logits / vocab).max(1)
 }
 
 /// A number for each token, `[tokens]`.
