@@ -339,7 +339,7 @@ fn an_expert_that_has_read_enough_costs_what_the_base_costs() {
         let mut engine = Engine::new(if own { &worn } else { &world.model }, config);
         let under = if own { Under::Own } else { engine.add(&world.scales).unwrap()[1] };
         let before = logprobs(&mut engine, under);
-        for _ in 0..2 {
+        for _ in 0..6 {
             logprobs(&mut engine, under);
             // The slot forgets what was read before.
             assert_eq!(logprobs(&mut engine, Under::Base), base);

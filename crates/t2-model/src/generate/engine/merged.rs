@@ -10,7 +10,7 @@ use crate::decoder::{CausalLm, dtype_of};
 
 /// How many tokens are read under an expert before its weights are multiplied out. On two CPU cores that takes about as
 /// long as it saves on so many.
-const WORTH: usize = 512;
+const WORTH: usize = 2048;
 
 /// A pass takes as long as if it read so many tokens at least: the time that it takes to read the weights.
 const PASS: usize = 16;
