@@ -128,9 +128,10 @@ impl KvCache {
     pub fn copy(&mut self, from: usize, to: usize, len: usize) {
         self.change(|buffer| {
             let [_, kv_heads, _, head_dim] = buffer.dims();
-            // A selection is a copy, where a slice would share the buffer and keep it from changing in its place.
-            let from = indices(&[from], &buffer.device());
-            let columns = buffer.clone().slice_dim(2, 0..len).select(0, from);
+            // A selection is a copy, where a slice would share the buffer and keep it from changing in its place. What is
+            // selected from is no larger than what is copied: all of it is read.
+            let columns = buffer.clone().slice([from..from + 1, 0..kv_heads, 0..len, 0..head_dim]);
+            let columns = columns.select(0, indices(&[0], &buffer.device()));
             buffer.slice_assign([to..to + 1, 0..kv_heads, 0..len, 0..head_dim], columns)
         });
     }
