@@ -5,21 +5,25 @@
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement takes arguments and prints lines")]
 
+use std::error::Error;
 use std::time::Instant;
 
 use burn::prelude::*;
 use burn::tensor::{DType, Distribution};
 use t2_benches::devices::devices;
 
-fn main() {
+fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [device, dtype, shapes @ ..] = arguments.as_slice() else { unimplemented!("DEVICE DTYPE MxKxN…") };
-    let device = devices().into_iter().find(|named| named.name == device).expect("a device of this build").device;
+    let [device, dtype, shapes @ ..] = arguments.as_slice() else {
+        return Err("expected DEVICE DTYPE MxKxN…".into());
+    };
+    let device =
+        devices().into_iter().find(|named| named.name == device).ok_or("this build has no such device")?.device;
     let dtype = match dtype.as_str() {
         "f32" => DType::F32,
         "f16" => DType::F16,
         "bf16" => DType::BF16,
-        other => unimplemented!("`{other}`: f32, f16 or bf16"),
+        other => return Err(format!("{other} is no type of numbers; there are f32, f16 and bf16").into()),
     };
     for shape in shapes {
         let sizes: Vec<usize> = shape.split('x').map(|size| size.parse().expect("a size")).collect();
@@ -38,4 +42,5 @@ fn main() {
         let error = (found - exact).abs().max().into_scalar::<f32>() / size;
         println!("{shape}: relative error {error:.1e}, first {first:.3} s, then {then:.6} s");
     }
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! How many kernels a GPU is sent for one token. Launching is most of what a token costs there, so that the number is
-//! watched. Launches are counted for the whole
-//! program, which is why these tests have one of their own.
+//! watched. Launches are counted for the whole program, which is why these tests have one of their own.
 #![cfg(any(feature = "wgpu", feature = "cuda"))]
 
 use std::collections::BTreeMap;

@@ -167,9 +167,9 @@ impl KvCache {
         self.placed.as_ref().map(|placed| placed.rows.iter().map(|row| row.slot).collect())
     }
 
-    /// Store the keys and values of new tokens as those of `layer`; for their queries, keys and values, `[batch, seq, heads or
-    /// kv_heads, head_dim]`, which are not turned yet. Returns the queries, `[batch, heads, seq, head_dim]`, and the buffers
-    /// of all keys and values, `[slots, kv_heads, capacity, head_dim]`: what of them `rows` are, they say.
+    /// Turn queries and keys of new tokens, and store keys and values as those of `layer`. Takes the three as `[batch, seq,
+    /// heads or kv_heads, head_dim]`. Returns the queries, `[batch, heads, seq, head_dim]`, and the whole buffers of keys and
+    /// values, `[slots, kv_heads, capacity, head_dim]`; `rows` says which slot and which columns belong to each row.
     pub(crate) fn append(
         &mut self,
         layer: usize,

@@ -1,7 +1,7 @@
 //! The engine: one loop in which requests join, are read, answered and leave, each under weights of its own.
 //!
-//! A request that runs has a slot of the cache, where its row begins at the first column. A step gives
-//! every row whose prompt is read its next token, and reads a piece of what prompts are waiting. A slot keeps what it holds until another
+//! A request that runs has a slot of the cache, where its row begins at the first column. A step gives every row whose
+//! prompt is read its next token, and reads a piece of what prompts are waiting. A slot keeps what it holds until another
 //! request needs it: a prompt that begins alike, under the same weights, copies that part instead of reading it again, so
 //! that completions of one prompt read it once.
 //!

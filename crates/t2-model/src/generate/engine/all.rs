@@ -8,8 +8,8 @@ use crate::decoder::CausalLm;
 use crate::generate::{Completion, FinishReason, GenerateError};
 
 impl<M: CausalLm> Engine<'_, M> {
-    /// Complete all `requests`, those for no tokens too. `on_token` sees each new token as `(row, id)`, where `row` is the position of its request,
-    /// and may break off: all of them are taken out then.
+    /// Complete all `requests`, those for no tokens too. `on_token` sees each new token as `(row, id)`, where `row` is the
+    /// position of its request, and may break off: all of them are taken out then.
     ///
     /// # Errors
     ///

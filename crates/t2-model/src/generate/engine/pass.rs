@@ -91,9 +91,9 @@ impl Scales {
 /// What is asked of a pass: rows of its states, `[batch * seq, d_model]`, by what is done with their logits.
 #[derive(Default)]
 struct Asked<'a> {
-    /// From where the next token of a slot is drawn, and how.
+    /// A slot, the row of the states that its next token is drawn from, and how.
     draws: Vec<(usize, usize, Draw<'a>)>,
-    /// What follows where, of a slot.
+    /// A slot, a row of the states, and the token that follows there, whose log-probability is wanted.
     targets: Vec<(usize, usize, u32)>,
 }
 
