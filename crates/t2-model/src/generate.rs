@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 use crate::adapter::Active;
 use crate::decoder::{CausalLm, LmShape};
 
-pub use engine::{Engine, EngineConfig, Event, Request, RequestId, ScoreRequest, Under};
+pub use engine::{After, Engine, EngineConfig, Event, Request, RequestId, ScoreRequest, Under};
 pub use error::GenerateError;
 pub use sample::Sampling;
 
@@ -77,6 +77,8 @@ impl<'a> Prompts<'a> {
 pub enum FinishReason {
     /// A stop token.
     Stop,
+    /// A string that ends an answer, which the caller found in its text.
+    Text,
     /// `max_new_tokens`.
     Length,
     /// The caller broke off.

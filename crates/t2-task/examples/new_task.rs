@@ -38,21 +38,21 @@ impl Task for Adding {
     }
 
     fn extract(&self, example: &Example, completion: &str) -> Option<String> {
-        final_answer(&example.answer, completion)
+        final_answer(&example.reference, completion)
     }
 
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        let is_right = |(example, completion): &(&Example, &str)| same_final_answer(&example.answer, completion);
+        let is_right = |(example, completion): &(&Example, &str)| same_final_answer(&example.reference, completion);
         Ok(graded.iter().map(is_right).map(reward).collect())
     }
 }
 
 fn main() -> Result<(), TaskError> {
     let examples = Adding.load(Split::Test, 2)?;
-    let graded = [(&examples[0], examples[0].answer.as_str()), (&examples[1], "many")];
+    let graded = [(&examples[0], examples[0].reference.as_str()), (&examples[1], "many")];
     assert_eq!(Adding.rewards(&graded)?, [t2_task::RIGHT, t2_task::WRONG]);
-    let sum = Adding.extract(&examples[0], &examples[0].answer);
-    assert!(sum.is_some_and(|sum| examples[0].answer.ends_with(&sum)));
+    let sum = Adding.extract(&examples[0], &examples[0].reference);
+    assert!(sum.is_some_and(|sum| examples[0].reference.ends_with(&sum)));
     Ok(())
 }
 

@@ -10,7 +10,39 @@ pub(crate) mod program;
 
 pub use choice::{announced_letter, announced_word};
 
+use crate::task::reward;
 use numbers::Number;
+
+/// What a grader says of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grade {
+    /// What the answer is worth.
+    pub reward: f32,
+    /// What the grader took for the answer, where it looks for one.
+    pub extracted: Option<String>,
+    /// Whether the answer is right, by each metric of the grader; the first one is what rewards and reports count.
+    pub metrics: Vec<(&'static str, bool)>,
+    /// Why it is not right, where the grader can say.
+    pub why: Option<String>,
+}
+
+impl Grade {
+    /// Of `metrics`, at least one; what the answer is worth is whether it is right by the first.
+    pub fn new(metrics: Vec<(&'static str, bool)>, extracted: Option<String>) -> Self {
+        let right = metrics.first().is_some_and(|&(_, right)| right);
+        Self { reward: reward(right), extracted, metrics, why: None }
+    }
+
+    /// Of a reward: right where it is more than 0.
+    pub fn of_reward(reward: f32) -> Self {
+        Self { reward, extracted: None, metrics: vec![("acc,none", reward > 0.0)], why: None }
+    }
+
+    /// Whether the answer is right by the first metric.
+    pub fn right(&self) -> bool {
+        self.metrics.first().is_some_and(|&(_, right)| right)
+    }
+}
 
 /// The marker that GSM8K puts in front of a final answer.
 const MARKER: &str = "####";

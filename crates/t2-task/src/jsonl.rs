@@ -16,8 +16,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::error::TaskError;
+use crate::example::Example;
 use crate::grade::{fences, final_answer, program, same_final_answer};
-use crate::task::{Example, Split, Task, TaskError, reward};
+use crate::sandbox::Tests;
+use crate::split::Split;
+use crate::task::{Task, reward};
 
 /// The questions of one file, split by the hash of the question.
 #[derive(Clone, Debug)]
@@ -44,7 +48,9 @@ impl JsonlTask {
             questions.map_err(|Broken { line, problem }| TaskError::Line { path: path.into(), line, problem })?;
         let mut seen = HashSet::new();
         let examples = questions.into_iter().map(|Question(example)| example);
-        let examples = examples.filter(|example| seen.insert(example.question.clone())).collect();
+        let examples = examples.filter(|example| seen.insert(example.question.clone()));
+        let numbered = |(at, example): (usize, Example)| Example { id: at.to_string(), ..example };
+        let examples = examples.enumerate().map(numbered).collect();
         Ok(Self { name: path.display().to_string(), examples })
     }
 }
@@ -126,7 +132,10 @@ impl TryFrom<Row> for Question {
         match (question.trim(), answer.trim()) {
             ("", _) => Err("the question is empty"),
             (_, "") => Err("the answer is empty"),
-            _ => Ok(Self(Example { question, answer, checks: checks.unwrap_or_default() })),
+            _ => {
+                let tests = checks.filter(|checks| !checks.is_empty()).map(Tests::asserts);
+                Ok(Self(Example { tests, ..Example::new(question, answer) }))
+            }
         }
     }
 }
@@ -146,17 +155,17 @@ impl Task for JsonlTask {
     }
 
     fn extract(&self, example: &Example, completion: &str) -> Option<String> {
-        match example.checks.is_empty() {
-            true => final_answer(&example.answer, completion),
+        match example.tests.is_none() {
+            true => final_answer(&example.reference, completion),
             false => Some(fences::program(completion).into_owned()),
         }
     }
 
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        let programs: Vec<_> = graded.iter().copied().filter(|(example, _)| !example.checks.is_empty()).collect();
+        let programs: Vec<_> = graded.iter().copied().filter(|(example, _)| example.tests.is_some()).collect();
         let mut run = program::rewards(&programs)?.into_iter();
-        let rewards = graded.iter().map(|(example, completion)| match example.checks.is_empty() {
-            true => reward(same_final_answer(&example.answer, completion)),
+        let rewards = graded.iter().map(|(example, completion)| match example.tests.is_none() {
+            true => reward(same_final_answer(&example.reference, completion)),
             false => run.next().expect("every program got a reward"),
         });
         Ok(rewards.collect())
@@ -178,7 +187,7 @@ mod tests {
         assert_eq!(sizes.iter().sum::<usize>(), 400);
         assert!(sizes[0] > 300 && sizes[1] > 5 && sizes[2] > 20, "{sizes:?}");
         let examples = task.load(Split::Train, 2).unwrap();
-        let rewards = task.rewards(&[(&examples[0], &examples[0].answer), (&examples[1], "no idea")]).unwrap();
+        let rewards = task.rewards(&[(&examples[0], &examples[0].reference), (&examples[1], "no idea")]).unwrap();
         assert_eq!(rewards, [RIGHT, WRONG]);
     }
 
@@ -221,7 +230,7 @@ mod tests {
         #[track_caller]
         fn check(name: &str, bytes: &[u8]) {
             let task = JsonlTask::parse(Path::new("a.jsonl"), bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let read: Vec<_> = task.examples.iter().map(|e| (e.question.as_str(), e.answer.as_str())).collect();
+            let read: Vec<_> = task.examples.iter().map(|e| (e.question.as_str(), e.reference.as_str())).collect();
             assert_eq!(read, [("é?", "1\u{2028}"), ("2?", "2")], "{name}");
         }
         let lines = [

@@ -1,10 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+mod error;
+mod example;
 pub mod grade;
 pub mod jsonl;
 pub mod sandbox;
+mod split;
 mod task;
 pub mod tiny;
 
+pub use error::TaskError;
+pub use example::Example;
+pub use grade::Grade;
+pub use sandbox::Tests;
+pub use split::Split;
 pub use t2_chat::Message;
-pub use task::{Example, RIGHT, Split, TASKS, Task, TaskError, WRONG, find, reward};
+pub use task::{AnswerBy, Answering, RIGHT, TASKS, Task, WRONG, find, reward};

@@ -16,9 +16,28 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::TaskError;
+use crate::error::TaskError;
 
 const DRIVER: &str = include_str!("sandbox/driver.py");
+
+/// What a program must pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tests {
+    /// Python that runs before the tests: imports, and the functions that the question itself gives.
+    pub prelude: String,
+    /// Python that raises unless the program is right: asserts, or functions and a call of them.
+    pub code: String,
+    /// Names that mean the program's own functions even where the prelude defines them.
+    pub entry_points: Vec<String>,
+}
+
+impl Tests {
+    /// Asserts, one an element.
+    pub fn asserts(lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let lines: Vec<String> = lines.into_iter().map(Into::into).collect();
+        Self { code: lines.join("\n"), ..Self::default() }
+    }
+}
 
 /// A program and what it must satisfy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -2,14 +2,14 @@
 //!
 //! A task is text only: it knows no tokens and no tensors. To add one, write a file and add a line to [`TASKS`].
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use t2_chat::Message;
 
+use crate::error::TaskError;
+use crate::example::Example;
+use crate::grade::Grade;
 use crate::jsonl::JsonlTask;
+use crate::split::Split;
 use crate::tiny;
 
 /// The reward of a right answer.
@@ -76,6 +76,17 @@ pub trait Task: Send + Sync {
         vec![Message::user(&example.question)]
     }
 
+    /// How an answer is got from a model: what ends it, and how long it may be.
+    fn answering(&self) -> Answering {
+        Answering::default()
+    }
+
+    /// The grader and its version, such as `gsm8k@1`: kept with every sample, so that verdicts of different rules are not
+    /// taken for one another.
+    fn grader(&self) -> String {
+        "own@1".to_owned()
+    }
+
     /// What the grader takes for the answer in `completion`; `None` when it finds none, or judges the whole text. It is
     /// kept with every sample, so that a verdict can be understood.
     fn extract(&self, example: &Example, completion: &str) -> Option<String> {
@@ -85,13 +96,59 @@ pub trait Task: Send + Sync {
 
     /// One reward per completion: [`RIGHT`] or [`WRONG`].
     ///
-    /// A batch, because starting one interpreter for many programs is much cheaper than one for each.
+    /// A batch, because programs are run many at a time.
     ///
     /// # Errors
     ///
-    /// Where programs are graded: [`TaskError::NoPython`] when no interpreter was found, [`TaskError::Sandbox`] and
-    /// [`TaskError::Untrusted`] when its verdicts are incomplete or cannot be relied on.
+    /// Where programs are graded, [`TaskError::Sandbox`] when they cannot be run as they should be.
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError>;
+
+    /// What the grader says of each completion: its rewards, with what led to them.
+    ///
+    /// # Errors
+    ///
+    /// As [`rewards`](Self::rewards).
+    fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
+        let grades = self.rewards(graded)?.into_iter().zip(graded).map(|(reward, (example, completion))| Grade {
+            extracted: self.extract(example, completion),
+            ..Grade::of_reward(reward)
+        });
+        Ok(grades.collect())
+    }
+
+    /// What a model weighs as the answer to `example`, where [`answering`](Self::answering) says so: the choices, each
+    /// with the space that stands between a prompt and what follows it.
+    fn continuations(&self, example: &Example) -> Vec<String> {
+        example.choices.iter().map(|choice| format!(" {choice}")).collect()
+    }
+}
+
+/// How an answer is got from a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answering {
+    /// What the model does.
+    pub by: AnswerBy,
+    /// Strings that end an answer; they are no part of it.
+    pub stop: Vec<String>,
+    /// Most tokens of an answer, unless who asks says otherwise.
+    pub max_new_tokens: usize,
+}
+
+impl Default for Answering {
+    /// The model writes at most 80 tokens, as many as the bundled tasks take.
+    fn default() -> Self {
+        Self { by: AnswerBy::Text, stop: vec![], max_new_tokens: 80 }
+    }
+}
+
+/// What a model does to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnswerBy {
+    /// It writes a text, which is graded.
+    Text,
+    /// It weighs [continuations](Task::continuations) by their likelihood after the prompt.
+    Likelihood,
 }
 
 impl Task for &dyn Task {
@@ -111,6 +168,14 @@ impl Task for &dyn Task {
         (**self).prompt(example)
     }
 
+    fn answering(&self) -> Answering {
+        (**self).answering()
+    }
+
+    fn grader(&self) -> String {
+        (**self).grader()
+    }
+
     fn extract(&self, example: &Example, completion: &str) -> Option<String> {
         (**self).extract(example, completion)
     }
@@ -118,173 +183,19 @@ impl Task for &dyn Task {
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
         (**self).rewards(graded)
     }
-}
 
-/// One question of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Example {
-    /// What the model is asked.
-    pub question: String,
-    /// A right answer, in full.
-    pub answer: String,
-    /// Hidden Python `assert` lines that a program must pass; empty for tasks that are not about programs.
-    #[serde(default)]
-    pub checks: Vec<String>,
-}
-
-impl Example {
-    /// A question without hidden checks.
-    pub fn new(question: impl Into<String>, answer: impl Into<String>) -> Self {
-        Self { question: question.into(), answer: answer.into(), checks: vec![] }
-    }
-}
-
-/// Which part of a task's questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// 85 % of the questions, to learn from.
-    Train,
-    /// 5 % of the questions, to choose settings by.
-    Valid,
-    /// 10 % of the questions, to report.
-    Test,
-    /// All questions, whichever part they belong to: for files too small to be split. What is reported on them must not
-    /// have been learned from.
-    All,
-}
-
-impl Split {
-    /// Every split, in the order in which help texts list them.
-    pub const EVERY: [Self; 4] = [Self::Train, Self::Valid, Self::Test, Self::All];
-
-    /// Whether `question` belongs to this split.
-    pub fn holds(self, question: &str) -> bool {
-        self == Self::All || self == Self::of(question)
+    fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
+        (**self).grade(graded)
     }
 
-    /// The part that `question` belongs to, by its hash: a question can never move from one part to another.
-    pub fn of(question: &str) -> Self {
-        let hash = blake3::hash(question.as_bytes());
-        let [a, b, c, d, ..] = *hash.as_bytes();
-        match u32::from_le_bytes([a, b, c, d]) % 20 {
-            0 | 1 => Split::Test,
-            2 => Split::Valid,
-            _ => Split::Train,
-        }
+    fn continuations(&self, example: &Example) -> Vec<String> {
+        (**self).continuations(example)
     }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Split::Train => "train",
-            Split::Valid => "valid",
-            Split::Test => "test",
-            Split::All => "all",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = TaskError;
-
-    fn from_str(name: &str) -> Result<Self, TaskError> {
-        let known = Self::EVERY.into_iter().find(|split| split.to_string() == name);
-        known.ok_or_else(|| TaskError::UnknownSplit { name: name.into() })
-    }
-}
-
-/// What can go wrong with a task.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TaskError {
-    /// No task has this name.
-    #[error("there is no task `{name}`; use one of {known}, or the path of a .jsonl file")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// The names that exist.
-        known: String,
-    },
-    /// No split has this name.
-    #[error("there is no split `{name}`; use train, valid, test or all")]
-    UnknownSplit {
-        /// The name asked for.
-        name: String,
-    },
-    /// A file of questions could not be read.
-    #[error("{} could not be read; expected a file with one JSON object a line", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A line of a file of questions is broken.
-    #[error(
-        "{}:{line}: {problem}; expected a line such as {{\"question\": \"2 + 2?\", \"answer\": \"4\"}}",
-        path.display()
-    )]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with the line.
-        problem: String,
-    },
-    /// A task of the user's own failed.
-    #[error(transparent)]
-    Other(Box<dyn std::error::Error + Send + Sync>),
-    /// No Python interpreter was found.
-    #[error(
-        "python3 was not found on the PATH, so programs cannot be graded: tiny-code and tiny-code-hard are skipped; \
-         install Python 3.8 or newer (`apt install python3`) to run them"
-    )]
-    NoPython,
-    /// The Python driver did not give a verdict on every program.
-    #[error(
-        "the sandbox graded {graded} of {asked} programs and stopped: {detail}; it needs Python 3.8 or newer on Unix"
-    )]
-    Sandbox {
-        /// Programs with a verdict.
-        graded: usize,
-        /// Programs handed in.
-        asked: usize,
-        /// The end of what the interpreter wrote to its standard error, or what the system said.
-        detail: String,
-    },
-    /// A program could not be run under its limits, or a program whose verdict is known got the wrong one.
-    #[error(
-        "nothing was graded, because the sandbox cannot be trusted here: {fault}; it needs a python3 on the PATH that is \
-         Python 3.8 or newer, on a system that lets a process limit itself (`ulimit -H -a` shows what it allows)"
-    )]
-    Untrusted {
-        /// What went wrong.
-        fault: String,
-    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn split_names_round_trip() {
-        for split in Split::EVERY {
-            assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
-            assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{split}\""));
-        }
-        assert!("dev".parse::<Split>().unwrap_err().to_string().contains("train, valid, test or all"));
-    }
-
-    #[test]
-    fn a_question_is_in_its_part_and_in_all() {
-        let question = "2 + 2?";
-        let holding: Vec<Split> = Split::EVERY.into_iter().filter(|split| split.holds(question)).collect();
-        assert_eq!(holding, [Split::of(question), Split::All]);
-    }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {

@@ -36,7 +36,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::task::Split;
+    use crate::split::Split;
 
     #[test]
     fn every_task_loads_the_same_distinct_examples_twice() {

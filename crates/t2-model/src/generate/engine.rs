@@ -21,6 +21,7 @@ use super::sample::Sampling;
 use super::{FinishReason, GenerateError, check_prompt, check_tokens};
 use crate::adapter::{Active, RowScales};
 use crate::decoder::{CausalLm, KvCache, LmShape, device_of, dtype_of};
+pub use all::After;
 use merged::Merged;
 use pass::Scales;
 use slots::{Job, Released, Slots};

@@ -237,6 +237,13 @@ impl Tokenizer {
         self.encode_fragment(&self.template.as_ref().ok_or_else(missing)?.render(messages, options)?)
     }
 
+    /// The same tokenizer without its chat template: of a conversation, the last message of the user is all that it
+    /// encodes, as it stands.
+    #[must_use]
+    pub fn raw(&self) -> Self {
+        Self { template: None, ..self.clone() }
+    }
+
     /// The chat template, if the checkpoint brings one.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
         self.template.as_ref()

@@ -10,7 +10,9 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use t2_chat::topic_question;
 
-use crate::task::{Example, TaskError, reward_each};
+use crate::error::TaskError;
+use crate::example::Example;
+use crate::task::reward_each;
 use crate::tiny::corpus::story;
 use crate::tiny::problem::{Generated, Problem};
 use crate::tiny::{code, math, reason};
@@ -47,19 +49,20 @@ pub(crate) fn ask(prompt: &str) -> String {
 fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
         let first = completion.split_whitespace().next().unwrap_or("");
-        first.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(&example.answer)
+        first.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(&example.reference)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{RIGHT, Split, Task, WRONG};
+    use crate::split::Split;
+    use crate::task::{RIGHT, Task, WRONG};
 
     #[test]
     fn labels_fit_the_prompts() {
         let examples = TINY_CLASSIFY.load(Split::Train, 2000).unwrap();
-        let share = |label: &str| examples.iter().filter(|e| e.answer == label).count() as f32 / 2000.0;
+        let share = |label: &str| examples.iter().filter(|e| e.reference == label).count() as f32 / 2000.0;
         for (label, low, high) in
             [("math", 0.25, 0.33), ("code", 0.22, 0.33), ("reason", 0.25, 0.34), ("other", 0.10, 0.19)]
         {
@@ -73,13 +76,13 @@ mod tests {
                 p if p.contains('(') || p.contains("function") => "code",
                 _ => "other",
             };
-            assert_eq!(example.answer, label, "{prompt}");
+            assert_eq!(example.reference, label, "{prompt}");
         }
     }
 
     #[test]
     fn the_first_word_counts() {
-        let example = Example { question: String::new(), answer: "math".into(), checks: Vec::new() };
+        let example = Example::new("", "math");
         for (completion, reward) in [
             ("math", RIGHT),
             (" Math.\n", RIGHT),

@@ -85,8 +85,10 @@ pub(crate) fn written(rng: &mut ChaCha8Rng, wording: Wording, question: String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::example::Example;
+    use crate::sandbox::Tests;
     use crate::sandbox::tests::python_is_missing;
-    use crate::task::{Example, RIGHT};
+    use crate::task::RIGHT;
     use crate::tiny::problem::tests::check_family;
 
     #[test]
@@ -101,8 +103,7 @@ mod tests {
         if python_is_missing() {
             return;
         }
-        let checks = vec!["assert f(1) == 4".into()];
-        let example = Example { question: String::new(), answer: String::new(), checks };
+        let example = Example::program("", "", Tests::asserts(["assert f(1) == 4"]));
         let fenced = "Here it is:\n```python\ndef f(x):\n    return x + 3\n```\nDone.";
         assert_eq!(rewards(&[(&example, fenced)]).unwrap(), [RIGHT]);
     }

@@ -9,9 +9,10 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::error::TaskError;
+use crate::example::Example;
 use crate::grade::fences;
 use crate::grade::program::rewards_of;
-use crate::task::{Example, TaskError};
 use crate::tiny::code::{program, step, written};
 use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
 use crate::tiny::problem::{Generated, Problem, Wording, as_is};
@@ -87,6 +88,7 @@ fn indented(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Tests;
     use crate::sandbox::tests::python_is_missing;
     use crate::task::{RIGHT, WRONG};
     use crate::tiny::problem::tests::check_family;
@@ -103,8 +105,8 @@ mod tests {
         if python_is_missing() {
             return;
         }
-        let question = "Complete this Python function.\ndef f(x):\n    \"\"\"Add 3 to x.\"\"\"".into();
-        let example = Example { question, answer: String::new(), checks: vec!["assert f(1) == 4".into()] };
+        let question = "Complete this Python function.\ndef f(x):\n    \"\"\"Add 3 to x.\"\"\"";
+        let example = Example::program(question, "", Tests::asserts(["assert f(1) == 4"]));
         for (completion, reward) in [
             ("return x + 3", RIGHT),
             ("    return x + 3", RIGHT),

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use t2_chat::Message;
 
-use crate::task::Split;
+use crate::split::Split;
 use crate::tiny::problem::{Problem, Wording, as_is};
 use crate::tiny::words::chance;
 use crate::tiny::{classify, code, math, reason};

@@ -7,8 +7,10 @@
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::error::TaskError;
+use crate::example::Example;
 use crate::grade::{final_number, marked_number};
-use crate::task::{Example, TaskError, reward_each};
+use crate::task::reward_each;
 use crate::tiny::problem::{Generated, Problem, Wording, as_is};
 use crate::tiny::sums::{Step, Sum, Turns};
 use crate::tiny::words::{NAMES, PEOPLE, THINGS, capital, fill, pick, pick_many};
@@ -197,7 +199,7 @@ fn tell(rng: &mut ChaCha8Rng, telling: &Telling, things: &[&str], sum: &Sum) -> 
 pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
         let number = marked_number(completion);
-        number.is_some() && number == final_number(&example.answer)
+        number.is_some() && number == final_number(&example.reference)
     })
 }
 

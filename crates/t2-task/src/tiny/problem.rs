@@ -5,7 +5,11 @@ use std::collections::HashSet;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::task::{Example, Split, Task, TaskError};
+use crate::error::TaskError;
+use crate::example::Example;
+use crate::sandbox::Tests;
+use crate::split::Split;
+use crate::task::Task;
 
 /// How many seeds a task draws its problems from. Large enough for 3000 distinct test questions in every family.
 const SEEDS: u64 = 60_000;
@@ -24,6 +28,14 @@ pub struct Problem {
     pub careless: String,
     /// Hidden Python asserts, for programs.
     pub checks: Vec<String>,
+}
+
+impl Problem {
+    /// The problem as an example, with the careful answer.
+    pub(crate) fn example(self) -> Example {
+        let tests = (!self.checks.is_empty()).then(|| Tests::asserts(self.checks));
+        Example { tests, ..Example::new(self.question, self.careful) }
+    }
 }
 
 /// How a question is put.
@@ -72,12 +84,12 @@ impl Task for Generated {
     fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
         let mut seen = HashSet::new();
         let examples = (0..SEEDS)
-            .map(|seed| (self.problem)(&mut ChaCha8Rng::seed_from_u64(seed)))
-            .filter(|problem| split.holds(&problem.question))
-            .filter(|problem| seen.insert(problem.question.clone()))
-            .map(|Problem { question, careful, checks, .. }| {
-                let question = (self.ask)(&question);
-                Example { question, answer: careful, checks }
+            .map(|seed| (seed, (self.problem)(&mut ChaCha8Rng::seed_from_u64(seed))))
+            .filter(|(_, problem)| split.holds(&problem.question))
+            .filter(|(_, problem)| seen.insert(problem.question.clone()))
+            .map(|(seed, problem)| {
+                let question = (self.ask)(&problem.question);
+                Example { id: seed.to_string(), question, ..problem.example() }
             });
         Ok(examples.take(limit).collect())
     }
@@ -101,10 +113,7 @@ pub(crate) mod tests {
     #[track_caller]
     pub(crate) fn check_family(task: &Generated) {
         let problems: Vec<_> = (0..500).map(|seed| (task.problem)(&mut ChaCha8Rng::seed_from_u64(seed))).collect();
-        let examples: Vec<_> = problems
-            .iter()
-            .map(|p| Example { question: p.question.clone(), answer: p.careful.clone(), checks: p.checks.clone() })
-            .collect();
+        let examples: Vec<_> = problems.iter().map(|problem| problem.clone().example()).collect();
         let share_right = |answers: Vec<&str>| {
             let graded: Vec<_> = examples.iter().zip(answers).collect();
             let rewards = task.rewards(&graded).expect("graded");

@@ -16,8 +16,10 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::error::TaskError;
+use crate::example::Example;
 use crate::grade::announced_word;
-use crate::task::{Example, TaskError, reward_each};
+use crate::task::reward_each;
 use crate::tiny::corpus::CARELESS_RIGHT;
 use crate::tiny::problem::{Generated, Problem, Wording, as_is};
 use crate::tiny::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, THINGS, chance, fill, pick, pick_many};
@@ -259,7 +261,7 @@ impl Choices {
 pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
     reward_each(graded, |example, completion| {
         let word = announced_word(completion);
-        word.is_some() && word == announced_word(&example.answer)
+        word.is_some() && word == announced_word(&example.reference)
     })
 }
 
@@ -276,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_announced_word_counts() {
-        let example = Example { question: String::new(), answer: "The answer is Tom.".into(), checks: Vec::new() };
+        let example = Example::new("", "The answer is Tom.");
         for (completion, reward) in [
             ("Tom likes soup. The answer is Tom.", RIGHT),
             ("it's tom", RIGHT),

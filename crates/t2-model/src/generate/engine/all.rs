@@ -7,6 +7,17 @@ use super::{Engine, Event, Request, RequestId, ScoreRequest};
 use crate::decoder::CausalLm;
 use crate::generate::{Completion, FinishReason, GenerateError};
 
+/// What becomes of a completion after a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It goes on, if the token was not its last anyway.
+    GoOn,
+    /// It ends here, as [`FinishReason::Text`]; the others go on.
+    End,
+    /// All completions are broken off.
+    BreakOff,
+}
+
 impl<M: CausalLm> Engine<'_, M> {
     /// Complete all `requests`, those for no tokens too. `on_token` sees each new token as `(row, id)`, where `row` is the
     /// position of its request, and may break off: all of them are taken out then.
@@ -25,6 +36,28 @@ impl<M: CausalLm> Engine<'_, M> {
         requests: Vec<Request>,
         mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Completion>, GenerateError> {
+        self.complete_until(requests, |row, so_far| match so_far.ids.last().map(|&id| on_token(row, id)) {
+            Some(ControlFlow::Break(())) => After::BreakOff,
+            _ => After::GoOn,
+        })
+    }
+
+    /// Complete all `requests` as [`complete`](Self::complete) does. `on_token` sees `(row, completion)` after each new
+    /// token, with what there is of the completion (it is `Cancelled` as long as it goes on), and says what becomes of it:
+    /// a caller who reads text may end it where no token would.
+    ///
+    /// # Errors
+    ///
+    /// As [`complete`](Self::complete).
+    ///
+    /// # Panics
+    ///
+    /// As [`complete`](Self::complete).
+    pub fn complete_until(
+        &mut self,
+        requests: Vec<Request>,
+        mut on_token: impl FnMut(usize, &Completion) -> After,
+    ) -> Result<Vec<Completion>, GenerateError> {
         let empty = |request: &Request| {
             let finish = if request.max_new_tokens == 0 { FinishReason::Length } else { FinishReason::Cancelled };
             Completion { ids: vec![], logprobs: vec![], finish }
@@ -32,14 +65,24 @@ impl<M: CausalLm> Engine<'_, M> {
         let mut done: Vec<Completion> = requests.iter().map(empty).collect();
         let asked = requests.into_iter().enumerate().filter(|(_, request)| request.max_new_tokens > 0);
         let rows = self.all(asked, Self::submit)?;
-        let ended = self.watch(|events| {
+        let ended = self.watch(|engine, events| {
             events.into_iter().try_for_each(|event| {
-                let row = rows[&event.request()];
+                let request = event.request();
+                let row = rows[&request];
                 let Event::Token { id, logprob, finish, .. } = event else { return ControlFlow::Continue(()) };
-                done[row].ids.push(id);
-                done[row].logprobs.push(logprob);
-                done[row].finish = finish.unwrap_or(FinishReason::Cancelled);
-                on_token(row, id)
+                let so_far = &mut done[row];
+                so_far.ids.push(id);
+                so_far.logprobs.push(logprob);
+                so_far.finish = finish.unwrap_or(FinishReason::Cancelled);
+                match on_token(row, so_far) {
+                    After::BreakOff => return ControlFlow::Break(()),
+                    After::End if finish.is_none() => {
+                        so_far.finish = FinishReason::Text;
+                        engine.cancel(request);
+                    }
+                    After::End | After::GoOn => {}
+                }
+                ControlFlow::Continue(())
             })
         });
         let is_done = done.iter().all(|row| row.finish != FinishReason::Cancelled);
@@ -66,7 +109,7 @@ impl<M: CausalLm> Engine<'_, M> {
     ) -> Result<Vec<Vec<f32>>, GenerateError> {
         let mut done = vec![None; requests.len()];
         let rows = self.all(requests.into_iter().enumerate(), Self::score)?;
-        let ended = self.watch(|events| {
+        let ended = self.watch(|_, events| {
             for event in events {
                 let row = rows[&event.request()];
                 if let Event::Scored { logprobs, .. } = event {
@@ -101,26 +144,27 @@ impl<M: CausalLm> Engine<'_, M> {
     }
 
     /// Step until nothing runs, `on_events` breaks off, or a row has no numbers; nothing runs in any case then.
-    fn watch(&mut self, mut on_events: impl FnMut(Vec<Event>) -> ControlFlow<()>) -> Result<(), Stopped> {
-        let mut step = || {
-            while !self.is_idle() {
-                let events = self.step().map_err(Stopped::Failed)?;
-                let broken = events.iter().find_map(|event| match event {
-                    &Event::Broken { request, step } => Some(Stopped::Broken(request, step)),
-                    _ => None,
-                });
-                if let Some(broken) = broken {
-                    return Err(broken);
-                }
-                if on_events(events).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        let ended = step();
+    fn watch(&mut self, mut on_events: impl FnMut(&mut Self, Vec<Event>) -> ControlFlow<()>) -> Result<(), Stopped> {
+        let ended = self.watched(&mut on_events);
         self.cancel_all();
         ended
+    }
+
+    fn watched(&mut self, on_events: &mut impl FnMut(&mut Self, Vec<Event>) -> ControlFlow<()>) -> Result<(), Stopped> {
+        while !self.is_idle() {
+            let events = self.step().map_err(Stopped::Failed)?;
+            let broken = events.iter().find_map(|event| match event {
+                &Event::Broken { request, step } => Some(Stopped::Broken(request, step)),
+                _ => None,
+            });
+            if let Some(broken) = broken {
+                return Err(broken);
+            }
+            if on_events(self, events).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

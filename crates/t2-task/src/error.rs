@@ -1,0 +1,74 @@
+//! What can go wrong with a task.
+
+use std::path::PathBuf;
+
+/// What can go wrong with a task.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// No task has this name.
+    #[error("there is no task `{name}`; use one of {known}, or the path of a .jsonl file")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// No split has this name.
+    #[error("there is no split `{name}`; use train, valid, test or all")]
+    UnknownSplit {
+        /// The name asked for.
+        name: String,
+    },
+    /// A file of questions could not be read.
+    #[error("{} could not be read; expected a file with one JSON object a line", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line of a file of questions is broken.
+    #[error(
+        "{}:{line}: {problem}; expected a line such as {{\"question\": \"2 + 2?\", \"answer\": \"4\"}}",
+        path.display()
+    )]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with the line.
+        problem: String,
+    },
+    /// A task of the user's own failed.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+    /// No Python interpreter was found.
+    #[error(
+        "python3 was not found on the PATH, so programs cannot be graded: tiny-code and tiny-code-hard are skipped; \
+         install Python 3.8 or newer (`apt install python3`) to run them"
+    )]
+    NoPython,
+    /// The Python driver did not give a verdict on every program.
+    #[error(
+        "the sandbox graded {graded} of {asked} programs and stopped: {detail}; it needs Python 3.8 or newer on Unix"
+    )]
+    Sandbox {
+        /// Programs with a verdict.
+        graded: usize,
+        /// Programs handed in.
+        asked: usize,
+        /// The end of what the interpreter wrote to its standard error, or what the system said.
+        detail: String,
+    },
+    /// A program could not be run under its limits, or a program whose verdict is known got the wrong one.
+    #[error(
+        "nothing was graded, because the sandbox cannot be trusted here: {fault}; it needs a python3 on the PATH that is \
+         Python 3.8 or newer, on a system that lets a process limit itself (`ulimit -H -a` shows what it allows)"
+    )]
+    Untrusted {
+        /// What went wrong.
+        fault: String,
+    },
+}
