@@ -30,6 +30,7 @@ fn main() {
         max_new_tokens: number(3, 64),
         sampling: Sampling::PLAIN,
         stop: checkpoint.generation.eos.iter().copied().chain(tokenizer.end_tokens()).collect(),
+        ..GenerateConfig::default()
     };
     let (mut engine, mut padded) = (vec![], vec![]);
     for _ in 0..number(2, 3) {

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, ValueEnum};
 use t2_dispatch::STRATEGIES;
 use t2_model::adapter::Expert;
-use t2_session::{SamplingWishes, SessionError};
+use t2_session::{SamplingWishes, SessionError, TaskWishes};
 
 use crate::commands::Command;
 use crate::device;
@@ -78,6 +78,31 @@ pub(crate) struct ModelArg {
 pub(crate) fn task_help() -> String {
     let names: Vec<&str> = t2_task::TASKS.iter().map(|task| task.name()).collect();
     format!("A task: {}, or a .jsonl file", names.join(", "))
+}
+
+/// How a task is put, for the commands that need one.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct TaskArgs {
+    /// How the questions are put: plain, step-by-step, few-shot, paper, or another that the task names
+    #[arg(long, value_name = "V")]
+    pub(crate) variant: Option<String>,
+    /// Examples with their answers that go before every question [default: what the variant says]
+    #[arg(long, value_name = "K")]
+    pub(crate) shots: Option<usize>,
+    /// A folder that has the files of the tasks, itself or in folders of their names [default: from the Hub]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Run generated programs without the walls of the sandbox, with your own rights: for containers and virtual machines
+    /// that are thrown away
+    #[arg(long)]
+    pub(crate) unsafe_code_execution: bool,
+}
+
+impl TaskArgs {
+    pub(crate) fn wishes(&self) -> TaskWishes {
+        let Self { variant, shots, data, unsafe_code_execution } = self.clone();
+        TaskWishes { variant, shots, data, unsafe_code_execution }
+    }
 }
 
 /// Parses the name of a strategy; `with_examples` allows those that learn from labelled examples too.
@@ -154,14 +179,14 @@ impl SamplingArgs {
     }
 }
 
-fn temperature(text: &str) -> Result<f32, String> {
+pub(crate) fn temperature(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(value) if (0.0..f32::INFINITY).contains(&value) => Ok(value),
         _ => Err("expected a number of at least 0".to_owned()),
     }
 }
 
-fn top_p(text: &str) -> Result<f32, String> {
+pub(crate) fn top_p(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
         _ => Err("expected a number above 0 and at most 1".to_owned()),

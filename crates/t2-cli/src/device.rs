@@ -190,6 +190,13 @@ fn cpu() -> Found {
     Found { name: "cpu".to_owned(), about: product(&device), software: false, free_memory, device }
 }
 
+/// Bytes that keys and values of answers may take on `device`: half of what is free in main memory. Of GPUs no driver is
+/// asked: `None`.
+pub(crate) fn memory_for_answers(device: &Device) -> Option<u64> {
+    let cpu = cpu();
+    cpu.free_memory.filter(|_| *device == cpu.device).map(|free| free / 2)
+}
+
 fn gpu(backend: Backend, index: Option<usize>) -> anyhow::Result<Found> {
     if !backend.is_compiled() {
         bail!(

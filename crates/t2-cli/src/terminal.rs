@@ -50,7 +50,8 @@ impl<'a> Terminal<'a> {
             ));
         }
         let (sources, seed) = (environment::sources(), global.seed.unwrap_or(0));
-        Ok(Session { device, dtype, in_f32, sources, seed, watch: self })
+        let memory = device::memory_for_answers(&device);
+        Ok(Session { device, dtype, in_f32, sources, seed, memory, watch: self })
     }
 
     /// Let `update` move the bar for `about`. If another bar is shown, or none, `make` makes this one first.

@@ -10,7 +10,7 @@ use t2_model::adapter::mixture::MixtureError;
 use t2_model::adapter::{Bank, Mixture};
 use t2_model::decoder::CausalLm;
 use t2_model::generate::{
-    Completion, Engine, EngineConfig, GenerateConfig, GenerateError, ScoreRequest, Under, check_prompt,
+    Engine, EngineConfig, GenerateConfig, GenerateError, ScoreRequest, Under, Written, check_prompt, write,
 };
 use t2_model::text::Tokenizer;
 
@@ -173,9 +173,8 @@ impl<M: CausalLm> Oracle for ModelOracle<'_, M> {
         for (row, &Question { prompt, seed, mixture }) in questions.iter().enumerate() {
             rows.push(Row { prompt: self.encode(row, prompt, self.generate.max_new_tokens)?, seed, mixture });
         }
-        let completions = self.complete(rows, on_token)?;
-        let reply = |completion| Ok(Reply { text: self.text(&completion)?, completion });
-        completions.into_iter().map(reply).collect()
+        let reply = |Written { completion, text }| Reply { text, completion };
+        Ok(self.complete(rows, on_token)?.into_iter().map(reply).collect())
     }
 }
 
@@ -243,12 +242,15 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         &self,
         rows: Vec<Row<'_>>,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-    ) -> Result<Vec<Completion>, DispatchError> {
+    ) -> Result<Vec<Written>, DispatchError> {
         let mut engine = self.engine();
         let mixtures: Vec<&Mixture> = rows.iter().map(|row| row.mixture).collect();
         let under = self.under(&mut engine, self.pool.bank(), &mixtures)?;
         let request = |(Row { prompt, seed, .. }, under)| self.generate.request(prompt, under, seed);
-        Ok(engine.complete(rows.into_iter().zip(under).map(request).collect(), on_token)?)
+        let requests = rows.into_iter().zip(under).map(request).collect();
+        write(&mut engine, self.tokenizer, requests, &self.generate.stop_strings, |row, so_far| {
+            so_far.ids.last().map_or(ControlFlow::Continue(()), |&id| on_token(row, id))
+        })
     }
 
     /// Log-likelihood of what each of `requests` scores, as many in a row for each question.
@@ -274,11 +276,6 @@ impl<M: CausalLm> ModelOracle<'_, M> {
         Ok(scored.iter().map(|logprobs| logprobs.iter().sum()).collect())
     }
 
-    /// The text of a completion, without the token that ended it.
-    fn text(&self, completion: &Completion) -> Result<String, DispatchError> {
-        Ok(self.tokenizer.decode(completion.answer_ids())?)
-    }
-
     /// Rewards of every mixture on every `(shot, prompt)`, by shot, then by mixture. All mixtures draw with the same
     /// seed on an example, so that they differ by their merits alone.
     fn rewards<'p>(
@@ -301,8 +298,8 @@ impl<M: CausalLm> ModelOracle<'_, M> {
             }
             error => error,
         })?;
-        let texts = completions.iter().map(|c| self.text(c)).collect::<Result<Vec<_>, _>>()?;
-        let graded: Vec<(usize, &str)> = index.into_iter().zip(texts.iter().map(String::as_str)).collect();
+        let texts = completions.iter().map(|written| written.text.as_str());
+        let graded: Vec<(usize, &str)> = index.into_iter().zip(texts).collect();
         let rewards = grade(&graded).map_err(DispatchError::Grade)?;
         let expected = graded.len();
         if rewards.len() != expected {

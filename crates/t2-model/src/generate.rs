@@ -7,6 +7,7 @@ pub mod engine;
 mod error;
 mod sample;
 pub mod score;
+mod written;
 
 use std::ops::ControlFlow;
 
@@ -16,6 +17,7 @@ use crate::decoder::{CausalLm, LmShape};
 pub use engine::{After, Engine, EngineConfig, Event, Request, RequestId, ScoreRequest, Under};
 pub use error::GenerateError;
 pub use sample::Sampling;
+pub use written::{Written, write};
 
 /// How a batch is completed.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,19 +28,22 @@ pub struct GenerateConfig {
     pub sampling: Sampling,
     /// Token ids that end a completion; they are part of it.
     pub stop: Vec<u32>,
+    /// Strings that end a completion where its text is read, see [`write`]; [`generate`] knows token ids alone and looks
+    /// for none.
+    pub stop_strings: Vec<String>,
 }
 
 impl Default for GenerateConfig {
-    /// At most 128 tokens, the most likely one each time, and no stop token.
+    /// At most 128 tokens, the most likely one each time, and nothing that ends them.
     fn default() -> Self {
-        Self { max_new_tokens: 128, sampling: Sampling::GREEDY, stop: vec![] }
+        Self { max_new_tokens: 128, sampling: Sampling::GREEDY, stop: vec![], stop_strings: vec![] }
     }
 }
 
 impl GenerateConfig {
     /// The request for a completion of `ids` like this.
     pub fn request(&self, ids: Vec<u32>, under: Under, seed: u64) -> Request {
-        let &Self { max_new_tokens, sampling, ref stop } = self;
+        let &Self { max_new_tokens, sampling, ref stop, .. } = self;
         Request { ids, under, seed, sampling, stop: stop.clone(), max_new_tokens }
     }
 }
@@ -61,6 +66,27 @@ impl<'a> Prompts<'a> {
     #[must_use]
     pub fn under(self, active: Active<'a>) -> Self {
         Self { active, ..self }
+    }
+
+    /// An engine that runs all rows at once, and what is to be asked of it.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError`] for a prompt that is empty, too long or foreign, for settings out of range, and for weights that
+    /// `model` cannot run under.
+    pub fn requests<'m, M: CausalLm>(
+        self,
+        model: &'m M,
+        config: &GenerateConfig,
+    ) -> Result<(Engine<'m, M>, Vec<Request>), GenerateError> {
+        check(model, self, config)?;
+        let mut engine = Engine::new(model, EngineConfig { slots: self.ids.len(), ..EngineConfig::default() });
+        let under = engine.under(self.active, self.ids.len())?;
+        let requests = self.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| {
+            let seed = self.seeds.map_or(row as u64, |seeds| seeds[row]);
+            config.request(ids.clone(), under, seed)
+        });
+        Ok((engine, requests.collect()))
     }
 
     /// Row `b` draws with `seeds[b]`, whatever else is in the batch.
@@ -97,6 +123,16 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// True while a completion that is being made has not ended.
+    pub fn is_going_on(&self) -> bool {
+        self.finish == FinishReason::Cancelled
+    }
+
+    /// The same, ended by a string in its text.
+    pub(crate) fn ended_by_text(&self) -> Self {
+        Self { finish: FinishReason::Text, ..self.clone() }
+    }
+
     /// The new token ids without the stop token that ended them.
     pub fn answer_ids(&self) -> &[u32] {
         match self.finish {
@@ -132,14 +168,8 @@ pub fn generate_with(
     config: &GenerateConfig,
     on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Completion>, GenerateError> {
-    check(model, prompts, config)?;
-    let mut engine = Engine::new(model, EngineConfig { slots: prompts.ids.len(), ..EngineConfig::default() });
-    let under = engine.under(prompts.active, prompts.ids.len())?;
-    let requests = prompts.ids.iter().zip(under).enumerate().map(|(row, (ids, under))| {
-        let seed = prompts.seeds.map_or(row as u64, |seeds| seeds[row]);
-        config.request(ids.clone(), under, seed)
-    });
-    engine.complete(requests.collect(), on_token)
+    let (mut engine, requests) = prompts.requests(model, config)?;
+    engine.complete(requests, on_token)
 }
 
 /// Refuse prompts and settings that could not be completed as asked.

@@ -1,58 +1,24 @@
-//! Accuracy of a model on a task, with its interval, and every sample.
+//! Accuracy of a model on a task, with its interval, and every answer.
+
+mod accuracy;
+mod answers;
+mod compare;
 
 use std::ops::ControlFlow;
 
-use serde::{Deserialize, Serialize};
-use t2_chat::Message;
 use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
 use t2_model::generate::GenerateConfig;
 use t2_model::text::Tokenizer;
-use t2_task::{Example, Task, TaskError};
+use t2_task::{AnswerBy, Example, Grade, Task, TaskError};
+
+pub use accuracy::Accuracy;
+pub use answers::{Answer, Progress, seed};
+pub use compare::Comparison;
 
 use crate::prompts::{Fitting, Skipped, fitting};
-use crate::rollout::{Rollout, RolloutConfig, RolloutError, rollout_with};
-
-/// The normal quantile of a two-sided interval of 95 %.
-const Z95: f64 = 1.959_963_984_540_054;
-
-/// A share of right answers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Accuracy {
-    /// Answers graded.
-    pub n: usize,
-    /// Share answered right.
-    pub accuracy: f64,
-    /// Its standard error, `sqrt(p (1 - p) / n)`: 0 at 0 and at 100 %, where the interval is the better measure.
-    pub stderr: f64,
-    /// Lower end of Wilson's 95 % interval.
-    pub low: f64,
-    /// Upper end of Wilson's 95 % interval.
-    pub high: f64,
-}
-
-impl Accuracy {
-    /// Of one reward per answer, where more than zero is right.
-    ///
-    /// The interval is `(p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n)` (Wilson 1927); without answers it is
-    /// everything from 0 to 1.
-    pub fn of(rewards: &[f32]) -> Self {
-        let n = rewards.len();
-        if n == 0 {
-            return Self { n, accuracy: 0.0, stderr: 0.0, low: 0.0, high: 1.0 };
-        }
-        let count = n as f64;
-        let accuracy = rewards.iter().filter(|&&reward| reward > 0.0).count() as f64 / count;
-        let variance = accuracy * (1.0 - accuracy) / count;
-        let z2 = Z95 * Z95 / count;
-        let centre = (accuracy + z2 / 2.0) / (1.0 + z2);
-        let half = Z95 * (variance + z2 / (4.0 * count)).sqrt() / (1.0 + z2);
-        // The ends are exact where rounding would leave them a hair inside or outside.
-        let low = if accuracy == 0.0 { 0.0 } else { centre - half };
-        let high = if accuracy == 1.0 { 1.0 } else { centre + half };
-        Self { n, accuracy, stderr: variance.sqrt(), low, high }
-    }
-}
+use crate::rollout::RolloutError;
+use answers::Asked;
 
 /// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +40,18 @@ pub enum EvaluateError {
         /// Examples that are too long.
         skipped: usize,
     },
+    /// An example of a task that is answered by likelihood has nothing to choose among.
+    #[error(
+        "example {id} of task {task} has {found} choices to weigh; expected at least 2, or a task whose answers are written"
+    )]
+    Choices {
+        /// The task.
+        task: String,
+        /// The example.
+        id: String,
+        /// Its choices.
+        found: usize,
+    },
     /// The task did not give one finite reward for each answer.
     #[error("the task {task} gave {found}; expected {expected} finite rewards, one for each answer")]
     Rewards {
@@ -85,11 +63,11 @@ pub enum EvaluateError {
         expected: usize,
     },
     /// The caller broke off.
-    #[error("interrupted after {done} of {total} examples")]
+    #[error("interrupted after {done} of {total} answers")]
     Interrupted {
-        /// Examples answered.
+        /// Answers that are graded.
         done: usize,
-        /// Examples in all.
+        /// Answers in all.
         total: usize,
     },
 }
@@ -97,23 +75,30 @@ pub enum EvaluateError {
 /// How a task is put to a model.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluateConfig<'a> {
-    /// How answers are completed.
+    /// How answers are completed, where the model writes them.
     pub generate: &'a GenerateConfig,
     /// The weights to run under.
     pub active: Active<'a>,
-    /// Examples answered at a time.
+    /// Most answers at a time.
     pub batch: usize,
+    /// Most bytes of keys and values, where fewer answers at a time take less; `None` for no bound.
+    pub memory: Option<u64>,
+    /// Answers to each example, at least 1: more than one make sense where they are drawn.
+    pub repeats: usize,
 }
 
-/// Every example's answer and reward.
+impl<'a> EvaluateConfig<'a> {
+    /// One answer to each example, by the base model, at most 64 at a time.
+    pub fn new(generate: &'a GenerateConfig) -> Self {
+        Self { generate, active: Active::Base, batch: 64, memory: None, repeats: 1 }
+    }
+}
+
+/// Every answer and its grade.
 #[derive(Clone, Debug)]
 pub struct Evaluation<'a> {
-    /// The examples that fit the model, in their order.
-    pub examples: Vec<&'a Example>,
-    /// Prompts and completions of those.
-    pub rollouts: Vec<Rollout>,
-    /// One reward for each of those.
-    pub rewards: Vec<f32>,
+    /// In the order of the examples that fit the model; those to one example side by side.
+    pub answers: Vec<Answer<'a>>,
     /// Examples that were left out.
     pub skipped: Vec<Skipped>,
 }
@@ -121,16 +106,16 @@ pub struct Evaluation<'a> {
 impl Evaluation<'_> {
     /// The share of right answers.
     pub fn accuracy(&self) -> Accuracy {
-        Accuracy::of(&self.rewards)
+        Accuracy::of(&self.answers.iter().map(|answer| answer.grade.reward).collect::<Vec<_>>())
     }
 
     /// How many answers were cut off at the limit of tokens.
     pub fn cut(&self) -> usize {
-        self.rollouts.iter().filter(|rollout| rollout.is_cut()).count()
+        self.answers.iter().filter(|answer| answer.cut).count()
     }
 }
 
-/// Complete every example, a batch at a time, and grade the answers. Examples whose prompt is too long are left out.
+/// Answer every example and grade the answers. Examples whose prompt is too long are left out.
 ///
 /// # Errors
 ///
@@ -147,7 +132,8 @@ pub fn evaluate<'a>(
 
 /// Like [`evaluate`], watched.
 ///
-/// `progress` gets the number of examples answered, after every token and every batch, and may break off.
+/// `progress` sees every token and every answer that is graded, and may break off: what was answered by then is graded and
+/// shown to it before this returns.
 ///
 /// # Errors
 ///
@@ -159,37 +145,21 @@ pub fn evaluate_with<'a>(
     task: &dyn Task,
     examples: &'a [Example],
     config: EvaluateConfig<'_>,
-    mut progress: impl FnMut(usize) -> ControlFlow<()>,
+    progress: impl FnMut(Progress<'_, 'a>) -> ControlFlow<()>,
 ) -> Result<Evaluation<'a>, EvaluateError> {
-    let fitting = fitting(model, tokenizer, task, examples, config.generate.max_new_tokens)?;
+    let by = task.answering().by;
+    let room = if by == AnswerBy::Text { config.generate.max_new_tokens } else { 1 };
+    let fitting = fitting(model, tokenizer, task, examples, room)?;
     let Fitting { examples, skipped, .. } = fitting.not_empty(task)?;
-    let total = examples.len();
-    let mut rollouts: Vec<Rollout> = Vec::with_capacity(total);
-    for chunk in examples.chunks(config.batch.max(1)) {
-        let prompts: Vec<Vec<Message>> = chunk.iter().map(|example| task.prompt(example)).collect();
-        let done = rollouts.len();
-        let seeds: Vec<u64> = (done..).map(|row| row as u64).take(chunk.len()).collect();
-        let how = RolloutConfig { generate: config.generate, active: config.active, seeds: Some(&seeds) };
-        let mut flow = ControlFlow::Continue(());
-        let watched = || {
-            flow = progress(done);
-            flow
-        };
-        match rollout_with(model, tokenizer, &prompts, how, watched) {
-            Err(error) if error.is_interrupted() => return Err(EvaluateError::Interrupted { done, total }),
-            completed => rollouts.extend(completed?),
-        }
-        // Who broke off at the last token of a batch is not asked again.
-        let goes_on = flow.is_continue() && progress(rollouts.len()).is_continue();
-        if !goes_on && rollouts.len() < total {
-            return Err(EvaluateError::Interrupted { done: rollouts.len(), total });
-        }
-    }
-    let rewards = grade(task, &examples, rollouts.iter().map(|rollout| rollout.text.as_str()))?;
-    Ok(Evaluation { examples, rollouts, rewards, skipped })
+    let asked = Asked { model, tokenizer, task, examples: &examples, config };
+    let answers = match by {
+        AnswerBy::Text => asked.written(progress)?,
+        AnswerBy::Likelihood => asked.weighed(progress)?,
+    };
+    Ok(Evaluation { answers, skipped })
 }
 
-/// The reward of each answer to `examples`, one of `texts` for each.
+/// What the grader says of each answer to `examples`, one of `texts` for each.
 ///
 /// # Errors
 ///
@@ -199,35 +169,12 @@ pub fn grade<'a>(
     task: &dyn Task,
     examples: &[&'a Example],
     texts: impl Iterator<Item = &'a str>,
-) -> Result<Vec<f32>, EvaluateError> {
+) -> Result<Vec<Grade>, EvaluateError> {
     let graded: Vec<(&Example, &str)> = examples.iter().copied().zip(texts).collect();
-    let rewards = task.rewards(&graded)?;
+    let grades = task.grade(&graded)?;
+    let rewards: Vec<f32> = grades.iter().map(|grade| grade.reward).collect();
     match crate::train::faulty(&rewards, graded.len()) {
-        None => Ok(rewards),
+        None => Ok(grades),
         Some(found) => Err(EvaluateError::Rewards { task: task.name().to_owned(), found, expected: graded.len() }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(rewards: &[f32], accuracy: f64, stderr: f64, (low, high): (f64, f64)) {
-        let found = Accuracy::of(rewards);
-        assert_eq!((found.n, found.accuracy), (rewards.len(), accuracy));
-        for (found, expected) in [(found.stderr, stderr), (found.low, low), (found.high, high)] {
-            assert!((found - expected).abs() < 1e-4, "{found} vs {expected}");
-        }
-    }
-
-    #[test]
-    fn counts_positive_rewards_and_the_interval_is_wilsons() {
-        // By hand from the formula; the ends at 0 and at 100 % are z² / (n + z²) away.
-        check(&[1.0, -1.0, 1.0, -1.0], 0.5, 0.25, (0.1500, 0.8500));
-        check(&[1.0], 1.0, 0.0, (0.2065, 1.0));
-        check(&[1.0; 100], 1.0, 0.0, (0.9630, 1.0));
-        check(&[-1.0; 100], 0.0, 0.0, (0.0, 0.0370));
-        check(&[], 0.0, 0.0, (0.0, 1.0));
     }
 }

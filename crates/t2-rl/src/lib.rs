@@ -9,7 +9,7 @@ pub mod rollout;
 pub mod train;
 
 pub use burn;
-pub use evaluate::{Accuracy, Evaluation, evaluate, evaluate_with};
+pub use evaluate::{Accuracy, Answer, Comparison, Evaluation, evaluate, evaluate_with};
 pub use metrics::{JsonLines, Monitor, Sample, Step, StepMetrics};
 pub use policy::{PolicyGradient, Reinforce};
 pub use prompts::{Fitting, Skipped, fitting};

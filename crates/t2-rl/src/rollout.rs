@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use t2_chat::Message;
 use t2_model::adapter::Active;
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, generate_with};
+use t2_model::generate::{Completion, FinishReason, GenerateConfig, GenerateError, Prompts, Written, write};
 use t2_model::text::{Tokenizer, TokenizerError};
 
 /// A prompt and what the model made of it.
@@ -15,7 +15,7 @@ pub struct Rollout {
     pub prompt: Vec<u32>,
     /// The sampled ids and their log-probabilities.
     pub completion: Completion,
-    /// The completion as text, without special tokens and without the token that ended it.
+    /// The completion as text, without special tokens and without the token or the string that ended it.
     pub text: String,
 }
 
@@ -85,10 +85,10 @@ pub fn rollout_with(
     let ids = prompts.iter().map(|prompt| tokenizer.encode_chat(prompt)).collect::<Result<Vec<_>, _>>()?;
     let rows = Prompts::new(&ids).under(config.active);
     let rows = config.seeds.map_or(rows, |seeds| rows.seeded(seeds));
-    let completions = generate_with(model, rows, config.generate, |_, _| keep_going())?;
-    let rollouts = ids.into_iter().zip(completions).map(|(prompt, completion)| {
-        let text = tokenizer.decode(completion.answer_ids())?;
-        Ok(Rollout { prompt, completion, text })
-    });
-    rollouts.collect()
+    let (mut engine, requests) = rows.requests(model, config.generate)?;
+    let stop = &config.generate.stop_strings;
+    let written: Result<Vec<Written>, RolloutError> =
+        write(&mut engine, tokenizer, requests, stop, |_, _| keep_going());
+    let rollout = |(prompt, Written { completion, text })| Rollout { prompt, completion, text };
+    Ok(ids.into_iter().zip(written?).map(rollout).collect())
 }

@@ -28,7 +28,7 @@ use t2_model::decoder::CausalLm;
 use t2_model::decomposition::Targets;
 use t2_model::generate::{GenerateConfig, GenerateError, Sampling};
 use t2_model::text::Tokenizer;
-use t2_task::{Example, Task};
+use t2_task::{AnswerBy, Example, Task};
 
 use crate::metrics::{Monitor, Sample, Step, StepMetrics};
 use crate::optimizer::Moments;
@@ -101,6 +101,9 @@ pub fn train<M: CausalLm>(
 ) -> Result<Expert, TrainError> {
     config.check()?;
     inputs.policy.check().map_err(TrainError::Policy)?;
+    if inputs.task.answering().by == AnswerBy::Likelihood {
+        return Err(TrainError::Weighed { task: inputs.task.name().to_owned() });
+    }
     let fitting = fitting(&model, inputs.tokenizer, inputs.task, inputs.examples, config.max_new_tokens)?;
     if let Some(note) = fitting.note() {
         tracing::warn!("task {}: {note}", inputs.task.name());
@@ -271,6 +274,7 @@ impl<M: CausalLm> Run<'_, M> {
             max_new_tokens: self.config.max_new_tokens,
             sampling: Sampling::PLAIN,
             stop: stop.to_vec(),
+            stop_strings: task.answering().stop,
         };
         let how = RolloutConfig { generate: &generate, active: Active::Own, seeds: Some(seeds) };
         let mut flow = ControlFlow::Continue(());

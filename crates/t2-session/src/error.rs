@@ -78,6 +78,54 @@ pub enum SessionError {
         /// Questions in all.
         total: usize,
     },
+    /// A line of a file of samples is none.
+    #[error("{}:{line} is no sample of `t2 eval --samples`; name another file, or take the line out", path.display())]
+    Sample {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A file of samples holds those of another run.
+    #[error(
+        "{} holds answers to {task} of another model, expert or settings; name another file, or delete it to start over",
+        path.display()
+    )]
+    OtherSamples {
+        /// The file.
+        path: PathBuf,
+        /// The task.
+        task: String,
+    },
+    /// A task whose choices are weighed was put to two passes.
+    #[error(
+        "the choices of task {task} are weighed, and two passes write their answers; take a variant whose answers are \
+         written, or the strategy none"
+    )]
+    WeighedInTwoPasses {
+        /// The task.
+        task: String,
+    },
+    /// A sample could not be added to its file.
+    #[error("cannot write to {}; the samples before are kept", path.display())]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Two sets of samples have nothing to compare.
+    #[error("cannot compare the answers to {task} with those of {}: {problem}", path.display())]
+    NotComparable {
+        /// The other file.
+        path: PathBuf,
+        /// The task.
+        task: String,
+        /// Why not, and the way out.
+        problem: String,
+    },
     /// The model could not be decomposed.
     #[error(transparent)]
     Decompose(#[from] DecomposeError),

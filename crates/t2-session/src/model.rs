@@ -9,7 +9,7 @@ use t2_model::generate::{GenerateConfig, Sampling};
 use t2_model::text::Tokenizer;
 
 use crate::error::SessionError;
-use crate::evaluate::Subject;
+use crate::evaluate::{BASE, Subject};
 
 /// Most tokens of a completion unless somebody says otherwise.
 const MAX_NEW_TOKENS: usize = 256;
@@ -85,7 +85,9 @@ impl Model {
     /// [`SessionError::NoTokenizer`].
     pub fn subject<'a>(&'a self, generate: &'a GenerateConfig) -> Result<Subject<'a>, SessionError> {
         let (model, active) = (&self.checkpoint.model, self.active());
-        Ok(Subject { model, tokenizer: self.tokenizer()?, active, generate })
+        let name = self.expert.as_ref().map_or(BASE, |expert| &expert.info.name);
+        let hash = self.expert_hash();
+        Ok(Subject { model, tokenizer: self.tokenizer()?, active, name, hash, generate, repeats: 1 })
     }
 
     /// The hash of the expert, for results.
@@ -125,11 +127,12 @@ impl Model {
                 min_p: wishes.min_p.unwrap_or(suggested.min_p),
             },
             stop: self.stop().to_vec(),
+            stop_strings: vec![],
         }
     }
 
     /// Greedy answers of at most `max_new_tokens`, as accuracies are reported.
     pub fn greedy(&self, max_new_tokens: usize) -> GenerateConfig {
-        GenerateConfig { max_new_tokens, sampling: Sampling::GREEDY, stop: self.stop().to_vec() }
+        GenerateConfig { max_new_tokens, stop: self.stop().to_vec(), ..GenerateConfig::default() }
     }
 }

@@ -32,6 +32,8 @@ pub struct Session<'a> {
     pub sources: Sources,
     /// Seed of single answers and of the search for a mixture. A training run brings its own.
     pub seed: u64,
+    /// Most bytes of keys and values while examples are answered: more of them wait for their turn. `None` for no bound.
+    pub memory: Option<u64>,
     /// Sees what goes on.
     pub watch: &'a dyn Watch,
 }
@@ -57,7 +59,7 @@ impl Pool<'_> {
 impl Session<'static> {
     /// A session on `device` that nobody watches: weights in f32, `sources` to take models from.
     pub fn new(device: Device, sources: Sources) -> Self {
-        Self { device, dtype: None, in_f32: false, sources, seed: 0, watch: &() }
+        Self { device, dtype: None, in_f32: false, sources, seed: 0, memory: None, watch: &() }
     }
 }
 

@@ -13,7 +13,7 @@ use t2_rl::train::{TrainConfig, TrainInputs, train};
 use t2_task::Split;
 
 use crate::error::SessionError;
-use crate::evaluate::{Examples, Graded, Subject};
+use crate::evaluate::{Examples, Graded, Samples, Subject};
 use crate::event::Event;
 use crate::model::Model;
 use crate::session::Session;
@@ -112,10 +112,10 @@ impl Session<'_> {
     /// [`SessionError`] for a task, a configuration or a folder that does not fit, and when the watcher broke off.
     pub fn train(&self, model: &Model, run: &Run, dir: &Path) -> Result<Trained, SessionError> {
         let limit = if run.task.ends_with(".jsonl") { usize::MAX } else { EXAMPLES };
-        let Examples { task, examples, .. } = Examples::load(&run.task, Split::Train, limit)?;
+        let Examples { task, examples, .. } = Examples::named(&run.task, Split::Train, limit)?;
         if run.eval_limit > 0 {
             // Better refused now than when everything is learned.
-            Examples::load(&run.task, Split::Test, 1)?;
+            Examples::named(&run.task, Split::Test, 1)?;
         }
         run.reinforce.check()?;
         let decomposition = self.decompose(model, run.targets)?;
@@ -159,14 +159,15 @@ impl Session<'_> {
         expert: &Expert,
         dir: &Path,
     ) -> Result<Vec<Graded>, SessionError> {
-        let examples = Examples::load(&run.task, Split::Test, run.eval_limit)?;
+        let examples = Examples::named(&run.task, Split::Test, run.eval_limit)?;
         let adapted = expert.apply_to(self.attached(model, run.targets)?)?;
         let generate = model.greedy(run.train.max_new_tokens);
         let mut rows = Vec::new();
         for (name, active, hash) in [("base", Active::Base, None), (&run.name, Active::Own, Some(expert.hash()))] {
-            let subject = Subject { model: &adapted, tokenizer: model.tokenizer()?, active, generate: &generate };
-            let graded = self.plain(subject, &examples, name)?;
-            rows.push(graded.by(name, hash));
+            let tokenizer = model.tokenizer()?;
+            let subject = Subject { model: &adapted, tokenizer, active, name, hash, generate: &generate, repeats: 1 };
+            let graded = self.plain(subject, &examples, name, &mut Samples::default())?;
+            rows.push(Graded { expert: Some(name.to_owned()), ..graded });
         }
         let text = serde_json::to_string_pretty(&rows)?;
         write_atomically(&dir.join(EVAL), text.as_bytes())?;

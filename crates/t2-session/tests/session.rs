@@ -11,7 +11,9 @@ use t2_model::adapter::Expert;
 use t2_model::generate::Sampling;
 use t2_rl::evaluate::EvaluateError;
 use t2_session::source::BUNDLED;
-use t2_session::{Event, Examples, Input, Model, Run, SamplingWishes, Session, SessionError, Sources, Watch, experts};
+use t2_session::{
+    Event, Examples, Input, Model, Run, Samples, SamplingWishes, Session, SessionError, Sources, Watch, experts,
+};
 use t2_task::{Example, Split, Task, TaskError};
 use tempfile::TempDir;
 
@@ -51,12 +53,11 @@ fn own_experts(model: &Model) -> Vec<Expert> {
 #[test]
 fn a_task_is_graded_under_an_expert_and_every_answer_is_kept() {
     let (_cache, session, model) = bundled();
-    let examples = Examples::load("tiny-math", Split::Test, 6).unwrap();
+    let examples = Examples::named("tiny-math", Split::Test, 6).unwrap();
     let expert = experts::load(Path::new("math"), Some(model.dir())).unwrap();
     let model = session.adapt(model, &[(expert.clone(), 1.0)]).unwrap();
     let generate = model.greedy(80);
-    let graded = session.plain(model.subject(&generate).unwrap(), &examples, "math").unwrap();
-    let graded = graded.by("math", model.expert_hash());
+    let graded = session.plain(model.subject(&generate).unwrap(), &examples, "math", &mut Samples::default()).unwrap();
     assert_eq!((graded.accuracy.n, graded.samples.len()), (6, 6));
     assert!(graded.samples.iter().all(|sample| sample.expert_hash == Some(expert.hash()) && !sample.text.is_empty()));
     let json = serde_json::to_value(&graded).unwrap();
@@ -67,8 +68,12 @@ fn a_task_is_graded_under_an_expert_and_every_answer_is_kept() {
 #[test]
 fn answers_that_are_cut_off_are_counted_and_said() {
     let (_cache, session, model) = bundled();
-    let examples = Examples::load("tiny-math", Split::Test, 4).unwrap();
-    let grade = |tokens| session.plain(model.subject(&model.greedy(tokens)).unwrap(), &examples, "base").unwrap();
+    let examples = Examples::named("tiny-math", Split::Test, 4).unwrap();
+    let grade = |tokens| {
+        session
+            .plain(model.subject(&model.greedy(tokens)).unwrap(), &examples, "base", &mut Samples::default())
+            .unwrap()
+    };
     let cut = grade(1);
     assert_eq!(cut.cut, 4);
     assert_eq!(cut.note().unwrap(), "4 of 4 answers were cut off at the limit of tokens");
@@ -97,9 +102,17 @@ fn two_passes_refuse_what_one_refuses() {
     let (_cache, session, model) = bundled();
     let pool = session.pool(&model, own_experts(&model)).unwrap();
     let grade = |examples: &Examples, tokens| {
-        session.dispatched(&pool, examples, &model.greedy(tokens), &mut t2_dispatch::strategy::NoExperts).unwrap_err()
+        session
+            .dispatched(
+                &pool,
+                examples,
+                &model.greedy(tokens),
+                &mut t2_dispatch::strategy::NoExperts,
+                &mut Samples::default(),
+            )
+            .unwrap_err()
     };
-    let examples = Examples::load("tiny-math", Split::Test, 3).unwrap();
+    let examples = Examples::named("tiny-math", Split::Test, 3).unwrap();
     let error = grade(&examples, model.checkpoint.model.config().max_seq_len);
     assert!(matches!(error, SessionError::Evaluate(EvaluateError::NothingFits { skipped: 3, .. })), "{error:?}");
     let spoilt: [fn(usize) -> Vec<f32>; 2] = [|n| vec![f32::NAN; n], |n| vec![1.0; n - 1]];
@@ -165,9 +178,10 @@ fn a_run_that_cannot_be_graded_is_refused_before_it_learns() {
 fn two_passes_say_whom_they_chose_by_hash() {
     let (_cache, session, model) = bundled();
     let pool = session.pool(&model, own_experts(&model)).unwrap();
-    let examples = Examples::load("tiny-code-hard", Split::Test, 3).unwrap();
+    let examples = Examples::named("tiny-code-hard", Split::Test, 3).unwrap();
     let mut strategy = t2_dispatch::strategy::Classifier;
-    let graded = session.dispatched(&pool, &examples, &model.greedy(80), &mut strategy).unwrap();
+    let graded =
+        session.dispatched(&pool, &examples, &model.greedy(80), &mut strategy, &mut Samples::default()).unwrap();
     assert_eq!(graded.choices.values().sum::<usize>(), 3);
     assert!(graded.expert_hashes.contains_key("code") && graded.expert_hashes.contains_key("classify"));
     for sample in &graded.samples {
@@ -178,13 +192,14 @@ fn two_passes_say_whom_they_chose_by_hash() {
 #[test]
 fn a_watcher_breaks_off_evaluations_and_training_in_the_middle_of_a_batch() {
     let (cache, _, model) = bundled();
-    let examples = Examples::load("tiny-math", Split::Test, 4).unwrap();
+    let examples = Examples::named("tiny-math", Split::Test, 4).unwrap();
     let is_answering: fn(&Event<'_>) -> bool = |event| matches!(event, Event::Answering { .. });
     let impatient = |left, counts| Patience { left: Cell::new(left), counts };
     let watch = impatient(2, is_answering);
     let watched = Session { watch: &watch, ..session(cache.path()) };
     let generate = model.greedy(80);
-    let error = watched.plain(model.subject(&generate).unwrap(), &examples, "base").unwrap_err();
+    let error =
+        watched.plain(model.subject(&generate).unwrap(), &examples, "base", &mut Samples::default()).unwrap_err();
     assert!(error.is_interrupted(), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
@@ -227,7 +242,7 @@ fn a_small_file_says_which_split_it_needs() {
     let path = dir.path().join("two.jsonl");
     let line = |question: &str| format!("{{\"question\": \"{question}\", \"answer\": \"4\"}}\n");
     std::fs::write(&path, line("2 + 2?") + &line("1 + 3?")).unwrap();
-    let load = |split, limit| Examples::load(path.to_str().unwrap(), split, limit);
+    let load = |split, limit| Examples::named(path.to_str().unwrap(), split, limit);
     assert_eq!(load(Split::All, 10).unwrap().examples.len(), 2);
     let splits = [Split::Train, Split::Valid, Split::Test];
     let empty = splits.into_iter().find_map(|split| load(split, 10).err()).unwrap().to_string();

@@ -10,6 +10,7 @@ pub(crate) mod program;
 
 pub use choice::{announced_letter, announced_word};
 
+use crate::example::Example;
 use crate::task::reward;
 use numbers::Number;
 
@@ -42,6 +43,29 @@ impl Grade {
     pub fn right(&self) -> bool {
         self.metrics.first().is_some_and(|&(_, right)| right)
     }
+}
+
+/// The grade of a model that gives the choices of `example` these log-likelihoods, in nats. `acc` is whether the right
+/// choice is the most likely, `acc_norm` whether it is once each is divided by the characters of its choice; of equal ones
+/// the first counts. Both are as the lm-evaluation-harness defines them.
+pub fn weighed(example: &Example, weights: &[f32]) -> Grade {
+    let most_likely = |weights: &mut dyn Iterator<Item = f32>| {
+        let best = weights.enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
+        best.map(|(at, _)| at)
+    };
+    let lengths = example.choices.iter().map(|choice| choice.chars().count().max(1) as f32);
+    let plain = most_likely(&mut weights.iter().copied());
+    let by_length = most_likely(&mut weights.iter().zip(lengths).map(|(weight, length)| weight / length));
+    let right = letter_index(&example.reference);
+    let is_right = |found: Option<usize>| found.is_some() && found == right;
+    let letter = plain.and_then(|at| char::from_digit(at as u32 + 10, 36)).map(|letter| letter.to_ascii_uppercase());
+    Grade::new(vec![("acc,none", is_right(plain)), ("acc_norm,none", is_right(by_length))], letter.map(String::from))
+}
+
+/// Which choice a letter means, from 0.
+fn letter_index(letter: &str) -> Option<usize> {
+    let letter = choice::reference_letter(letter)?;
+    Some(letter as usize - 'A' as usize)
 }
 
 /// The marker that GSM8K puts in front of a final answer.

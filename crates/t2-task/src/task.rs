@@ -7,7 +7,7 @@ use t2_chat::Message;
 
 use crate::error::TaskError;
 use crate::example::Example;
-use crate::grade::Grade;
+use crate::grade::{self, Grade};
 use crate::jsonl::JsonlTask;
 use crate::split::Split;
 use crate::tiny;
@@ -81,6 +81,16 @@ pub trait Task: Send + Sync {
         Answering::default()
     }
 
+    /// How the questions are put, where a task knows several ways.
+    fn variant(&self) -> &str {
+        "plain"
+    }
+
+    /// Examples with their answers that go before every question.
+    fn shots(&self) -> usize {
+        0
+    }
+
     /// The grader and its version, such as `gsm8k@1`: kept with every sample, so that verdicts of different rules are not
     /// taken for one another.
     fn grader(&self) -> String {
@@ -109,11 +119,15 @@ pub trait Task: Send + Sync {
     ///
     /// As [`rewards`](Self::rewards).
     fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
-        let grades = self.rewards(graded)?.into_iter().zip(graded).map(|(reward, (example, completion))| Grade {
-            extracted: self.extract(example, completion),
-            ..Grade::of_reward(reward)
-        });
-        Ok(grades.collect())
+        let extracted = |at| graded.get(at).and_then(|&(example, completion)| self.extract(example, completion));
+        let grade = |(at, reward)| Grade { extracted: extracted(at), ..Grade::of_reward(reward) };
+        Ok(self.rewards(graded)?.into_iter().enumerate().map(grade).collect())
+    }
+
+    /// What the grader says of a model that gives the continuations of `example` these log-likelihoods, in nats: whether it
+    /// finds the right choice most likely, and most likely for its length.
+    fn grade_weights(&self, example: &Example, weights: &[f32]) -> Grade {
+        grade::weighed(example, weights)
     }
 
     /// What a model weighs as the answer to `example`, where [`answering`](Self::answering) says so: the choices, each
@@ -172,6 +186,14 @@ impl Task for &dyn Task {
         (**self).answering()
     }
 
+    fn variant(&self) -> &str {
+        (**self).variant()
+    }
+
+    fn shots(&self) -> usize {
+        (**self).shots()
+    }
+
     fn grader(&self) -> String {
         (**self).grader()
     }
@@ -186,6 +208,10 @@ impl Task for &dyn Task {
 
     fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
         (**self).grade(graded)
+    }
+
+    fn grade_weights(&self, example: &Example, weights: &[f32]) -> Grade {
+        (**self).grade_weights(example, weights)
     }
 
     fn continuations(&self, example: &Example) -> Vec<String> {

@@ -17,7 +17,7 @@ use t2_rl::evaluate::Accuracy;
 use t2_rl::metrics::StepMetrics;
 use t2_rl::train::TrainConfig;
 use t2_session::source::BUNDLED;
-use t2_session::{Examples, Graded, Input, Model, Pool, Run, Session, Subject, experts};
+use t2_session::{Examples, Graded, Input, Model, Pool, Run, Samples, Session, Subject, experts};
 use t2_task::{RIGHT, Split, TaskError, sandbox};
 
 use crate::cli::Global;
@@ -198,11 +198,12 @@ fn seen_table(
     let Grading { session, pool, generate } = grading;
     let mut cells = Vec::new();
     for (_, task) in seen {
-        let examples = Examples::load(task, Split::Test, limit)?;
+        let examples = Examples::named(task, Split::Test, limit)?;
         let mut grade = |name: &str, model: &Decoder, active: Active<'_>| -> anyhow::Result<()> {
             let what = format!("{name} on {task}");
-            let subject = Subject { model, tokenizer: pool.tokenizer, active, generate };
-            let accuracy = session.plain(subject, &examples, &what)?.accuracy;
+            let tokenizer = pool.tokenizer;
+            let subject = Subject { model, tokenizer, active, name, hash: None, generate, repeats: 1 };
+            let accuracy = session.plain(subject, &examples, &what, &mut Samples::default())?.accuracy;
             cells.push(Cell { expert: name.to_owned(), task: (*task).to_owned(), accuracy });
             Ok(())
         };
@@ -228,10 +229,10 @@ fn unseen_table<'a>(
     let Grading { session, pool, generate } = grading;
     let mut rows = Vec::new();
     for task in unseen {
-        let examples = Examples::load(task, Split::Test, limit)?;
+        let examples = Examples::named(task, Split::Test, limit)?;
         for strategy in STRATEGIES {
             let mut strategy = (strategy.build)(&strategy_config(session.seed));
-            rows.push(session.dispatched(pool, &examples, generate, &mut *strategy)?);
+            rows.push(session.dispatched(pool, &examples, generate, &mut *strategy, &mut Samples::default())?);
         }
     }
     Ok(rows)
@@ -298,7 +299,7 @@ fn answer(Grading { pool, generate, .. }: Grading<'_>) -> anyhow::Result<Sample>
         let mut passes = two_pass_with(&mut *strategy, &queries, &pool.experts, &mut oracle, |_, _| interrupt::poll())?;
         passes.answers.pop().context("one question has one answer")
     };
-    let Examples { task, examples, .. } = Examples::load(SAMPLE, Split::Test, SAMPLES)?;
+    let Examples { task, examples, .. } = Examples::named(SAMPLE, Split::Test, SAMPLES)?;
     for example in &examples {
         let base = ask(t2_dispatch::strategy::base().name, &example.question)?;
         if task.rewards(&[(example, base.text.as_str())])? == [RIGHT] {

@@ -222,6 +222,24 @@ impl Tokenizer {
         }
     }
 
+    /// Token ids of a conversation and of `answer` after it, and how many of them are the conversation. The two are
+    /// tokenized as one text, whose tokens are cut where the conversation alone ends; white space that it ends on counts to
+    /// the answer. That is how the lm-evaluation-harness scores an answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_chat`](Self::encode_chat).
+    pub fn encode_answer(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, usize), TokenizerError> {
+        let question = messages.iter().rfind(|message| message.role == "user");
+        let (text, special) = match &self.template {
+            Some(template) => (template.render(messages, &ChatOptions::default())?, false),
+            None => (question.ok_or(TokenizerError::NoQuestion)?.content.clone(), true),
+        };
+        let prompt = text.trim_end();
+        let prompt_len = self.encode_with(prompt, special)?.len();
+        Ok((self.encode_with(&format!("{text}{answer}"), special)?, prompt_len))
+    }
+
     /// Token ids of a conversation as [`encode_chat`](Self::encode_chat) gives them, with tools or other `options`. A
     /// message is a [`Message`], or any object with a `role` and what else the template reads.
     ///

@@ -16,7 +16,8 @@ use crate::tiny;
 /// Token by token through the cache or at once, alone or in a batch: some roundings of f32 logits near 10.
 const LOGPROB_GAP: f32 = 1e-4;
 
-const GREEDY: GenerateConfig = GenerateConfig { max_new_tokens: 12, sampling: Sampling::GREEDY, stop: vec![] };
+const GREEDY: GenerateConfig =
+    GenerateConfig { max_new_tokens: 12, sampling: Sampling::GREEDY, stop: vec![], stop_strings: vec![] };
 
 fn model() -> Decoder {
     tiny::decoder(4)

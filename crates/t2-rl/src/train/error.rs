@@ -22,6 +22,15 @@ pub enum TrainError {
         /// Examples that are too long.
         skipped: usize,
     },
+    /// The model would weigh choices where it is to write.
+    #[error(
+        "task {task} is answered by weighing its choices, of which nothing is learned; expected a task or variant whose \
+         answers are written"
+    )]
+    Weighed {
+        /// The task.
+        task: String,
+    },
     /// A number in the configuration makes no sense.
     #[error("{name} is {value}; it must be {expected}")]
     Config {

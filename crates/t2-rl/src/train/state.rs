@@ -33,6 +33,12 @@ pub(super) struct Identity {
     examples: Hash,
     /// Token ids that end a completion.
     stop: Vec<u32>,
+    /// Strings that end one.
+    #[serde(default)]
+    stop_strings: Vec<String>,
+    /// The grader and its version.
+    #[serde(default)]
+    grader: String,
     /// The kind of device.
     device: String,
     /// Type of the weights.
@@ -104,6 +110,8 @@ impl Identity {
             policy: inputs.policy.describe(),
             examples: hasher.finalize().into(),
             stop: inputs.stop.to_vec(),
+            stop_strings: inputs.task.answering().stop,
+            grader: inputs.task.grader(),
             device: kind(device),
             dtype,
         }
@@ -111,7 +119,7 @@ impl Identity {
 
     /// What differs from the run on disk, `before`, in words; the number of steps may grow.
     fn difference(&self, before: &Self) -> Option<String> {
-        let Self { task, config, policy, examples, stop, device, dtype } = self;
+        let Self { task, config, policy, examples, stop, stop_strings, grader, device, dtype } = self;
         let differs = |what: &str, before: &dyn std::fmt::Display, now: &dyn std::fmt::Display| {
             Some(format!("{what} was {before} and is {now}"))
         };
@@ -129,6 +137,12 @@ impl Identity {
         }
         if before.stop != *stop {
             return Some(format!("the stop tokens were {:?} and are {stop:?}", before.stop));
+        }
+        if before.stop_strings != *stop_strings {
+            return Some(format!("the stop strings were {:?} and are {stop_strings:?}", before.stop_strings));
+        }
+        if before.grader != *grader {
+            return differs("the grader", &before.grader, grader);
         }
         if before.device != *device {
             return differs("the device", &before.device, device);

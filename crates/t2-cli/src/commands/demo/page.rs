@@ -103,10 +103,7 @@ fn table(header: Vec<&str>, rows: Vec<Vec<String>>) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use t2_session::Graded;
-    use t2_task::Split;
 
     use super::super::{Cell, Sample};
     use super::*;
@@ -117,19 +114,11 @@ mod tests {
             |expert: &str, share| Cell { expert: expert.into(), task: "tiny-math".into(), accuracy: accuracy(share) };
         let dispatched = |strategy: &str, share| Graded {
             task: "tiny-math-hard".into(),
-            split: Split::Test,
             accuracy: accuracy(share),
-            cut: 0,
-            skipped: 0,
             strategy: strategy.into(),
-            expert: None,
-            expert_hash: None,
-            expert_hashes: BTreeMap::new(),
-            samples: vec![],
             first_pass_secs: 1.0,
             second_pass_secs: 2.0,
-            choices: BTreeMap::new(),
-            mixture: BTreeMap::new(),
+            ..Graded::empty()
         };
         let answer = ["2 < 3?", "no", "yes", "math 1.00"].map(str::to_owned);
         let [question, base, adapted, mixture] = answer;
