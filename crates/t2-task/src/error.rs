@@ -1,13 +1,13 @@
 //! What can go wrong with a task.
 
-use std::path::PathBuf;
+use crate::dataset::DatasetError;
 
 /// What can go wrong with a task.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
     /// No task has this name.
-    #[error("there is no task `{name}`; use one of {known}, or the path of a .jsonl file")]
+    #[error("there is no task `{name}`; use one of {known}, or the path of a .toml or .jsonl file")]
     Unknown {
         /// The name asked for.
         name: String,
@@ -20,27 +20,9 @@ pub enum TaskError {
         /// The name asked for.
         name: String,
     },
-    /// A file of questions could not be read.
-    #[error("{} could not be read; expected a file with one JSON object a line", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A line of a file of questions is broken.
-    #[error(
-        "{}:{line}: {problem}; expected a line such as {{\"question\": \"2 + 2?\", \"answer\": \"4\"}}",
-        path.display()
-    )]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with the line.
-        problem: String,
-    },
+    /// The description of a data set, a file of it or a row is not what it should be.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// A task of the user's own failed.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

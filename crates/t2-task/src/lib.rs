@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+pub mod dataset;
 mod error;
 mod example;
 pub mod grade;
+mod grader;
 pub mod jsonl;
 pub mod sandbox;
+mod settings;
 mod split;
 mod task;
 pub mod tiny;
@@ -13,6 +16,7 @@ pub use error::TaskError;
 pub use example::Example;
 pub use grade::Grade;
 pub use sandbox::Tests;
+pub use settings::Settings;
 pub use split::Split;
 pub use t2_chat::Message;
 pub use task::{AnswerBy, Answering, RIGHT, TASKS, Task, WRONG, find, reward};

@@ -2,13 +2,17 @@
 //!
 //! A task is text only: it knows no tokens and no tensors. To add one, write a file and add a line to [`TASKS`].
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use t2_chat::Message;
 
+use crate::dataset::{self, DatasetError, DatasetSpec, SPECS};
 use crate::error::TaskError;
 use crate::example::Example;
 use crate::grade::{self, Grade};
-use crate::jsonl::JsonlTask;
+use crate::jsonl;
+use crate::settings::Settings;
 use crate::split::Split;
 use crate::tiny;
 
@@ -33,25 +37,43 @@ pub(crate) fn reward_each(
     Ok(graded.iter().map(|(example, completion)| reward(right(example, completion))).collect())
 }
 
-/// The task called `name`, or the questions of a file when `name` ends in `.jsonl`.
+/// The task called `name`: a generated one, a data set that ships with the crate, or the path of a `.toml` file that
+/// describes one or of a `.jsonl` file of questions.
 ///
 /// # Errors
 ///
-/// [`TaskError::Unknown`] lists the known names; [`TaskError::Read`] and [`TaskError::Line`] say what is wrong with a
-/// file.
-pub fn find(name: &str) -> Result<Box<dyn Task>, TaskError> {
+/// [`TaskError::Unknown`] lists the known names; [`TaskError::Dataset`] says what is wrong with a description, a file or
+/// a setting.
+pub fn find(name: &str, settings: &Settings) -> Result<Box<dyn Task>, TaskError> {
     if name.ends_with(".jsonl") {
-        return Ok(Box::new(JsonlTask::open(name)?));
+        return Ok(Box::new(jsonl::open(name, settings)?));
     }
-    match TASKS.iter().find(|task| task.name() == name) {
-        Some(task) => Ok(Box::new(*task)),
-        None => Err(TaskError::Unknown { name: name.into(), known: known_names() }),
+    if let Some(task) = TASKS.iter().find(|task| task.name() == name) {
+        return Ok(Box::new(*task));
     }
+    let Some((spec, beside)) = described(name)? else {
+        return Err(TaskError::Unknown { name: name.into(), known: known_names() });
+    };
+    let folder = settings
+        .data
+        .clone()
+        .or(beside)
+        .ok_or_else(|| DatasetError::NoFolder { name: name.into(), hub: spec.hub.clone().unwrap_or_default() })?;
+    Ok(Box::new(spec.open(&folder, settings)?))
+}
+
+/// The description that `name` is the path or the shipped name of, and the folder that it is in.
+fn described(name: &str) -> Result<Option<(DatasetSpec, Option<PathBuf>)>, TaskError> {
+    if name.ends_with(".toml") {
+        let beside = Path::new(name).parent().map(Path::to_path_buf);
+        return Ok(Some((DatasetSpec::read(name)?, beside)));
+    }
+    Ok(dataset::shipped(name).map(|spec| (spec, None)))
 }
 
 fn known_names() -> String {
-    let names: Vec<&str> = TASKS.iter().map(Task::name).collect();
-    names.join(", ")
+    let names = TASKS.iter().map(Task::name).chain(SPECS.iter().map(|(name, _)| *name));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Questions with rewards for their answers.
@@ -225,11 +247,28 @@ mod tests {
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {
-        let error = find("gsm8k").err().unwrap().to_string();
-        assert!(error.contains("`gsm8k`"), "{error}");
+        let error = find("gsm", &Settings::default()).err().unwrap().to_string();
+        assert!(error.contains("`gsm`"), "{error}");
         for task in TASKS {
             assert!(error.contains(task.name()), "{error}");
-            assert_eq!(find(task.name()).unwrap().name(), task.name());
+            assert_eq!(find(task.name(), &Settings::default()).unwrap().name(), task.name());
         }
+        assert!(SPECS.iter().all(|(name, _)| error.contains(name)), "{error}");
+    }
+
+    #[test]
+    fn a_data_set_is_found_with_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let [rows, toml] = ["test.jsonl", "mine.toml"].map(|name| folder.path().join(name));
+        std::fs::write(&rows, "{\"question\": \"2 + 2?\", \"answer\": \"#### 4\"}").unwrap();
+        std::fs::write(&toml, "like = 'gsm8k'\nname = 'mine'\n[files]\ntest = 'test.jsonl'").unwrap();
+        let data = Settings { data: Some(folder.path().into()), ..Settings::default() };
+        let [toml, rows] = [&toml, &rows].map(|path| path.to_str().unwrap());
+        for (name, settings) in [("gsm8k", data), (toml, Settings::default()), (rows, Settings::default())] {
+            let task = find(name, &settings).unwrap();
+            assert_eq!(task.load(Split::All, 9).unwrap()[0].question, "2 + 2?", "{name}");
+        }
+        let error = find("gsm8k", &Settings::default()).err().unwrap().to_string();
+        assert!(error.contains("openai/gsm8k") && error.contains("folder"), "{error}");
     }
 }
