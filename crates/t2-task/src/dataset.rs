@@ -33,7 +33,9 @@ pub use spec::{DatasetSpec, Layout, TestsSpec, Topic, Variant};
 
 use crate::error::TaskError;
 use crate::example::Example;
+use crate::grade::Grade;
 use crate::grader::Grader;
+use crate::sandbox::Walls;
 use crate::settings::Settings;
 use crate::split::Split;
 use crate::task::{AnswerBy, Answering, Task};
@@ -48,6 +50,7 @@ pub struct DatasetTask {
     variant: Variant,
     prompter: Prompter,
     grader: Grader,
+    walls: Walls,
     origin: Origin,
     /// The examples of the splits that were asked for.
     loaded: Mutex<HashMap<Split, Arc<[Example]>>>,
@@ -94,6 +97,7 @@ impl DatasetSpec {
         let mut task = DatasetTask {
             prompter: Prompter::new(self, &variant).map_err(problem)?,
             grader: self.graded_by(&variant).map_err(problem)?,
+            walls: settings.walls,
             spec: self.clone(),
             variant_name,
             variant,
@@ -101,7 +105,7 @@ impl DatasetSpec {
             loaded: Mutex::default(),
         };
         if task.variant.shots > 0 {
-            let shots = task.shots()?;
+            let shots = task.shown()?;
             task.prompter.show(task.variant.shots, shots);
         }
         Ok(task)
@@ -136,11 +140,6 @@ impl DatasetTask {
     /// What the task is described by.
     pub fn spec(&self) -> &DatasetSpec {
         &self.spec
-    }
-
-    /// The name of the way in which it is asked.
-    pub fn variant(&self) -> &str {
-        &self.variant_name
     }
 
     /// All examples of a split. They are read once.
@@ -216,7 +215,7 @@ impl DatasetTask {
     }
 
     /// What is shown before a question, and one example more, where there is one.
-    fn shots(&self) -> Result<Vec<Example>, TaskError> {
+    fn shown(&self) -> Result<Vec<Example>, TaskError> {
         let asked = self.variant.shots;
         let shots = match (&self.spec.files.shots, &self.origin) {
             (Some(files), Origin::Files { folder, templates }) => self.set_apart(files, folder, templates)?,
@@ -290,12 +289,20 @@ impl Task for DatasetTask {
         self.prompter.continuations(example).unwrap_or_else(plain)
     }
 
-    fn extract(&self, example: &Example, completion: &str) -> Option<String> {
-        self.grader.extract(example, completion)
+    fn variant(&self) -> &str {
+        &self.variant_name
+    }
+
+    fn shots(&self) -> usize {
+        self.variant.shots
     }
 
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        self.grader.rewards(graded)
+        Ok(self.grade(graded)?.iter().map(|grade| grade.reward).collect())
+    }
+
+    fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
+        self.grader.grade(self.walls, graded)
     }
 }
 

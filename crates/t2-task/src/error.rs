@@ -1,6 +1,7 @@
 //! What can go wrong with a task.
 
 use crate::dataset::DatasetError;
+use crate::sandbox::SandboxError;
 
 /// What can go wrong with a task.
 #[derive(Debug, thiserror::Error)]
@@ -26,31 +27,7 @@ pub enum TaskError {
     /// A task of the user's own failed.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
-    /// No Python interpreter was found.
-    #[error(
-        "python3 was not found on the PATH, so programs cannot be graded: tiny-code and tiny-code-hard are skipped; \
-         install Python 3.8 or newer (`apt install python3`) to run them"
-    )]
-    NoPython,
-    /// The Python driver did not give a verdict on every program.
-    #[error(
-        "the sandbox graded {graded} of {asked} programs and stopped: {detail}; it needs Python 3.8 or newer on Unix"
-    )]
-    Sandbox {
-        /// Programs with a verdict.
-        graded: usize,
-        /// Programs handed in.
-        asked: usize,
-        /// The end of what the interpreter wrote to its standard error, or what the system said.
-        detail: String,
-    },
-    /// A program could not be run under its limits, or a program whose verdict is known got the wrong one.
-    #[error(
-        "nothing was graded, because the sandbox cannot be trusted here: {fault}; it needs a python3 on the PATH that is \
-         Python 3.8 or newer, on a system that lets a process limit itself (`ulimit -H -a` shows what it allows)"
-    )]
-    Untrusted {
-        /// What went wrong.
-        fault: String,
-    },
+    /// Programs could not be graded.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }

@@ -2,8 +2,8 @@
 
 use crate::error::TaskError;
 use crate::example::Example;
-use crate::grade::{fences, final_answer, program, same_final_answer};
-use crate::task::reward;
+use crate::grade::{Grade, fences, final_answer, program, same_final_answer};
+use crate::sandbox::{self, Walls};
 
 /// Who grades an answer. An example with tests is graded by running them, whoever the grader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,24 +47,23 @@ impl Grader {
         format!("{name}@1")
     }
 
-    /// What the grader takes for the answer in `completion`.
-    pub(crate) fn extract(self, example: &Example, completion: &str) -> Option<String> {
-        match self {
-            _ if example.tests.is_some() => Some(whole_program(example, completion)),
-            Self::Topic => first_word(completion).map(Into::into),
-            _ => final_answer(&example.reference, completion),
-        }
+    /// What the grader says of each completion.
+    pub(crate) fn grade(self, walls: Walls, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
+        let programs: Vec<_> = graded.iter().copied().filter(|(example, _)| example.tests.is_some()).collect();
+        let mut run = program::grade(sandbox::shared(walls), &programs, whole_program)?.into_iter();
+        let grades = graded.iter().map(|(example, completion)| match example.tests.is_some() {
+            true => run.next().expect("every program got a grade"),
+            false => self.grade_text(example, completion),
+        });
+        Ok(grades.collect())
     }
 
-    /// One reward for each completion.
-    pub(crate) fn rewards(self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        let programs: Vec<_> = graded.iter().copied().filter(|(example, _)| example.tests.is_some()).collect();
-        let mut run = program::rewards_of(&programs, whole_program)?.into_iter();
-        let rewards = graded.iter().map(|(example, completion)| match example.tests.is_some() {
-            true => run.next().expect("every program got a reward"),
-            false => reward(self.is_right(&example.reference, completion)),
-        });
-        Ok(rewards.collect())
+    fn grade_text(self, example: &Example, completion: &str) -> Grade {
+        let extracted = match self {
+            Self::Topic => first_word(completion).map(Into::into),
+            _ => final_answer(&example.reference, completion),
+        };
+        Grade::new(vec![("exact_match,none", self.is_right(&example.reference, completion))], extracted)
     }
 
     fn is_right(self, reference: &str, completion: &str) -> bool {

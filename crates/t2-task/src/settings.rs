@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-/// How a task is asked. The generated tasks have one way only, and take none of it.
+use crate::sandbox::Walls;
+
+/// How a task is asked. The generated tasks have one way only, and take the walls alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The way to ask; `plain` where none is named.
@@ -13,4 +15,6 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// The folder that has the files of a data set; that of its description, where the description is a file.
     pub data: Option<PathBuf>,
+    /// What stands between generated programs and the machine.
+    pub walls: Walls,
 }

@@ -15,6 +15,7 @@ use crate::jsonl;
 use crate::settings::Settings;
 use crate::split::Split;
 use crate::tiny;
+use crate::tiny::problem::Generated;
 
 /// The reward of a right answer.
 pub const RIGHT: f32 = 1.0;
@@ -22,19 +23,11 @@ pub const RIGHT: f32 = 1.0;
 pub const WRONG: f32 = -1.0;
 
 /// Every task that ships with the crate, in the order in which help texts list them.
-pub const TASKS: &[&dyn Task] = tiny::TASKS;
+pub const TASKS: &[&Generated] = tiny::TASKS;
 
 /// The reward of a verdict: [`RIGHT`] or [`WRONG`].
 pub fn reward(right: bool) -> f32 {
     if right { RIGHT } else { WRONG }
-}
-
-/// The reward of each completion, from whether it is right.
-pub(crate) fn reward_each(
-    graded: &[(&Example, &str)],
-    right: impl Fn(&Example, &str) -> bool,
-) -> Result<Vec<f32>, TaskError> {
-    Ok(graded.iter().map(|(example, completion)| reward(right(example, completion))).collect())
 }
 
 /// The task called `name`: a generated one, a data set that ships with the crate, or the path of a `.toml` file that
@@ -49,7 +42,7 @@ pub fn find(name: &str, settings: &Settings) -> Result<Box<dyn Task>, TaskError>
         return Ok(Box::new(jsonl::open(name, settings)?));
     }
     if let Some(task) = TASKS.iter().find(|task| task.name() == name) {
-        return Ok(Box::new(*task));
+        return Ok(Box::new(Generated { walls: settings.walls, ..**task }));
     }
     let Some((spec, beside)) = described(name)? else {
         return Err(TaskError::Unknown { name: name.into(), known: known_names() });
@@ -72,7 +65,7 @@ fn described(name: &str) -> Result<Option<(DatasetSpec, Option<PathBuf>)>, TaskE
 }
 
 fn known_names() -> String {
-    let names = TASKS.iter().map(Task::name).chain(SPECS.iter().map(|(name, _)| *name));
+    let names = TASKS.iter().map(|task| task.name()).chain(SPECS.iter().map(|(name, _)| *name));
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -18,10 +18,10 @@ pub mod reason_hard;
 mod sums;
 pub(crate) mod words;
 
-use crate::task::Task;
+use problem::Generated;
 
 /// The generated tasks, in the order in which help texts list them.
-pub const TASKS: &[&dyn Task] = &[
+pub const TASKS: &[&Generated] = &[
     &math::TINY_MATH,
     &code::TINY_CODE,
     &reason::TINY_REASON,
@@ -37,6 +37,7 @@ mod tests {
 
     use super::*;
     use crate::split::Split;
+    use crate::task::Task;
 
     #[test]
     fn every_task_loads_the_same_distinct_examples_twice() {

@@ -1,25 +1,31 @@
-//! Answers that are programs: found in the text, run in the sandbox.
+//! Answers that are programs, run in the sandbox.
 
-use super::fences;
+use super::Grade;
 use crate::error::TaskError;
 use crate::example::Example;
-use crate::sandbox::{self, Program};
-use crate::task::reward;
+use crate::sandbox::{Outcome, Program, Sandbox};
 
-/// Runs every completion against the asserts of its example.
-pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    rewards_of(graded, |_, completion| fences::program(completion).into())
-}
+/// The metric that a program is graded by, as the lm-evaluation-harness and evalplus call it.
+pub(crate) const PASS_AT_1: &str = "pass@1,none";
 
-/// Runs the program that `program_of` makes of each completion against the asserts of its example.
-pub(crate) fn rewards_of(
+/// Runs the program that `program_of` makes of each completion against the tests of its example.
+pub(crate) fn grade(
+    sandbox: &Sandbox,
     graded: &[(&Example, &str)],
     program_of: impl Fn(&Example, &str) -> String,
-) -> Result<Vec<f32>, TaskError> {
+) -> Result<Vec<Grade>, TaskError> {
     let program = |(example, completion): &(&Example, &str)| Program {
         code: program_of(example, completion),
-        checks: example.tests.iter().flat_map(|tests| [tests.prelude.clone(), tests.code.clone()]).collect(),
+        tests: example.tests.clone().unwrap_or_default(),
     };
     let programs: Vec<Program> = graded.iter().map(program).collect();
-    Ok(sandbox::passed(&programs)?.into_iter().map(reward).collect())
+    let outcomes = sandbox.run(&programs)?;
+    let grade = |(Program { code, .. }, outcome): (Program, Outcome)| {
+        let grade = Grade::new(vec![(PASS_AT_1, outcome.is_passed())], Some(code));
+        match outcome {
+            Outcome::Passed => grade,
+            Outcome::Failed { why } => Grade { why: Some(why), ..grade },
+        }
+    };
+    Ok(programs.into_iter().zip(outcomes).map(grade).collect())
 }

@@ -10,11 +10,10 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use t2_chat::topic_question;
 
-use crate::error::TaskError;
 use crate::example::Example;
-use crate::task::reward_each;
+use crate::sandbox::Walls;
 use crate::tiny::corpus::story;
-use crate::tiny::problem::{Generated, Problem};
+use crate::tiny::problem::{Generated, GradedBy, Problem};
 use crate::tiny::{code, math, reason};
 
 /// The topics that have an expert, sorted as a pool of experts is; a prompt about anything else is `other`.
@@ -26,7 +25,8 @@ pub const TINY_CLASSIFY: Generated = Generated {
     about: "name the topic of a prompt: math, code, reason or other",
     problem,
     ask,
-    rewards,
+    graded_by: GradedBy::Text(is_right),
+    walls: Walls::All,
 };
 
 /// Draws a prompt; the careful answer is its topic, the careless one is `other` whatever it is.
@@ -46,11 +46,9 @@ pub(crate) fn ask(prompt: &str) -> String {
 }
 
 /// An answer is right when its first word is the topic.
-fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    reward_each(graded, |example, completion| {
-        let first = completion.split_whitespace().next().unwrap_or("");
-        first.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(&example.reference)
-    })
+fn is_right(example: &Example, completion: &str) -> bool {
+    let first = completion.split_whitespace().next().unwrap_or("");
+    first.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(&example.reference)
 }
 
 #[cfg(test)]
@@ -92,7 +90,7 @@ mod tests {
             ("mathematics", WRONG),
             ("", WRONG),
         ] {
-            assert_eq!(rewards(&[(&example, completion)]).unwrap(), [reward], "{completion:?}");
+            assert_eq!(is_right(&example, completion), reward == RIGHT, "{completion:?}");
         }
     }
 }

@@ -10,9 +10,11 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::grade::program::rewards;
+use crate::example::Example;
+use crate::grade::fences;
+use crate::sandbox::Walls;
 use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, LISTS, Operation, REDUCTIONS, TEXTS};
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::tiny::problem::{Generated, GradedBy, Problem, Wording, as_is};
 use crate::tiny::program::Program;
 use crate::tiny::words::{fill, pick};
 
@@ -22,8 +24,14 @@ pub const TINY_CODE: Generated = Generated {
     about: "small Python functions run against hidden asserts, after MBPP; the model has seen such requests",
     problem,
     ask: as_is,
-    rewards,
+    graded_by: GradedBy::Program(program_of),
+    walls: Walls::All,
 };
+
+/// The program in a completion.
+fn program_of(_: &Example, completion: &str) -> String {
+    fences::program(completion).into()
+}
 
 const FORMAL: &[&str] = &[
     "Write a Python function {f}({x}) to {do}.",
@@ -88,7 +96,7 @@ mod tests {
     use crate::example::Example;
     use crate::sandbox::Tests;
     use crate::sandbox::tests::python_is_missing;
-    use crate::task::RIGHT;
+    use crate::task::{RIGHT, Task};
     use crate::tiny::problem::tests::check_family;
 
     #[test]
@@ -105,6 +113,6 @@ mod tests {
         }
         let example = Example::program("", "", Tests::asserts(["assert f(1) == 4"]));
         let fenced = "Here it is:\n```python\ndef f(x):\n    return x + 3\n```\nDone.";
-        assert_eq!(rewards(&[(&example, fenced)]).unwrap(), [RIGHT]);
+        assert_eq!(TINY_CODE.rewards(&[(&example, fenced)]).unwrap(), [RIGHT]);
     }
 }

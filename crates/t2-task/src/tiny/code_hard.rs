@@ -9,13 +9,12 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::TaskError;
 use crate::example::Example;
 use crate::grade::fences;
-use crate::grade::program::rewards_of;
+use crate::sandbox::Walls;
 use crate::tiny::code::{program, step, written};
 use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::tiny::problem::{Generated, GradedBy, Problem, Wording, as_is};
 use crate::tiny::words::pick;
 
 /// The task `tiny-code-hard`.
@@ -24,7 +23,8 @@ pub const TINY_CODE_HARD: Generated = Generated {
     about: "Python functions to complete from a docstring, in shapes the model has never seen, after HumanEval",
     problem,
     ask: as_is,
-    rewards,
+    graded_by: GradedBy::Program(program_of),
+    walls: Walls::All,
 };
 
 const FORMAL: &[&str] = &[
@@ -64,16 +64,14 @@ pub fn problem(rng: &mut ChaCha8Rng) -> Problem {
     written(rng, wording, question, &program)
 }
 
-/// Runs every completion against its asserts. One without a `def` is taken as the body of the function in the question.
-fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    rewards_of(graded, |example, completion| {
-        let code = fences::program(completion);
-        if code.contains("def ") {
-            return code.into();
-        }
-        let head = example.question.find("def ").map_or("", |at| &example.question[at..]);
-        format!("{head}\n{}", indented(&code))
-    })
+/// The program in a completion. One without a `def` is taken as the body of the function in the question.
+fn program_of(example: &Example, completion: &str) -> String {
+    let code = fences::program(completion);
+    if code.contains("def ") {
+        return code.into();
+    }
+    let head = example.question.find("def ").map_or("", |at| &example.question[at..]);
+    format!("{head}\n{}", indented(&code))
 }
 
 /// `code` as the body of a function: indented unless its first line already is.
@@ -90,7 +88,7 @@ mod tests {
     use super::*;
     use crate::sandbox::Tests;
     use crate::sandbox::tests::python_is_missing;
-    use crate::task::{RIGHT, WRONG};
+    use crate::task::{RIGHT, Task, WRONG};
     use crate::tiny::problem::tests::check_family;
 
     #[test]
@@ -118,7 +116,7 @@ mod tests {
             ("def g(x):\n    return x + 3", WRONG),
             ("", WRONG),
         ] {
-            assert_eq!(rewards(&[(&example, completion)]).unwrap(), [reward], "{completion:?}");
+            assert_eq!(TINY_CODE_HARD.rewards(&[(&example, completion)]).unwrap(), [reward], "{completion:?}");
         }
     }
 }

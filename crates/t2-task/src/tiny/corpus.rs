@@ -138,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::task::TASKS;
+    use crate::task::Task;
     use crate::tiny::code::FUNCTIONS;
     use crate::tiny::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, OBJECTS, PLACES, THINGS};
 

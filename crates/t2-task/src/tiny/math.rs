@@ -7,11 +7,10 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::TaskError;
 use crate::example::Example;
 use crate::grade::{final_number, marked_number};
-use crate::task::reward_each;
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::sandbox::Walls;
+use crate::tiny::problem::{Generated, GradedBy, Problem, Wording, as_is};
 use crate::tiny::sums::{Step, Sum, Turns};
 use crate::tiny::words::{NAMES, PEOPLE, THINGS, capital, fill, pick, pick_many};
 
@@ -21,7 +20,8 @@ pub const TINY_MATH: Generated = Generated {
     about: "sums of 1 to 3 steps told as little stories, after GSM8K; the model has seen such stories",
     problem,
     ask: as_is,
-    rewards,
+    graded_by: GradedBy::Text(is_right),
+    walls: Walls::All,
 };
 
 /// What happens in a story, told in one wording.
@@ -196,11 +196,9 @@ fn tell(rng: &mut ChaCha8Rng, telling: &Telling, things: &[&str], sum: &Sum) -> 
 }
 
 /// An answer is right when the number after its last `####` is that of the reference.
-pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    reward_each(graded, |example, completion| {
-        let number = marked_number(completion);
-        number.is_some() && number == final_number(&example.reference)
-    })
+pub(crate) fn is_right(example: &Example, completion: &str) -> bool {
+    let number = marked_number(completion);
+    number.is_some() && number == final_number(&example.reference)
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::tiny::math::rewards;
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::sandbox::Walls;
+use crate::tiny::math::is_right;
+use crate::tiny::problem::{Generated, GradedBy, Problem, Wording, as_is};
 use crate::tiny::sums::{Step, Sum, Turns, guess};
 use crate::tiny::words::{NAMES, PEOPLE, THINGS, capital, fill, listed, pick, pick_many};
 
@@ -19,7 +20,8 @@ pub const TINY_MATH_HARD: Generated = Generated {
     about: "sums of 3 to 4 steps in sentence shapes the model has never seen, after MATH",
     problem,
     ask: as_is,
-    rewards,
+    graded_by: GradedBy::Text(is_right),
+    walls: Walls::All,
 };
 
 /// A sentence shape in both wordings.

@@ -7,12 +7,16 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::TaskError;
 use crate::example::Example;
-use crate::sandbox::Tests;
+use crate::grade::{Grade, program};
+use crate::sandbox::{self, Tests, Walls};
 use crate::split::Split;
 use crate::task::Task;
 
 /// How many seeds a task draws its problems from. Large enough for 3000 distinct test questions in every family.
 const SEEDS: u64 = 60_000;
+
+/// The metric of families that are graded as text.
+const EXACT_MATCH: &str = "exact_match,none";
 
 /// One problem with the answers of two voices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +58,17 @@ impl Wording {
     }
 }
 
-/// Rewards completions, as [`Task::rewards`] does.
-pub type Grader = fn(&[(&Example, &str)]) -> Result<Vec<f32>, TaskError>;
+/// How completions of a generated task are graded.
+#[derive(Clone, Copy)]
+pub enum GradedBy {
+    /// Whether a completion is right, as text.
+    Text(fn(&Example, &str) -> bool),
+    /// The program that a completion gives, which is run against the tests of its example.
+    Program(fn(&Example, &str) -> String),
+}
 
 /// A task whose problems are generated.
+#[derive(Clone, Copy)]
 pub struct Generated {
     /// The name on the command line.
     pub name: &'static str,
@@ -68,8 +79,10 @@ pub struct Generated {
     /// Makes what the model is asked from the question of a problem. The split is decided by the question alone, so
     /// that a problem held out from one task is held out from every other task that shows it.
     pub ask: fn(&str) -> String,
-    /// Grades completions.
-    pub rewards: Grader,
+    /// What grades completions.
+    pub graded_by: GradedBy,
+    /// What stands between programs and the machine.
+    pub walls: Walls,
 }
 
 impl Task for Generated {
@@ -95,7 +108,19 @@ impl Task for Generated {
     }
 
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-        (self.rewards)(graded)
+        Ok(self.grade(graded)?.iter().map(|grade| grade.reward).collect())
+    }
+
+    fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
+        match self.graded_by {
+            GradedBy::Text(is_right) => {
+                let grade = |(example, completion): &(&Example, &str)| {
+                    Grade::new(vec![(EXACT_MATCH, is_right(example, completion))], None)
+                };
+                Ok(graded.iter().map(grade).collect())
+            }
+            GradedBy::Program(program_of) => program::grade(sandbox::shared(self.walls), graded, program_of),
+        }
     }
 }
 

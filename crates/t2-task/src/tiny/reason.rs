@@ -16,12 +16,11 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::TaskError;
 use crate::example::Example;
 use crate::grade::announced_word;
-use crate::task::reward_each;
+use crate::sandbox::Walls;
 use crate::tiny::corpus::CARELESS_RIGHT;
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
+use crate::tiny::problem::{Generated, GradedBy, Problem, Wording, as_is};
 use crate::tiny::words::{ANIMALS, COLORS, FOODS, JOBS, NAMES, THINGS, chance, fill, pick, pick_many};
 
 /// The task `tiny-reason`.
@@ -30,7 +29,8 @@ pub const TINY_REASON: Generated = Generated {
     about: "multiple-choice questions about 2 to 4 facts, after ARC-Easy; the model has seen such questions",
     problem,
     ask: as_is,
-    rewards,
+    graded_by: GradedBy::Text(is_right),
+    walls: Walls::All,
 };
 
 /// Something that can be said of a subject.
@@ -258,11 +258,9 @@ impl Choices {
 }
 
 /// An answer is right when the word after its last `answer is` or `it's` is that of the reference, in any case.
-pub(crate) fn rewards(graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
-    reward_each(graded, |example, completion| {
-        let word = announced_word(completion);
-        word.is_some() && word == announced_word(&example.reference)
-    })
+pub(crate) fn is_right(example: &Example, completion: &str) -> bool {
+    let word = announced_word(completion);
+    word.is_some() && word == announced_word(&example.reference)
 }
 
 #[cfg(test)]
@@ -289,7 +287,7 @@ mod tests {
             ("Tom", WRONG),
             ("", WRONG),
         ] {
-            assert_eq!(rewards(&[(&example, completion)]).unwrap(), [reward], "{completion:?}");
+            assert_eq!(is_right(&example, completion), reward == RIGHT, "{completion:?}");
         }
     }
 }

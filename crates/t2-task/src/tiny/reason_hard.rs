@@ -8,8 +8,9 @@
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::tiny::problem::{Generated, Problem, Wording, as_is};
-use crate::tiny::reason::{Choices, Facts, Sought, rewards};
+use crate::sandbox::Walls;
+use crate::tiny::problem::{Generated, GradedBy, Problem, Wording, as_is};
+use crate::tiny::reason::{Choices, Facts, Sought, is_right};
 use crate::tiny::words::{fill, pick};
 
 /// The task `tiny-reason-hard`.
@@ -18,7 +19,8 @@ pub const TINY_REASON_HARD: Generated = Generated {
     about: "multiple-choice questions about 4 to 5 facts in shapes the model has never seen, after ARC-Challenge",
     problem,
     ask: as_is,
-    rewards,
+    graded_by: GradedBy::Text(is_right),
+    walls: Walls::All,
 };
 
 /// `{c}` is the half of a fact that is given; the other half is sought.

@@ -47,7 +47,7 @@ pub(crate) fn questions(spec: &DatasetSpec, folder: &TempDir, split: Split) -> V
 pub(crate) fn rewards(task: &DatasetTask, graded: &[(&Example, &str)]) -> Option<Vec<f32>> {
     match task.rewards(graded) {
         Ok(rewards) => Some(rewards),
-        Err(error @ TaskError::NoPython) => {
+        Err(error @ TaskError::Sandbox(_)) => {
             println!("{} is skipped: {error}", task.name());
             None
         }

@@ -26,14 +26,14 @@ fn numbers() -> TempDir {
 }
 
 fn opened(variant: Option<&str>, shots: Option<usize>, seed: Option<u64>) -> DatasetTask {
-    let settings = Settings { variant: variant.map(Into::into), shots, seed, data: None };
+    let settings = Settings { variant: variant.map(Into::into), shots, seed, ..Settings::default() };
     spec(VARIANTS).open(numbers().path(), &settings).unwrap()
 }
 
 fn asked(variant: Option<&str>, shots: Option<usize>, seed: Option<u64>) -> Vec<(String, String)> {
     // The shots were read when the task was opened: the folder may be gone.
     let folder = numbers();
-    let settings = Settings { variant: variant.map(Into::into), shots, seed, data: None };
+    let settings = Settings { variant: variant.map(Into::into), shots, seed, ..Settings::default() };
     let task = spec(VARIANTS).open(folder.path(), &settings).unwrap();
     let turn = |Message { role, content }| (role, content);
     task.prompt(&task.load(Split::Test, 1).unwrap()[0]).into_iter().map(turn).collect()

@@ -1,0 +1,133 @@
+"""A cell: the process that runs a program, or its tests. Its walls go up here, before it is told anything."""
+import os
+import resource
+import signal
+import sys
+import traceback
+
+import judge
+import probe
+import subject
+import syscalls
+import wire
+
+CHANNEL = 3
+SCRATCH = "/box/scratch"
+# What runs in a cell, by the byte that the warm parent is asked with.
+ROLES = {b"j": judge.live, b"s": subject.live, b"p": probe.live}
+
+
+class Refusal(Exception):
+    """A wall that could not be put up, and why."""
+
+    def __init__(self, wall, error):
+        called = [frame.name for frame in traceback.extract_tb(error.__traceback__)][1:]
+        place = f" in {' > '.join(called)}" if called else ""
+        super().__init__({"wall": wall, "why": f"{type(error).__name__}: {error}{place}"})
+
+
+class wall:
+    """What is put up inside a `with` block, by a name for people; an error in it becomes a [`Refusal`]."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, Exception) and not isinstance(error, Refusal):
+            raise Refusal(self.name, error) from error
+
+
+def scratch(limits):
+    """An empty folder of limited size, which is all that can be written to, and the current one."""
+    if limits["scratch_bytes"] < 1 or limits["scratch_files"] < 1:
+        raise ValueError("no room was given, which the system takes for no limit")
+    options = f"size={limits['scratch_bytes']},nr_inodes={limits['scratch_files']},mode=700"
+    syscalls.mount("scratch", SCRATCH, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC, options)
+    os.chdir(SCRATCH)
+
+
+def hold_only(channel):
+    """Keeps the channel and closes every other file; standard input is empty, and output goes nowhere."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.dup2(channel, CHANNEL)
+    os.closerange(CHANNEL + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8")
+
+
+def limit(limits):
+    """Sets each limit, hard and soft, to what is asked or to less where the system allows only less."""
+    for name, wanted in {
+        "RLIMIT_CPU": limits["cpu_seconds"],
+        "RLIMIT_AS": limits["memory_bytes"],
+        "RLIMIT_FSIZE": limits["scratch_bytes"],
+        "RLIMIT_NPROC": limits["threads"],
+        "RLIMIT_NOFILE": limits["open_files"],
+        "RLIMIT_STACK": limits["stack_bytes"],
+        "RLIMIT_CORE": 0,
+    }.items():
+        kind = getattr(resource, name)
+        allowed = resource.getrlimit(kind)[1]
+        value = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
+        with wall(f"limit {name}"):
+            resource.setrlimit(kind, (value, value))
+            if resource.getrlimit(kind) != (value, value):
+                raise ValueError(f"it was set to {value} and is {resource.getrlimit(kind)}")
+
+
+def privileges():
+    """Gives up every privilege for good, and life itself once the keeper is gone."""
+    syscalls.drop_capabilities()
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if any(syscalls.capabilities()) or syscalls.prctl(syscalls.PR_GET_NO_NEW_PRIVS) != 1:
+        raise PermissionError("privileges were given up and are still there")
+    if os.getpid() != 1:
+        raise PermissionError(f"this is process {os.getpid()}, expected to be the first of a namespace")
+
+
+def enclose(config, channel):
+    """Puts up every wall that a cell has of its own. Each step takes away what the next ones can do without."""
+    if config["walls"]:
+        with wall("scratch folder"):
+            scratch(config["limits"])
+        with wall("Landlock"):
+            syscalls.restrict_files(config["ruleset"])
+    with wall("files"):
+        hold_only(channel)
+    limit(config["limits"])
+    if config["walls"]:
+        with wall("privileges"):
+            privileges()
+        with wall("seccomp"):
+            for program in config["filters"]:
+                syscalls.filter_calls(program)
+
+
+def live(role, channel, config):
+    """The life of a cell, from its fork to its end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    sys.argv = [""]
+    try:
+        enclose(config, channel)
+    except Refusal as refusal:
+        # The channel has one of two numbers, whichever wall was missing.
+        for each in (channel, CHANNEL):
+            try:
+                wire.send(each, b"!", wire.dumps(refusal.args[0]))
+            except OSError:
+                continue
+            break
+        os._exit(1)
+    wire.send(CHANNEL, b"r")
+    try:
+        ROLES[role](CHANNEL)
+    except (EOFError, BrokenPipeError):
+        pass
+    finally:
+        os._exit(0)

@@ -1,0 +1,116 @@
+//! Finding the interpreter, and asking it once what it is.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::SandboxError;
+
+/// The interpreter that programs run in.
+#[derive(Clone, Debug)]
+pub(super) struct Python {
+    /// The interpreter itself, where what is on the `PATH` is a script that looks for it.
+    pub path: PathBuf,
+    /// Where it finds its shared libraries, if it has to be told.
+    pub library_path: Option<String>,
+}
+
+/// Without the user's site packages, environment and modules: what every interpreter here is started with.
+pub(super) const ISOLATED: &[&str] = &["-I", "-S", "-B"];
+
+const OLDEST: (u32, u32) = (3, 9);
+/// Long enough for a slow disk, and short enough for a person who waits.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ASK: &str = r#"
+import json, os, sys
+try:
+    import ctypes, resource
+    missing = None
+except ImportError as error:
+    missing = str(error)
+print(json.dumps({
+    "version": sys.version_info[:2],
+    "executable": os.path.realpath(sys.executable),
+    "library_path": os.environ.get("LD_LIBRARY_PATH"),
+    "missing": missing,
+}))
+"#;
+
+#[derive(Deserialize)]
+struct Answer {
+    version: (u32, u32),
+    executable: PathBuf,
+    library_path: Option<String>,
+    missing: Option<String>,
+}
+
+/// Finds `configured`, or the `python3` on the `PATH`.
+pub(super) fn find(configured: Option<&Path>) -> Result<Python, SandboxError> {
+    find_within(configured.unwrap_or(Path::new("python3")), PATIENCE)
+}
+
+fn find_within(python: &Path, patience: Duration) -> Result<Python, SandboxError> {
+    let unusable = |problem: String| SandboxError::Python { python: python.display().to_string(), problem };
+    let said = ask(python, patience).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => SandboxError::NoPython { looked_for: python.display().to_string() },
+        _ => unusable(error.to_string()),
+    })?;
+    let answer: Answer = serde_json::from_slice(&said)
+        .map_err(|_| unusable(format!("asked for its version it said {:?}", String::from_utf8_lossy(&said))))?;
+    match answer {
+        Answer { version, .. } if version < OLDEST => {
+            Err(unusable(format!("it is Python {}.{}", version.0, version.1)))
+        }
+        Answer { missing: Some(missing), .. } => Err(unusable(missing)),
+        Answer { executable, library_path, .. } => Ok(Python { path: executable, library_path }),
+    }
+}
+
+/// What the interpreter prints when asked, or an error where it says nothing in time.
+fn ask(python: &Path, patience: Duration) -> io::Result<Vec<u8>> {
+    let mut child = Command::new(python)
+        .args(ISOLATED)
+        .args(["-c", ASK])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut stdout = child.stdout.take().expect("standard output was piped when the child was started");
+    let (sender, said) = mpsc::channel();
+    // A thread of its own, so that an interpreter that never answers does not block the caller.
+    thread::spawn(move || {
+        let mut answer = Vec::new();
+        let read = stdout.read_to_end(&mut answer).map(|_| answer);
+        // Nobody listens any more after a timeout.
+        let _ = sender.send(read);
+    });
+    let said = said.recv_timeout(patience);
+    // It has ended or is to end; to kill what has ended does no harm.
+    let _ = child.kill();
+    let _ = child.wait();
+    said.unwrap_or_else(|_| Err(io::Error::other(format!("it did not answer within {} s", patience.as_secs_f32()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(python: &str, said: &str) {
+        let error = find_within(Path::new(python), Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains(python), "{python}: {error}");
+    }
+
+    #[test]
+    fn what_is_no_python_is_an_error_that_says_so() {
+        check("no-such-python3", "was not found");
+        check("true", "it said \"\"");
+        check("echo", "asked for its version it said");
+        check("yes", "did not answer within 0.3 s");
+    }
+}
