@@ -127,7 +127,7 @@ def live(role, channel, config):
     wire.send(CHANNEL, b"r")
     try:
         ROLES[role](CHANNEL)
-    except (EOFError, BrokenPipeError):
+    except (wire.Closed, BrokenPipeError):
         pass
     finally:
         os._exit(0)

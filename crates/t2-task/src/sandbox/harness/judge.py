@@ -4,7 +4,6 @@ The verdict is made here, of values that were rebuilt from plain ones; the progr
 """
 import ast
 import builtins
-import linecache
 import sys
 import symtable
 import traceback
@@ -211,11 +210,8 @@ def live(channel):
     _, body = wire.receive(channel)
     case = wire.loads(body)
     asker = Asker(channel)
-    linecache.checkcache()
     try:
         exec(compile(case["code"], "tests", "exec"), setting(asker, case))
-    except EOFError:
-        return
     except BaseException as error:
         try:
             reason = why(error, case["code"])

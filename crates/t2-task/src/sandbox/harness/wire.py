@@ -27,6 +27,10 @@ SHARED = {
 SHARED_NAMES = {id(value): name for name, value in SHARED.items()}
 
 
+class Closed(Exception):
+    """The channel came to its end."""
+
+
 class Malformed(Exception):
     """A value that does not follow the rules of this file."""
 
@@ -49,7 +53,7 @@ def exactly(channel, count):
     while count:
         part = os.read(channel, min(count, 1 << 20))
         if not part:
-            raise EOFError("the channel was closed")
+            raise Closed("nobody is at the other end")
         parts.append(part)
         count -= len(part)
     return b"".join(parts)

@@ -1,0 +1,12 @@
+//! The sandbox, with programs that are right, wrong, hostile, and with walls that are missing.
+
+#![cfg(unix)]
+
+#[cfg(test)]
+mod court;
+#[cfg(all(test, target_os = "linux"))]
+mod hostile;
+#[cfg(test)]
+mod ordinary;
+#[cfg(all(test, target_os = "linux"))]
+mod traces;
