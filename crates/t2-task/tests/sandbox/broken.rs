@@ -1,1 +1,168 @@
+//! Sandboxes that are broken on purpose. Each refuses the whole batch and says what is missing; none gives a verdict.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use libc::{EPERM, ENOSYS};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
+};
+use t2_task::sandbox::{Limits, Program, Sandbox, SandboxConfig, SandboxError};
+
+use crate::court::{failure, program, python_is_missing, session, strict};
+
+/// A program that is right: nothing but the sandbox is in the way of its verdict.
+fn right() -> Program {
+    program("def f(x): return x + 3", "assert f(1) == 4")
+}
+
+#[track_caller]
+fn check(config: SandboxConfig, said: &[&str]) {
+    let error = Sandbox::new(config.clone()).run(&[right()]).unwrap_err().to_string();
+    for part in said {
+        assert!(error.contains(part), "{config:?}: {error}, expected {part:?}");
+    }
+}
+
+/// What a kernel without some feature, or a container that forbids it, says to those who ask for it.
+struct Kernel {
+    /// The call that fails.
+    call: i64,
+    /// The argument that it fails for, and its value; `None` is every call.
+    argument: Option<(u8, u64)>,
+    /// How it fails.
+    error: i32,
+}
+
+impl Kernel {
+    fn without(call: i64, error: i32) -> Self {
+        Self { call, argument: None, error }
+    }
+
+    fn without_the(call: i64, argument: (u8, u64)) -> Self {
+        Self { call, argument: Some(argument), error: EPERM }
+    }
+
+    /// Makes the kernel one of this kind for a thread and all that it starts.
+    fn enter(&self) {
+        let is = |(at, value)| {
+            let condition = SeccompCondition::new(at, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value).unwrap();
+            SeccompRule::new(vec![condition]).unwrap()
+        };
+        let rules = [(self.call, self.argument.into_iter().map(is).collect())].into();
+        let error = SeccompAction::Errno(self.error.unsigned_abs());
+        let arch = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, error, arch).unwrap();
+        apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_wall_that_cannot_be_put_up_is_named_with_the_way_out() {
+    if python_is_missing() {
+        return;
+    }
+    const MOUNT_SETATTR: i64 = 442;
+    const NO_NEW_PRIVS: u64 = 38;
+    const SET_SECCOMP: u64 = 22;
+    const DROP_BOUND: u64 = 24;
+    for (kernel, wall, way_out) in [
+        (Kernel::without(libc::SYS_unshare, EPERM), "namespaces", "sysctl user.max_user_namespaces"),
+        (Kernel::without(libc::SYS_unshare, ENOSYS), "namespaces", "seccomp=unconfined"),
+        (Kernel::without(libc::SYS_mount, EPERM), "root", "let user namespaces mount"),
+        (Kernel::without(MOUNT_SETATTR, ENOSYS), "root", "let user namespaces mount"),
+        (Kernel::without(libc::SYS_pivot_root, EPERM), "root", "let user namespaces mount"),
+        (Kernel::without(libc::SYS_umount2, EPERM), "root", "let user namespaces mount"),
+        (Kernel::without(libc::SYS_sethostname, EPERM), "root", "let user namespaces mount"),
+        (Kernel::without(libc::SYS_landlock_create_ruleset, ENOSYS), "Landlock", "Linux 5.13 or newer"),
+        (Kernel::without(libc::SYS_landlock_add_rule, EPERM), "Landlock", "Linux 5.13 or newer"),
+        (Kernel::without(libc::SYS_landlock_restrict_self, EPERM), "Landlock", "Linux 5.13 or newer"),
+        (Kernel::without_the(libc::SYS_prctl, (0, SET_SECCOMP)), "seccomp", "with seccomp filters"),
+        (Kernel::without_the(libc::SYS_prctl, (0, NO_NEW_PRIVS)), "privileges", "a Linux machine"),
+        (Kernel::without_the(libc::SYS_prctl, (0, DROP_BOUND)), "Operation not permitted", "a Linux machine"),
+        (Kernel::without_the(libc::SYS_prlimit64, (1, libc::RLIMIT_AS.into())), "limit RLIMIT_AS", "ulimit -H -a"),
+        (Kernel::without_the(libc::SYS_prlimit64, (1, libc::RLIMIT_CPU.into())), "limit RLIMIT_CPU", "ulimit -H -a"),
+    ] {
+        let call = kernel.call;
+        let broken = thread::spawn(move || {
+            kernel.enter();
+            Sandbox::new(strict()).run(&[right()])
+        });
+        let error = broken.join().unwrap().expect_err(&format!("without call {call} it grades")).to_string();
+        for said in [wall, way_out, "nothing was graded", "--unsafe-code-execution"] {
+            assert!(error.contains(said), "without call {call}: {error}, expected {said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_interpreter_that_is_none_is_named() {
+    let python = |path: &str| SandboxConfig { python: Some(path.into()), ..strict() };
+    check(python("no-such-python"), &["no-such-python", "was not found", "apt install python3"]);
+    check(python("/"), &["/ cannot run programs", "Python 3.9"]);
+    check(python("true"), &["true cannot run programs", "Python 3.9"]);
+    check(python("echo"), &["echo cannot run programs"]);
+}
+
+#[test]
+fn a_scratch_folder_that_holds_nothing_is_refused() {
+    if python_is_missing() {
+        return;
+    }
+    let scratch = |scratch_bytes, scratch_files| SandboxConfig {
+        limits: Limits { scratch_bytes, scratch_files, ..Limits::default() },
+        ..SandboxConfig::default()
+    };
+    check(scratch(0, 9), &["scratch folder", "no room"]);
+    check(scratch(1 << 20, 0), &["scratch folder", "no room"]);
+    // There is room for the folder itself, so that it cannot be written to.
+    check(scratch(1 << 20, 1), &["No space left"]);
+}
+
+#[test]
+fn limits_that_python_cannot_start_in_are_refused() {
+    if python_is_missing() {
+        return;
+    }
+    let limits = |limits| SandboxConfig { limits, ..SandboxConfig::default() };
+    for too_little in [
+        Limits { memory_bytes: 1 << 20, ..Limits::default() },
+        Limits { threads: 1, ..Limits::default() },
+        Limits { message_bytes: 1, ..Limits::default() },
+    ] {
+        assert!(Sandbox::new(limits(too_little.clone())).run(&[right()]).is_err(), "{too_little:?} grades");
+    }
+}
+
+#[test]
+fn a_warm_parent_that_was_killed_is_replaced() {
+    if python_is_missing() {
+        return;
+    }
+    let sandbox = session();
+    assert_eq!(failure(&sandbox, right()), None);
+    let children = fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
+    let parent = children.ok().and_then(|all| all.split_whitespace().next().map(str::to_owned));
+    // Not every kernel lists children, and not from every thread: those of the process are looked for then.
+    let parent = parent.unwrap_or_else(|| child_of(std::process::id()));
+    assert!(Command::new("kill").args(["-KILL", &parent]).status().unwrap().success());
+    assert_eq!(failure(&sandbox, right()), None);
+}
+
+fn child_of(process: u32) -> String {
+    let is_child = |folder: &PathBuf| {
+        let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+        let after = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(1).map(str::to_owned));
+        after.flatten() == Some(process.to_string())
+    };
+    let child = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(is_child);
+    child.expect("the warm parent is a child").file_name().unwrap().to_str().unwrap().into()
+}
+
+#[test]
+fn a_refusal_is_an_error_for_tasks_too() {
+    let error = SandboxError::NoPython { looked_for: "python3".into() };
+    assert!(t2_task::TaskError::from(error).to_string().contains("apt install python3"));
+}

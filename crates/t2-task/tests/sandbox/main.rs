@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+#[cfg(all(test, target_os = "linux"))]
+mod broken;
 #[cfg(test)]
 mod court;
 #[cfg(all(test, target_os = "linux"))]
@@ -10,3 +12,5 @@ mod hostile;
 mod ordinary;
 #[cfg(all(test, target_os = "linux"))]
 mod traces;
+#[cfg(all(test, target_os = "linux"))]
+mod user;

@@ -71,10 +71,10 @@ def limit(limits):
         "RLIMIT_STACK": limits["stack_bytes"],
         "RLIMIT_CORE": 0,
     }.items():
-        kind = getattr(resource, name)
-        allowed = resource.getrlimit(kind)[1]
-        value = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
         with wall(f"limit {name}"):
+            kind = getattr(resource, name)
+            allowed = resource.getrlimit(kind)[1]
+            value = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
             resource.setrlimit(kind, (value, value))
             if resource.getrlimit(kind) != (value, value):
                 raise ValueError(f"it was set to {value} and is {resource.getrlimit(kind)}")
@@ -111,23 +111,25 @@ def enclose(config, channel):
 
 def live(role, channel, config):
     """The life of a cell, from its fork to its end."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    sys.argv = [""]
     try:
-        enclose(config, channel)
-    except Refusal as refusal:
-        # The channel has one of two numbers, whichever wall was missing.
-        for each in (channel, CHANNEL):
-            try:
-                wire.send(each, b"!", wire.dumps(refusal.args[0]))
-            except OSError:
-                continue
-            break
-        os._exit(1)
-    wire.send(CHANNEL, b"r")
-    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        sys.argv = [""]
+        with wall("cell"):
+            enclose(config, channel)
+        wire.send(CHANNEL, b"r")
         ROLES[role](CHANNEL)
+    except Refusal as refusal:
+        refuse(channel, refusal)
     except (wire.Closed, BrokenPipeError):
         pass
     finally:
         os._exit(0)
+
+
+def refuse(channel, refusal):
+    """Says which wall is missing, on the channel, which has one of two numbers by then."""
+    for each in (channel, CHANNEL):
+        try:
+            return wire.send(each, b"!", wire.dumps(refusal.args[0]))
+        except OSError:
+            continue
