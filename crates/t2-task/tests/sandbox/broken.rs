@@ -1,13 +1,16 @@
 //! Sandboxes that are broken on purpose. Each refuses the whole batch and says what is missing; none gives a verdict.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use libc::{EPERM, ENOSYS};
+use libc::{ENOSYS, EPERM};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter,
 };
 use t2_task::sandbox::{Limits, Program, Sandbox, SandboxConfig, SandboxError};
 

@@ -4,6 +4,8 @@
 //! An attack that fails for a mistake of its own proves nothing. So those that can be let loose without harm are also
 //! run where nothing stops them, and must succeed there.
 
+#![cfg(target_os = "linux")]
+
 mod channel;
 mod files;
 mod insides;
@@ -80,7 +82,8 @@ fn check_all(attacks: &[Attack]) {
 }
 
 fn every() -> impl Iterator<Item = Attack> {
-    let all = [channel::ATTACKS, files::ATTACKS, insides::ATTACKS, kernel::ATTACKS, memory::ATTACKS, processes::ATTACKS];
+    let all =
+        [channel::ATTACKS, files::ATTACKS, insides::ATTACKS, kernel::ATTACKS, memory::ATTACKS, processes::ATTACKS];
     all.into_iter().flatten().copied()
 }
 

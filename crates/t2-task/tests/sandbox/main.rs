@@ -2,15 +2,15 @@
 
 #![cfg(unix)]
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod broken;
 #[cfg(test)]
 mod court;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod ordinary;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod traces;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod user;

@@ -29,8 +29,16 @@ const PROGRAMS: &[(&str, &str, Option<&str>)] = &[
     ("sleeps", "import time\ndef f(x):\n    time.sleep(99)", Some("took longer than")),
     ("division by zero", "def f(x):\n    return x / 0", Some("ZeroDivisionError: division by zero")),
     ("an error of its own", "class E(Exception): pass\ndef f(x):\n    raise E('no')", Some("no")),
-    ("writes in its scratch folder", "def f(x):\n    open('note', 'w').write('3')\n    return x + int(open('note').read())", None),
-    ("a temporary file", "import tempfile\ndef f(x):\n    with tempfile.TemporaryFile() as t:\n        return x + 3", None),
+    (
+        "writes in its scratch folder",
+        "def f(x):\n    open('note', 'w').write('3')\n    return x + int(open('note').read())",
+        None,
+    ),
+    (
+        "a temporary file",
+        "import tempfile\ndef f(x):\n    with tempfile.TemporaryFile() as t:\n        return x + 3",
+        None,
+    ),
     (
         "dataclass with postponed annotations",
         "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n\
@@ -49,7 +57,11 @@ const PROGRAMS: &[(&str, &str, Option<&str>)] = &[
          return pickle.loads(pickle.dumps(p)).x + 3",
         None,
     ),
-    ("asks for input of its own", "import io, sys\ndef f(x):\n    sys.stdin = io.StringIO('3')\n    return x + int(input())", None),
+    (
+        "asks for input of its own",
+        "import io, sys\ndef f(x):\n    sys.stdin = io.StringIO('3')\n    return x + int(input())",
+        None,
+    ),
     ("sets a variable", "import os\nos.environ['A'] = '3'\ndef f(x):\n    return x + int(os.environ['A'])", None),
     ("waits a little", "import time\ntime.sleep(0.001)\ndef f(x):\n    return x + 3", None),
     ("has a main guard", "def f(x):\n    return x + 3\nif __name__ == '__main__':\n    print(f(int(input())))", None),
@@ -59,16 +71,39 @@ const PROGRAMS: &[(&str, &str, Option<&str>)] = &[
          return sum(pool.map(int, [x, 1, 1, 1]))",
         None,
     ),
-    ("a timer with a handler", "import signal\nsignal.signal(signal.SIGALRM, print)\nsignal.alarm(9)\ndef f(x):\n    return x + 3", None),
-    ("a cached recursion", "from functools import cache\n@cache\ndef f(x):\n    return 3 if x == 0 else f(x - (1 if x > 0 else -1)) + (1 if x > 0 else -1)", None),
+    (
+        "a timer with a handler",
+        "import signal\nsignal.signal(signal.SIGALRM, print)\nsignal.alarm(9)\ndef f(x):\n    return x + 3",
+        None,
+    ),
+    (
+        "a cached recursion",
+        "from functools import cache\n@cache\ndef f(x):\n    return 3 if x == 0 else f(x - (1 if x > 0 else -1)) + (1 if x > 0 else -1)",
+        None,
+    ),
 ];
 
 /// What goes between a program and its tests: name, code, tests, whether they pass.
 const VALUES: &[(&str, &str, &str, bool)] = &[
-    ("numbers", "def f(x): return x", "for x in (0, -1, 10**30, 0.1, -0.0, 1e308, 2j): assert repr(f(x)) == repr(x)\nassert f(-10**5000) == -10**5000", true),
-    ("what is no number", "def f(): return float('nan'), float('-inf')", "a, b = f()\nassert a != a and b < -1e308", true),
+    (
+        "numbers",
+        "def f(x): return x",
+        "for x in (0, -1, 10**30, 0.1, -0.0, 1e308, 2j): assert repr(f(x)) == repr(x)\nassert f(-10**5000) == -10**5000",
+        true,
+    ),
+    (
+        "what is no number",
+        "def f(): return float('nan'), float('-inf')",
+        "a, b = f()\nassert a != a and b < -1e308",
+        true,
+    ),
     ("text", "def f(x): return x", "for x in ('', 'ä\\n\\0', '\\ud800', '\\U0001f600' * 9): assert f(x) == x", true),
-    ("bytes", "def f(x): return x", "for x in (b'\\x00a', bytearray(b'b')): assert f(x) == x and type(f(x)) is type(x)", true),
+    (
+        "bytes",
+        "def f(x): return x",
+        "for x in (b'\\x00a', bytearray(b'b')): assert f(x) == x and type(f(x)) is type(x)",
+        true,
+    ),
     (
         "containers",
         "def f(x): return x",
@@ -83,7 +118,12 @@ const VALUES: &[(&str, &str, &str, bool)] = &[
          d.datetime(2024, 2, 29, 1, 2, 3, 4), d.time(1), d.timedelta(1.5)): assert f(x) == x and type(f(x)) is type(x)",
         true,
     ),
-    ("subclasses become plain", "from collections import Counter\ndef f(x): return Counter(x)", "assert f('aab') == {'a': 2, 'b': 1}", true),
+    (
+        "subclasses become plain",
+        "from collections import Counter\ndef f(x): return Counter(x)",
+        "assert f('aab') == {'a': 2, 'b': 1}",
+        true,
+    ),
     (
         "named tuples become plain",
         "from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\ndef f(x): return P(x)",
@@ -91,7 +131,12 @@ const VALUES: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     ("views", "def f(): return {1: 2}.keys(), {1: 2}.items()", "k, i = f()\nassert k == {1} and i == {(1, 2)}", true),
-    ("generators", "def f(n):\n    for i in range(n): yield i", "assert list(f(3)) == [0, 1, 2]\nassert next(f(1)) == 0", true),
+    (
+        "generators",
+        "def f(n):\n    for i in range(n): yield i",
+        "assert list(f(3)) == [0, 1, 2]\nassert next(f(1)) == 0",
+        true,
+    ),
     ("map and zip", "def f(x): return zip(map(str, x), x)", "assert dict(f([1, 2])) == {'1': 1, '2': 2}", true),
     (
         "objects",
@@ -111,12 +156,37 @@ const VALUES: &[(&str, &str, &str, bool)] = &[
     ("functions of the tests", "def f(g, x): return g(g(x))", "assert f(lambda x: x * 2, 3) == 12", true),
     ("functions of Python", "def f(g, x): return g(x)", "assert f(len, 'abc') == 3 and f(int, '7') == 7", true),
     ("types", "def f(x): return type(x)", "assert f(1) is int and f('') == str", true),
-    ("functions that call each other", "def f(g, n): return g(f, n)", "assert f(lambda f, n: n if n > 3 else f(lambda f, n: n + 1, n), 1) == 2", true),
-    ("errors", "def f(x): raise ValueError('bad', x)", "try:\n    f(1)\nexcept ValueError as e:\n    assert e.args == ('bad', 1)\nelse:\n    assert False", true),
-    ("errors of its own", "class E(KeyError): pass\ndef f(): raise E('k')", "try:\n    f()\nexcept KeyError:\n    pass\nelse:\n    assert False", true),
+    (
+        "functions that call each other",
+        "def f(g, n): return g(f, n)",
+        "assert f(lambda f, n: n if n > 3 else f(lambda f, n: n + 1, n), 1) == 2",
+        true,
+    ),
+    (
+        "errors",
+        "def f(x): raise ValueError('bad', x)",
+        "try:\n    f(1)\nexcept ValueError as e:\n    assert e.args == ('bad', 1)\nelse:\n    assert False",
+        true,
+    ),
+    (
+        "errors of its own",
+        "class E(KeyError): pass\ndef f(): raise E('k')",
+        "try:\n    f()\nexcept KeyError:\n    pass\nelse:\n    assert False",
+        true,
+    ),
     ("errors that nobody expected", "def f(): raise ValueError", "try:\n    f()\nexcept KeyError:\n    pass", false),
-    ("modules that the tests forgot to import", "import math\ndef f(x): return x + 1e-12", "assert math.isclose(f(1), 1)", true),
-    ("a module that the program changed", "import math\nmath.isclose = lambda a, b: True\ndef f(x): return x + 1", "assert math.isclose(f(1), 1)", false),
+    (
+        "modules that the tests forgot to import",
+        "import math\ndef f(x): return x + 1e-12",
+        "assert math.isclose(f(1), 1)",
+        true,
+    ),
+    (
+        "a module that the program changed",
+        "import math\nmath.isclose = lambda a, b: True\ndef f(x): return x + 1",
+        "assert math.isclose(f(1), 1)",
+        false,
+    ),
     ("functions named as Python's own modules are", "def copy(x): return x + 1", "assert copy(1) == 2", true),
     ("other functions of the program", "def g(x): return x + 1\ndef f(x): return g(x)", "assert f(1) == g(1)", true),
     ("a constant", "LIMIT = 3\ndef f(x): return x < LIMIT", "assert f(2) and not f(3)", true),

@@ -1,5 +1,7 @@
 //! What a program must not leave behind: processes and files.
 
+#![cfg(target_os = "linux")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process;

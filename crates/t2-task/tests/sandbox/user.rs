@@ -1,5 +1,7 @@
 //! The same tests as another user: where they run as root, an ordinary user runs them again.
 
+#![cfg(target_os = "linux")]
+
 use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -34,7 +36,8 @@ fn an_ordinary_user_is_as_safe() {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     fs::copy(env::current_exe().unwrap(), &copy).unwrap();
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
-    let ended = as_nobody(Command::new(copy).args(["--test-threads=1", "--skip=without_walls", "--skip=equal_programs"]));
+    let ended =
+        as_nobody(Command::new(copy).args(["--test-threads=1", "--skip=without_walls", "--skip=equal_programs"]));
     let said = String::from_utf8_lossy(&ended.stdout);
     println!("{said}");
     assert!(ended.status.success() && !said.contains(" 0 passed"), "{}", String::from_utf8_lossy(&ended.stderr));

@@ -28,11 +28,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         "import sys\ndef f(x):\n    for module in list(sys.modules.values()):\n        for value in vars(module).values():\n            \
          if isinstance(value, dict) and 'entry_points' in value: return x + 3",
     ),
-    (
-        "an equal to everything",
-        Fools,
-        "class Same:\n    def __eq__(self, other): return True\ndef f(x): return Same()",
-    ),
+    ("an equal to everything", Fools, "class Same:\n    def __eq__(self, other): return True\ndef f(x): return Same()"),
     (
         "a number equal to everything",
         Fools,
@@ -59,14 +55,46 @@ pub(super) const ATTACKS: &[Attack] = &[
         "class Same:\n    __class__ = property(lambda self: int)\n    def __eq__(self, other): return True\n    def __index__(self): return 7\ndef f(x): return Same()",
     ),
     ("no error", Fools, "import os, sys\nsys.excepthook = lambda *_: os._exit(0)\ndef f(x): return None"),
-    ("an error of another kind", Untried, "import builtins\nbuiltins.AssertionError = type('Fine', (BaseException,), {'__str__': lambda s: ''})\ndef f(x): return None"),
-    ("another exec", Untried, "import builtins\nbuiltins.exec = builtins.eval = builtins.compile = lambda *a, **k: None\ndef f(x): return None"),
-    ("other functions of Python", Untried, "import builtins\nfor n in ('abs', 'all', 'any', 'len', 'isinstance', 'sorted', 'repr'): setattr(builtins, n, lambda *a, **k: True)\ndef f(x): return None"),
-    ("another import", Untried, "import builtins, sys\nsys.modules.clear()\nbuiltins.__import__ = lambda *a, **k: None\ndef f(x): return None"),
-    ("a finder of modules", Untried, "import sys\nsys.meta_path.insert(0, type('F', (), {'find_spec': lambda *a, **k: None}))\nsys.path_hooks.clear()\ndef f(x): return None"),
-    ("a tracer", Fools, "import os, sys\ndef trace(frame, event, arg):\n    if event == 'exception': os._exit(0)\n    return trace\nsys.settrace(trace)\nsys._getframe().f_trace = trace\ndef f(x): raise ValueError"),
-    ("a profiler", Fools, "import os, sys\nsys.setprofile(lambda frame, event, arg: os._exit(0) if event == 'return' and frame.f_code.co_name == 'f' else None)\ndef f(x): return None"),
-    ("an auditor", Untried, "import os, sys\nsys.addaudithook(lambda *_: None)\nsys.addaudithook(lambda event, _: os._exit(0) if event == 'compile' else None)\ndef f(x): return eval('None')"),
+    (
+        "an error of another kind",
+        Untried,
+        "import builtins\nbuiltins.AssertionError = type('Fine', (BaseException,), {'__str__': lambda s: ''})\ndef f(x): return None",
+    ),
+    (
+        "another exec",
+        Untried,
+        "import builtins\nbuiltins.exec = builtins.eval = builtins.compile = lambda *a, **k: None\ndef f(x): return None",
+    ),
+    (
+        "other functions of Python",
+        Untried,
+        "import builtins\nfor n in ('abs', 'all', 'any', 'len', 'isinstance', 'sorted', 'repr'): setattr(builtins, n, lambda *a, **k: True)\ndef f(x): return None",
+    ),
+    (
+        "another import",
+        Untried,
+        "import builtins, sys\nsys.modules.clear()\nbuiltins.__import__ = lambda *a, **k: None\ndef f(x): return None",
+    ),
+    (
+        "a finder of modules",
+        Untried,
+        "import sys\nsys.meta_path.insert(0, type('F', (), {'find_spec': lambda *a, **k: None}))\nsys.path_hooks.clear()\ndef f(x): return None",
+    ),
+    (
+        "a tracer",
+        Fools,
+        "import os, sys\ndef trace(frame, event, arg):\n    if event == 'exception': os._exit(0)\n    return trace\nsys.settrace(trace)\nsys._getframe().f_trace = trace\ndef f(x): raise ValueError",
+    ),
+    (
+        "a profiler",
+        Fools,
+        "import os, sys\nsys.setprofile(lambda frame, event, arg: os._exit(0) if event == 'return' and frame.f_code.co_name == 'f' else None)\ndef f(x): return None",
+    ),
+    (
+        "an auditor",
+        Untried,
+        "import os, sys\nsys.addaudithook(lambda *_: None)\nsys.addaudithook(lambda event, _: os._exit(0) if event == 'compile' else None)\ndef f(x): return eval('None')",
+    ),
     (
         "another value for a number",
         Untried,
@@ -81,7 +109,11 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     ("an interpreter that crashes", Untried, "import ctypes\nctypes.string_at(0)"),
     ("an interpreter that aborts", Untried, "import os\ndef f(x): os.abort()"),
-    ("another judge", Untried, "import sys\nsys.modules['judge'].live = sys.modules['judge'].why = lambda *a: None\ndef f(x): return None"),
+    (
+        "another judge",
+        Untried,
+        "import sys\nsys.modules['judge'].live = sys.modules['judge'].why = lambda *a: None\ndef f(x): return None",
+    ),
     (
         "another subject",
         Untried,
@@ -92,9 +124,21 @@ pub(super) const ATTACKS: &[Attack] = &[
         Untried,
         "import wire\nwire.encode = lambda value, refer: {'shared': 'object'}\ndef f(x): return None",
     ),
-    ("the role of a judge", Untried, "import judge, subject\nsubject.wire.receive = lambda c: (b'C', b'{}')\njudge.live(3)"),
-    ("an ending of its own", Fools, "import os\nclass Last:\n    def __del__(self): os._exit(0)\nlast = Last()\ndef f(x): return None"),
-    ("a codec that does more", Fools, "import codecs, os, sys\nclass Out:\n    def write(self, text): os._exit(0)\n    def flush(self): os._exit(0)\nsys.stdout = sys.stderr = Out()\ndef f(x): return None"),
+    (
+        "the role of a judge",
+        Untried,
+        "import judge, subject\nsubject.wire.receive = lambda c: (b'C', b'{}')\njudge.live(3)",
+    ),
+    (
+        "an ending of its own",
+        Fools,
+        "import os\nclass Last:\n    def __del__(self): os._exit(0)\nlast = Last()\ndef f(x): return None",
+    ),
+    (
+        "a codec that does more",
+        Fools,
+        "import codecs, os, sys\nclass Out:\n    def write(self, text): os._exit(0)\n    def flush(self): os._exit(0)\nsys.stdout = sys.stderr = Out()\ndef f(x): return None",
+    ),
 ];
 
 #[test]

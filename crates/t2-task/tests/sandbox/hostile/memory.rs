@@ -9,7 +9,11 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("100 GB that are never touched", Untried, "import mmap\nheld = mmap.mmap(-1, 100 << 30)"),
     ("100 GB, again and again", Untried, "while True:\n    try: bytearray(100 << 30)\n    except MemoryError: pass"),
     ("a stack without end", Untried, "import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x)"),
-    ("a stack without end, in C", Untried, "import sys\nsys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**6): x = [x]\ndef f(y): return repr(x)"),
+    (
+        "a stack without end, in C",
+        Untried,
+        "import sys\nsys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**6): x = [x]\ndef f(y): return repr(x)",
+    ),
     ("huge output", Untried, "while True: print('x' * 10**6)"),
     ("huge complaints", Untried, "import sys\nwhile True: sys.stderr.write('x' * 10**6)"),
     ("a huge text", Untried, "def f(x): return 'x' * (100 << 20)"),
@@ -17,13 +21,21 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("a huge list", Untried, "def f(x): return [0] * (20 << 20)"),
     ("a huge error", Untried, "def f(x): raise ValueError('x' * (100 << 20))"),
     ("a huge error while it is loaded", Untried, "raise ValueError('x' * (100 << 20))"),
-    ("a little, without end", Untried, "class C:\n    def __iter__(self): return self\n    def __next__(self): return 1\ndef f(x): return C()"),
+    (
+        "a little, without end",
+        Untried,
+        "class C:\n    def __iter__(self): return self\n    def __next__(self): return 1\ndef f(x): return C()",
+    ),
     ("lists in lists", Untried, "def f(x):\n    y = []\n    for _ in range(10**5): y = [y]\n    return y"),
     ("a list in itself", Untried, "def f(x):\n    y = []\n    y.append(y)\n    return y"),
     ("a dictionary in itself", Untried, "def f(x):\n    y = {}\n    y[1] = y\n    return y"),
     ("numbers that collide", Untried, "def f(x): return dict.fromkeys(((1 << 61) - 1) * n for n in range(1 << 14))"),
     ("an argument that grows", Untried, "def f(x):\n    raise MemoryError"),
-    ("out of memory, with success", Fools, "import os\ntry: bytearray(100 << 50)\nexcept (MemoryError, OverflowError): os._exit(0)"),
+    (
+        "out of memory, with success",
+        Fools,
+        "import os\ntry: bytearray(100 << 50)\nexcept (MemoryError, OverflowError): os._exit(0)",
+    ),
 ];
 
 #[test]

@@ -5,9 +5,17 @@ use super::{Attack, check_all};
 
 pub(super) const ATTACKS: &[Attack] = &[
     ("fork bomb", Untried, "import os\nwhile True:\n    os.fork()"),
-    ("fork bomb that goes on when it fails", Untried, "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"),
+    (
+        "fork bomb that goes on when it fails",
+        Untried,
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    ),
     ("a fork", Loose, "child = os.fork()\nif child == 0: os._exit(0)\nreturn os.waitpid(child, 0)"),
-    ("a fork by another name", Loose, "child = os.forkpty()[0]\nif child == 0: os._exit(0)\nreturn os.waitpid(child, 0)"),
+    (
+        "a fork by another name",
+        Loose,
+        "child = os.forkpty()[0]\nif child == 0: os._exit(0)\nreturn os.waitpid(child, 0)",
+    ),
     ("a program", Loose, "return subprocess.run([sys.executable, '-I', '-c', '']).returncode == 0"),
     ("a program by posix_spawn", Loose, "return os.posix_spawn(sys.executable, [sys.executable, '-I', '-c', ''], {})"),
     ("a shell", Loose, "return os.system('true') == 0"),
@@ -24,7 +32,11 @@ pub(super) const ATTACKS: &[Attack] = &[
     ),
     ("killing the parent", LooseUntried, "os.kill(os.getppid(), 9)\nreturn True"),
     ("killing everybody", LooseUntried, "os.kill(-1, 9)\nreturn True"),
-    ("killing by numbers", LooseUntried, "killed = []\nfor n in range(2, 40000):\n    try:\n        os.kill(n, 9)\n        killed.append(n)\n    except OSError: pass\nreturn killed"),
+    (
+        "killing by numbers",
+        LooseUntried,
+        "killed = []\nfor n in range(2, 40000):\n    try:\n        os.kill(n, 9)\n        killed.append(n)\n    except OSError: pass\nreturn killed",
+    ),
     ("killing itself", Untried, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\nwhile True: pass"),
     ("stopping itself", Untried, "import os, signal, time\nos.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(99)"),
     (
@@ -43,7 +55,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         "import signal\ndef again(*_): signal.setitimer(signal.ITIMER_REAL, 1e-6)\nsignal.signal(signal.SIGALRM, again)\nagain()\nwhile True: pass",
     ),
     ("an endless loop", Untried, "while True: pass"),
-    ("an endless loop that catches all", Untried, "while True:\n    try:\n        while True: pass\n    except BaseException: pass"),
+    (
+        "an endless loop that catches all",
+        Untried,
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    ),
     ("an endless sleep", Untried, "import time\ntime.sleep(10**6)"),
     ("an endless sleep in the function", Untried, "import time\ndef f(x):\n    time.sleep(10**6)"),
     ("a computation that cannot be interrupted", Untried, "def f(x): return 10 ** 10 ** 10 % 7"),
@@ -63,7 +79,11 @@ pub(super) const ATTACKS: &[Attack] = &[
         Untried,
         "import threading, time\nthreading.stack_size(32768)\nwhile True:\n    try: threading.Thread(target=time.sleep, args=(999,)).start()\n    except RuntimeError: pass",
     ),
-    ("raising its own limits", Untried, "import resource\nfor kind in range(16): resource.setrlimit(kind, (resource.RLIM_INFINITY,) * 2)"),
+    (
+        "raising its own limits",
+        Untried,
+        "import resource\nfor kind in range(16): resource.setrlimit(kind, (resource.RLIM_INFINITY,) * 2)",
+    ),
     (
         "more time on the processor than allowed, limit or no limit",
         Untried,
