@@ -9,6 +9,7 @@
 mod error;
 mod fields;
 mod files;
+mod graded_by;
 mod prompt;
 mod rows;
 mod shipped;
@@ -34,13 +35,13 @@ pub use spec::{DatasetSpec, Layout, TestsSpec, Topic, Variant};
 use crate::error::TaskError;
 use crate::example::Example;
 use crate::grade::Grade;
-use crate::grader::Grader;
 use crate::sandbox::Walls;
 use crate::settings::Settings;
 use crate::split::Split;
 use crate::task::{AnswerBy, Answering, Task};
 use fields::RowTemplates;
 use files::{Share, Source};
+use graded_by::GradedBy;
 use prompt::{PLAIN, Prompter};
 
 /// A data set that can be asked and graded.
@@ -49,7 +50,7 @@ pub struct DatasetTask {
     variant_name: String,
     variant: Variant,
     prompter: Prompter,
-    grader: Grader,
+    graded_by: GradedBy,
     walls: Walls,
     origin: Origin,
     /// The examples of the splits that were asked for.
@@ -96,7 +97,7 @@ impl DatasetSpec {
         };
         let mut task = DatasetTask {
             prompter: Prompter::new(self, &variant).map_err(problem)?,
-            grader: self.graded_by(&variant).map_err(problem)?,
+            graded_by: GradedBy::find(variant.grader.as_ref().unwrap_or(&self.grader)).map_err(problem)?,
             walls: settings.walls,
             spec: self.clone(),
             variant_name,
@@ -127,12 +128,6 @@ impl DatasetSpec {
         let shots = settings.shots.unwrap_or(variant.shots);
         let seed = settings.seed.unwrap_or(variant.seed);
         Ok((name.into(), Variant { shots, seed, ..variant }))
-    }
-
-    fn graded_by(&self, variant: &Variant) -> Result<Grader, String> {
-        let name = variant.grader.as_ref().unwrap_or(&self.grader);
-        Grader::find(name)
-            .ok_or_else(|| format!("there is no grader `{name}`; use one of {}", Grader::names().join(", ")))
     }
 }
 
@@ -208,7 +203,7 @@ impl DatasetTask {
     fn askable(&self, example: &Example) -> Result<(), String> {
         self.prompter.messages(example)?;
         self.prompter.continuations(example)?;
-        if self.grader == Grader::Program && example.tests.is_none() {
+        if matches!(self.graded_by, GradedBy::Program) && example.tests.is_none() {
             return Err("there are no tests to run; expected a key `tests.code` that gives some".into());
         }
         Ok(())
@@ -280,7 +275,7 @@ impl Task for DatasetTask {
     }
 
     fn grader(&self) -> String {
-        self.grader.versioned()
+        self.graded_by.versioned(self.answering().by == AnswerBy::Likelihood)
     }
 
     /// As the description says; a template that asks for more than there is makes of each choice what every task does.
@@ -302,7 +297,7 @@ impl Task for DatasetTask {
     }
 
     fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
-        self.grader.grade(self.walls, graded)
+        self.graded_by.grade(self.walls, graded)
     }
 }
 

@@ -1,72 +1,40 @@
-//! Finding the final answer in a text and comparing it with a reference.
+//! Graders: finding the answer in a text and comparing it with a reference.
+//!
+//! [`GRADERS`] are pure functions with names and versions, for the data sets of the field: what they say is what
+//! lm-evaluation-harness says, where they name a metric of it. [`same_final_answer`] grades anything else.
 //!
 //! A final answer is put after `####` (as in GSM8K) or in `\boxed{}` (as in MATH), or it is what the text announces or
 //! ends on. `####` is also how Markdown writes a heading, so it counts only with an answer right behind it.
 
 mod choice;
+mod exact_match;
 pub(crate) mod fences;
+mod grader;
+mod gsm8k;
+mod hendrycks;
+mod likelihood;
+mod math;
+mod minerva;
+mod multiple_choice;
 mod numbers;
+pub mod paper;
+mod pass_at_k;
 pub(crate) mod program;
+mod python;
+mod symbolic;
+mod words;
 
 pub use choice::{announced_letter, announced_word};
+pub use exact_match::{ExactMatch, exact};
+pub use grader::{GRADERS, Grade, Grader, GraderInfo, LIKELIHOOD, PROGRAM, grader};
+pub use gsm8k::{gsm8k, gsm8k_cot, gsm8k_cot_llama};
+pub use likelihood::likelihood;
+pub use math::math;
+pub use multiple_choice::choice;
+pub use pass_at_k::pass_at_k;
+pub use words::{topic, yes_no};
 
-use crate::example::Example;
-use crate::task::reward;
 use numbers::Number;
-
-/// What a grader says of an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Grade {
-    /// What the answer is worth.
-    pub reward: f32,
-    /// What the grader took for the answer, where it looks for one.
-    pub extracted: Option<String>,
-    /// Whether the answer is right, by each metric of the grader; the first one is what rewards and reports count.
-    pub metrics: Vec<(&'static str, bool)>,
-    /// Why it is not right, where the grader can say.
-    pub why: Option<String>,
-}
-
-impl Grade {
-    /// Of `metrics`, at least one; what the answer is worth is whether it is right by the first.
-    pub fn new(metrics: Vec<(&'static str, bool)>, extracted: Option<String>) -> Self {
-        let right = metrics.first().is_some_and(|&(_, right)| right);
-        Self { reward: reward(right), extracted, metrics, why: None }
-    }
-
-    /// Of a reward: right where it is more than 0.
-    pub fn of_reward(reward: f32) -> Self {
-        Self { reward, extracted: None, metrics: vec![("acc,none", reward > 0.0)], why: None }
-    }
-
-    /// Whether the answer is right by the first metric.
-    pub fn right(&self) -> bool {
-        self.metrics.first().is_some_and(|&(_, right)| right)
-    }
-}
-
-/// The grade of a model that gives the choices of `example` these log-likelihoods, in nats. `acc` is whether the right
-/// choice is the most likely, `acc_norm` whether it is once each is divided by the characters of its choice; of equal ones
-/// the first counts. Both are as the lm-evaluation-harness defines them.
-pub fn weighed(example: &Example, weights: &[f32]) -> Grade {
-    let most_likely = |weights: &mut dyn Iterator<Item = f32>| {
-        let best = weights.enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
-        best.map(|(at, _)| at)
-    };
-    let lengths = example.choices.iter().map(|choice| choice.chars().count().max(1) as f32);
-    let plain = most_likely(&mut weights.iter().copied());
-    let by_length = most_likely(&mut weights.iter().zip(lengths).map(|(weight, length)| weight / length));
-    let right = letter_index(&example.reference);
-    let is_right = |found: Option<usize>| found.is_some() && found == right;
-    let letter = plain.and_then(|at| char::from_digit(at as u32 + 10, 36)).map(|letter| letter.to_ascii_uppercase());
-    Grade::new(vec![("acc,none", is_right(plain)), ("acc_norm,none", is_right(by_length))], letter.map(String::from))
-}
-
-/// Which choice a letter means, from 0.
-fn letter_index(letter: &str) -> Option<usize> {
-    let letter = choice::reference_letter(letter)?;
-    Some(letter as usize - 'A' as usize)
-}
 
 /// The marker that GSM8K puts in front of a final answer.
 const MARKER: &str = "####";

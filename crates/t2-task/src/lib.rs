@@ -4,7 +4,6 @@ pub mod dataset;
 mod error;
 mod example;
 pub mod grade;
-mod grader;
 pub mod jsonl;
 pub mod sandbox;
 mod settings;

@@ -142,7 +142,8 @@ pub trait Task: Send + Sync {
     /// What the grader says of a model that gives the continuations of `example` these log-likelihoods, in nats: whether it
     /// finds the right choice most likely, and most likely for its length.
     fn grade_weights(&self, example: &Example, weights: &[f32]) -> Grade {
-        grade::weighed(example, weights)
+        let weights: Vec<f64> = weights.iter().map(|&weight| f64::from(weight)).collect();
+        grade::likelihood(&example.reference, &example.choices, &weights)
     }
 
     /// What a model weighs as the answer to `example`, where [`answering`](Self::answering) says so: the choices, each

@@ -1,12 +1,12 @@
-//! Answers that are programs, run in the sandbox.
+//! Answers that are programs: found in the text, run in the sandbox.
 
-use super::Grade;
+use super::{Grade, fences};
 use crate::error::TaskError;
 use crate::example::Example;
 use crate::sandbox::{Outcome, Program, Sandbox};
 
 /// The metric that a program is graded by, as the lm-evaluation-harness and evalplus call it.
-pub(crate) const PASS_AT_1: &str = "pass@1,none";
+const PASS_AT_1: &str = "pass@1,none";
 
 /// Runs the program that `program_of` makes of each completion against the tests of its example.
 pub(crate) fn grade(
@@ -21,11 +21,23 @@ pub(crate) fn grade(
     let programs: Vec<Program> = graded.iter().map(program).collect();
     let outcomes = sandbox.run(&programs)?;
     let grade = |(Program { code, .. }, outcome): (Program, Outcome)| {
-        let grade = Grade::new(vec![(PASS_AT_1, outcome.is_passed())], Some(code));
+        let grade = Grade::new(Some(code), [(PASS_AT_1, outcome.is_passed())]);
         match outcome {
             Outcome::Passed => grade,
             Outcome::Failed { why } => Grade { why: Some(why), ..grade },
         }
     };
     Ok(programs.into_iter().zip(outcomes).map(grade).collect())
+}
+
+/// The program that `completion` holds. One that lacks the function which is asked for continues the question, as a model
+/// does that only continues texts.
+pub(crate) fn whole(example: &Example, completion: &str) -> String {
+    let program = fences::program(completion);
+    let asked = example.tests.as_ref().map_or(&[][..], |tests| &tests.entry_points);
+    let defines = |name: &String| program.lines().any(|line| line.trim_start().starts_with(&format!("def {name}")));
+    match asked.iter().all(defines) {
+        true => program.into_owned(),
+        false => format!("{}{program}", example.question),
+    }
 }

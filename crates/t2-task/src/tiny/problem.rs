@@ -115,7 +115,7 @@ impl Task for Generated {
         match self.graded_by {
             GradedBy::Text(is_right) => {
                 let grade = |(example, completion): &(&Example, &str)| {
-                    Grade::new(vec![(EXACT_MATCH, is_right(example, completion))], None)
+                    Grade::new(None, [(EXACT_MATCH, is_right(example, completion))])
                 };
                 Ok(graded.iter().map(grade).collect())
             }
