@@ -49,6 +49,25 @@ fn every_format_gives_the_same_rows() {
 }
 
 #[test]
+fn a_damaged_file_is_an_error_or_is_read() {
+    let whole = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dataset/data/arc-easy.parquet")).unwrap();
+    let spec =
+        t2_task::dataset::DatasetSpec::parse("arc", "like = 'arc-easy'\nfiles = { test = 'a.parquet' }").unwrap();
+    let folder = folder(&[]);
+    let mut refused = 0;
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        write(folder.path(), "a.parquet", &damaged);
+        if let Err(error) = load(&spec, &folder, Split::Test) {
+            assert!(error.to_string().contains("a.parquet"), "{error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > whole.len() / 4, "{refused} of {}", whole.len());
+}
+
+#[test]
 fn a_broken_row_is_named() {
     #[track_caller]
     fn check(name: &str, text: &str, expected: &[&str]) {
