@@ -30,7 +30,7 @@ use t2_chat::Message;
 pub use error::{DatasetError, Place};
 pub use files::{FileSet, Files};
 pub use shipped::{SPECS, shipped};
-pub use spec::{DatasetSpec, Layout, TestsSpec, Topic, Variant};
+pub use spec::{DatasetSpec, Layout, Shot, TestsSpec, Topic, Variant};
 
 use crate::error::TaskError;
 use crate::example::Example;
@@ -212,7 +212,12 @@ impl DatasetTask {
     /// What is shown before a question, and one example more, where there is one.
     fn shown(&self) -> Result<Vec<Example>, TaskError> {
         let asked = self.variant.shots;
+        let written = |shot: &Shot| {
+            let Shot { question, reference, choices } = shot.clone();
+            Example { choices, ..Example::new(question, reference) }
+        };
         let shots = match (&self.spec.files.shots, &self.origin) {
+            _ if !self.spec.shots.is_empty() => self.spec.shots.iter().map(written).collect(),
             (Some(files), Origin::Files { folder, templates }) => self.set_apart(files, folder, templates)?,
             _ => self.drawn(asked + 1)?,
         };

@@ -67,6 +67,8 @@ pub struct DatasetSpec {
     pub max_new_tokens: Option<usize>,
     /// Texts that end an answer.
     pub stop: Vec<String>,
+    /// Examples to show before a question, written out; else they are those of `files.shots`, else drawn from `train`.
+    pub shots: Vec<Shot>,
     /// Further ways to ask, by name, beside `plain`, `step-by-step` and `few-shot`; or those three, asked differently.
     pub variants: BTreeMap<String, Variant>,
     /// Other tasks whose prompts are to be told apart, in place of files and questions.
@@ -125,6 +127,19 @@ pub enum Layout {
     Turns,
     /// All are one text with the question: prompt, a space, reply, an empty line.
     Text,
+}
+
+/// An example to show before a question.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shot {
+    /// What is asked, bare: no template.
+    pub question: String,
+    /// The right answer; of a question with choices, its letter.
+    pub reference: String,
+    /// The choices.
+    #[serde(default)]
+    pub choices: Vec<String>,
 }
 
 /// A topic and the task whose prompts are about it.

@@ -109,6 +109,17 @@ fn shots_that_are_set_apart_come_in_order() {
 }
 
 #[test]
+fn shots_that_are_written_out_come_first() {
+    let folder = folder(&[("a.csv", "q,a,x,y\nWhich?,A,sun,moon\n")]);
+    let text = "choices = '[x, y]'\nprompt = '{{ question }} {{ letters | join }}'\nfiles = { test = 'a.csv' }\n\
+                [[shots]]\nquestion = 'One?'\nreference = 'B'\nchoices = ['1', '2']";
+    let task = spec(text).open(folder.path(), &Settings { shots: Some(1), ..Settings::default() }).unwrap();
+    let asked = task.prompt(&task.load(Split::Test, 1).unwrap()[0]);
+    let texts: Vec<&str> = asked.iter().map(|turn| turn.content.as_str()).collect();
+    assert_eq!(texts, ["One? AB", "B", "Which? AB"]);
+}
+
+#[test]
 fn choices_have_letters_and_continuations() {
     let folder = folder(&[("a.csv", "q,a,x,y\nWhich?,B,sun,moon\n")]);
     let task = spec("choices = '[x, y]'\n[files]\ntest = 'a.csv'").open(folder.path(), &Settings::default()).unwrap();
