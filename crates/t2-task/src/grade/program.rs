@@ -30,14 +30,17 @@ pub(crate) fn grade(
     Ok(programs.into_iter().zip(outcomes).map(grade).collect())
 }
 
-/// The program that `completion` holds. One that lacks the function which is asked for continues the question, as a model
-/// does that only continues texts.
+/// The program that `completion` holds. Where the question is a program that lacks its end, one without the function which
+/// is asked for continues it, as a model does that only continues texts.
 pub(crate) fn whole(example: &Example, completion: &str) -> String {
     let program = fences::program(completion);
     let asked = example.tests.as_ref().map_or(&[][..], |tests| &tests.entry_points);
-    let defines = |name: &String| program.lines().any(|line| line.trim_start().starts_with(&format!("def {name}")));
-    match asked.iter().all(defines) {
-        true => program.into_owned(),
-        false => format!("{}{program}", example.question),
+    let defined = |source: &str| {
+        let defines = |name: &String| source.lines().any(|line| line.trim_start().starts_with(&format!("def {name}(")));
+        !asked.is_empty() && asked.iter().all(defines)
+    };
+    match defined(&example.question) && !defined(&program) {
+        true => format!("{}{program}", example.question),
+        false => program.into_owned(),
     }
 }

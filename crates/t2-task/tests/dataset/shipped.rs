@@ -136,6 +136,19 @@ fn the_right_answer_of_every_row_is_graded_right() {
 }
 
 #[test]
+fn a_function_with_the_name_of_one_of_pythons_is_the_programs() {
+    let spec = shipped("mbpp-sanitized").unwrap();
+    let folder = laid_out(&spec, 1);
+    let task = opened(&spec, &folder, "plain");
+    let example = &task.load(Split::Test, 1).unwrap()[0];
+    assert_eq!(example.tests.as_ref().unwrap().entry_points, ["sum"], "and not the helper, which no test calls");
+    let lambda = "import math\nsum = lambda x: x / 2";
+    if let Some(rewards) = rewards(&task, &[(example, lambda), (example, "def other(x):\n  return x / 2")]) {
+        assert_eq!(rewards, [RIGHT, WRONG]);
+    }
+}
+
+#[test]
 fn a_function_may_be_continued_or_written_whole() {
     let spec = shipped("humaneval").unwrap();
     let folder = laid_out(&spec, 0);
