@@ -115,10 +115,8 @@ fn canaries() -> [Program; 2] {
     let code = "import collections, functools, itertools, math, random, re\n\
                 class Box:\n    def __init__(self, x):\n        self.x = x\n\
                 def f(x):\n    return math.floor(Box(x).x) + 3\n";
-    ["assert f(1) == 4", "assert f(1) == 5"].map(|last| Program {
-        code: code.into(),
-        tests: Tests { code: format!("assert f(-3) == 0\n{last}\n"), ..Tests::default() },
-    })
+    ["assert f(1) == 4", "assert f(1) == 5"]
+        .map(|last| Program { code: code.into(), tests: Tests::asserts(["assert f(-3) == 0", last]) })
 }
 
 /// Says what is wrong with the sandbox if a canary got the wrong verdict.

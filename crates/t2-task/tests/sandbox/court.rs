@@ -24,7 +24,7 @@ pub(crate) fn strict() -> SandboxConfig {
 
 /// A program with tests that nothing is needed for.
 pub(crate) fn program(code: &str, tests: &str) -> Program {
-    Program { code: code.into(), tests: Tests { code: tests.into(), ..Tests::default() } }
+    Program { code: code.into(), tests: Tests::asserts([tests]) }
 }
 
 /// True, with a note, on a machine without Python. Whatever else is wrong, the tests are there to say.

@@ -38,7 +38,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("a hard link to a library", LooseUntried, "os.link(os.__file__, 'os.py')\nreturn open('os.py', 'a')"),
     ("opening by handle", LooseUntried, "return libc.open_by_handle_at(-100, bytes(128), 0) >= 0"),
     ("writing to the root", LooseUntried, "return open('/t2-trace-of-a-program', 'w').write('x')"),
-    ("writing to /tmp", Loose, "return open('/tmp/t2-trace-of-a-program', 'w').write('x')"),
+    ("writing to /tmp", Loose, "return open('/tmp' + '/t2-trace-of-a-program', 'w').write('x')"),
     ("writing to /var/tmp", Loose, "return open('/var/tmp/t2-trace-of-a-program', 'w').write('x')"),
     ("writing to shared memory", LooseUntried, "return open('/dev/shm/t2-trace-of-a-program', 'w').write('x')"),
     (
