@@ -15,12 +15,8 @@ mod batch;
 #[cfg(unix)]
 mod cell;
 mod error;
-#[cfg(target_os = "linux")]
-mod landlock;
 #[cfg(unix)]
 mod python;
-#[cfg(target_os = "linux")]
-mod seccomp;
 #[cfg(unix)]
 mod trial;
 #[cfg(unix)]
@@ -192,7 +188,7 @@ impl Sandbox {
         #[cfg(not(unix))]
         match programs {
             [] => Ok(Vec::new()),
-            _ => Err(SandboxError::Unsupported { system: std::env::consts::OS, way_out: error::ONLY_UNIX }),
+            _ => Err(SandboxError::Unsupported { system: std::env::consts::OS.into(), way_out: error::ONLY_UNIX }),
         }
     }
 }

@@ -29,7 +29,7 @@ pub enum SandboxError {
     #[error("programs that a model wrote are not run on {system}: the sandbox is made of what Linux has; {way_out}")]
     Unsupported {
         /// The system.
-        system: &'static str,
+        system: String,
         /// What to do instead.
         way_out: &'static str,
     },

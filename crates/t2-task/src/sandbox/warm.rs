@@ -116,7 +116,10 @@ impl Warm {
             return Err(line.receive(1 << 16, deadline).map_or_else(|lost| broken(&lost), |frame| frame.refusal()));
         }
         match config.walls {
-            Walls::All => enclose(&control, files),
+            Walls::All => {
+                let ruleset = walls::ruleset(files)?;
+                send_files(&control, b"l", &[ruleset.as_fd()]).map_err(|error| broken(&error))
+            }
             Walls::None => Ok(()),
         }
     }
@@ -165,25 +168,6 @@ fn bounds(config: &SandboxConfig) -> Bounds {
         scratch_bytes: limits.scratch_bytes,
         scratch_files: limits.scratch_files,
     }
-}
-
-/// Sends the ruleset for the files that a jail shows.
-#[cfg(target_os = "linux")]
-fn enclose(control: &UnixStream, shown: Vec<OwnedFd>) -> Result<(), SandboxError> {
-    use super::landlock::{Shown, ruleset};
-
-    let [root, null, scratch] = <[OwnedFd; 3]>::try_from(shown).map_err(|shown| {
-        SandboxError::broken("starting", format!("the jail showed {} files, expected 3", shown.len()))
-    })?;
-    let ruleset = ruleset(&Shown { root, null, scratch })
-        .map_err(|error| SandboxError::wall("Landlock", &error.to_string()))?
-        .ok_or_else(|| SandboxError::wall("Landlock", "the kernel has none"))?;
-    send_files(control, b"l", &[ruleset.as_fd()]).map_err(|error| SandboxError::broken("starting", error))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn enclose(_: &UnixStream, _: Vec<OwnedFd>) -> Result<(), SandboxError> {
-    walls::filters().map(|_| ())
 }
 
 /// Sends a byte, and open files with it.

@@ -9,21 +9,21 @@ use landlock::{
     RulesetError, Scope,
 };
 
-/// The files of a jail that rules are made for, opened by its warm parent.
-pub(super) struct Shown {
-    /// The root: may be read.
-    pub root: OwnedFd,
-    /// The null device: may be read and written.
-    pub null: OwnedFd,
-    /// The folder that the scratch folder is in: may be written.
-    pub scratch: OwnedFd,
+use crate::sandbox::SandboxError;
+
+/// A ruleset that cells enforce on themselves, for the files that a jail shows: its root, which may be read; the null
+/// device, which may be read and written; and the folder that the scratch folder is in, which may be written.
+pub(in crate::sandbox) fn ruleset(shown: Vec<OwnedFd>) -> Result<OwnedFd, SandboxError> {
+    let shown = <[OwnedFd; 3]>::try_from(shown).map_err(|shown| {
+        SandboxError::broken("starting", format!("the jail showed {} files, expected 3", shown.len()))
+    })?;
+    let ruleset = rules(shown).map_err(|error| SandboxError::wall("Landlock", &error.to_string()))?;
+    ruleset.ok_or_else(|| SandboxError::wall("Landlock", "the kernel has none"))
 }
 
-/// A ruleset that cells enforce on themselves; `None` where the kernel has no Landlock.
-///
 /// What the first Landlock could do is required; what later ones added is used where it is there: truncating, networks,
 /// devices, signals.
-pub(super) fn ruleset(shown: &Shown) -> Result<Option<OwnedFd>, RulesetError> {
+fn rules([root, null, scratch]: [OwnedFd; 3]) -> Result<Option<OwnedFd>, RulesetError> {
     let reading = AccessFs::from_read(ABI::V1);
     let writing = AccessFs::from_all(ABI::V6) & !AccessFs::IoctlDev;
     let created = Ruleset::default()
@@ -34,8 +34,8 @@ pub(super) fn ruleset(shown: &Shown) -> Result<Option<OwnedFd>, RulesetError> {
         .handle_access(AccessNet::from_all(ABI::V6))?
         .scope(Scope::from_all(ABI::V6))?
         .create()?
-        .add_rule(PathBeneath::new(&shown.root, reading & !AccessFs::Execute))?
-        .add_rule(PathBeneath::new(&shown.null, AccessFs::ReadFile | AccessFs::WriteFile))?
-        .add_rule(PathBeneath::new(&shown.scratch, writing))?;
+        .add_rule(PathBeneath::new(root, reading & !AccessFs::Execute))?
+        .add_rule(PathBeneath::new(null, AccessFs::ReadFile | AccessFs::WriteFile))?
+        .add_rule(PathBeneath::new(scratch, writing))?;
     Ok(created.into())
 }

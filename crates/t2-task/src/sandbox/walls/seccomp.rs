@@ -13,8 +13,14 @@ use seccompiler::{
     SeccompRule,
 };
 
+use crate::sandbox::SandboxError;
+
 /// The filters of a cell, in hexadecimal, each to be enforced.
-pub(super) fn filters() -> Result<Vec<String>, BackendError> {
+pub(in crate::sandbox) fn filters() -> Result<Vec<String>, SandboxError> {
+    compiled().map_err(|error| SandboxError::wall("seccomp", &error.to_string()))
+}
+
+fn compiled() -> Result<Vec<String>, BackendError> {
     let arch = ARCH.try_into()?;
     let allow_list = SeccompFilter::new(rules()?, refuse(sys::EPERM), SeccompAction::Allow, arch)?;
     // The C library makes a thread by `clone3`, whose flags lie where no filter can read them, and falls back to `clone`
@@ -112,7 +118,9 @@ const ALLOWED_HERE: &[i64] = &[
     sys::SYS_renameat, sys::SYS_rmdir, sys::SYS_select, sys::SYS_setrlimit, sys::SYS_stat, sys::SYS_symlink,
     sys::SYS_time, sys::SYS_unlink,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const ALLOWED_HERE: &[i64] = &[sys::SYS_renameat];
+#[cfg(target_arch = "riscv64")]
 const ALLOWED_HERE: &[i64] = &[];
 
 #[cfg(test)]
