@@ -61,16 +61,13 @@ fn outcomes(
     programs: &[&Program],
 ) -> Result<Vec<Outcome>, SandboxError> {
     let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get)).max(1);
-    let try_all = || {
-        let canaries = canaries();
-        trust(&side_by_side(workers, config, warm, &[&canaries[0], &canaries[1]])?)?;
-        side_by_side(workers, config, warm, programs)
-    };
-    let outcomes = try_all();
-    if outcomes.is_err() {
-        parent.forget(warm);
-    }
-    outcomes
+    let canaries = canaries();
+    let batch: Vec<&Program> = canaries.iter().chain(programs.iter().copied()).collect();
+    let trusted = side_by_side(workers, config, warm, &batch).and_then(|mut outcomes| {
+        let programs = outcomes.split_off(canaries.len());
+        trust(&outcomes).map(|()| programs)
+    });
+    trusted.inspect_err(|_| parent.forget(warm))
 }
 
 /// Runs programs, `workers` at a time. The first error ends the batch.

@@ -90,13 +90,15 @@ impl Trial<'_> {
 
 /// Why a conversation stopped, by how the one who stopped it ended.
 fn why(name: &str, lost: &Lost, ending: &Ending, limits: &Limits) -> String {
-    // The system counts in ticks, and may end a process a little early.
-    const TICK_SECONDS: f64 = 0.1;
+    const SIGKILL: i32 = 9;
+    // The system ends a process by ticks of its clock, which count more than was run where a machine is busy.
     #[expect(clippy::cast_precision_loss, reason = "a limit of seconds is small")]
-    let is_spent = ending.cpu_seconds + TICK_SECONDS >= limits.cpu_seconds as f64;
+    let is_spent = ending.cpu_seconds > limits.cpu_seconds as f64 / 2.0;
     match (lost, ending.status & 0x7f) {
         (Lost::Late, _) => format!("{name} took longer than {} s", limits.wall.as_secs_f32()),
-        (Lost::Gone(_), _) if is_spent => format!("{name} took more than {} s of processor time", limits.cpu_seconds),
+        (Lost::Gone(_), SIGKILL) if is_spent => {
+            format!("{name} took more than {} s of processor time", limits.cpu_seconds)
+        }
         (Lost::Gone(_), 0) => format!("{name} left early, with exit status {}", ending.status >> 8),
         (Lost::Gone(_), signal) => format!("{name} was ended by signal {signal}"),
         (lost, _) => lost.to_string(),

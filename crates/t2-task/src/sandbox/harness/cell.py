@@ -13,6 +13,11 @@ import wire
 
 CHANNEL = 3
 SCRATCH = "/box/scratch"
+# Who a cell is inside its user namespace: nobody in particular.
+USER = 1000
+# The namespaces that a cell is born in, and all that it has of its own, inside those of the jail.
+BORN_IN = syscalls.NEWUSER | syscalls.NEWPID
+NAMESPACES = BORN_IN | syscalls.NEWNS | syscalls.NEWIPC | syscalls.NEWNET
 # What runs in a cell, by the byte that the warm parent is asked with.
 ROLES = {b"j": judge.live, b"s": subject.live, b"p": probe.live}
 
@@ -38,6 +43,33 @@ class wall:
     def __exit__(self, kind, error, trace):
         if isinstance(error, Exception) and not isinstance(error, Refusal):
             raise Refusal(self.name, error) from error
+
+
+def write_maps(process, proc, users, groups, deny):
+    """Says who the users of a process's namespace are; `deny` that groups stay as they are, which ordinary users must."""
+    for file, text in [("setgroups", "deny")] * deny + [("uid_map", users), ("gid_map", groups)]:
+        opened = os.open(f"{process}/{file}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+        try:
+            os.write(opened, text.encode())
+        finally:
+            os.close(opened)
+
+
+def namespaces(proc):
+    """What the system calls the namespaces of this process. That of process numbers, the process itself can tell."""
+    return {os.readlink(f"self/ns/{name}", dir_fd=proc) for name in ("user", "mnt", "ipc", "net")}
+
+
+def separate(config):
+    """Makes the namespaces that it was not born in, and sees to it that each is another one than that of the jail."""
+    alone = f"{USER} {USER} 1"
+    write_maps("self", config["proc"], alone, alone, deny=True)
+    syscalls.unshare(NAMESPACES & ~BORN_IN)
+    shared = config["namespaces"] & namespaces(config["proc"])
+    if shared:
+        raise PermissionError(f"{sorted(shared)} are still those of the jail")
+    if os.getpid() != 1:
+        raise PermissionError(f"this is process {os.getpid()}, expected to be the first of a namespace")
 
 
 def scratch(limits):
@@ -81,19 +113,19 @@ def limit(limits):
 
 
 def privileges():
-    """Gives up every privilege for good, and life itself once the keeper is gone."""
+    """Gives up every privilege for good, and life itself once the warm parent is gone."""
     syscalls.drop_capabilities()
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if any(syscalls.capabilities()) or syscalls.prctl(syscalls.PR_GET_NO_NEW_PRIVS) != 1:
         raise PermissionError("privileges were given up and are still there")
-    if os.getpid() != 1:
-        raise PermissionError(f"this is process {os.getpid()}, expected to be the first of a namespace")
 
 
 def enclose(config, channel):
     """Puts up every wall that a cell has of its own. Each step takes away what the next ones can do without."""
     if config["walls"]:
+        with wall("namespaces"):
+            separate(config)
         with wall("scratch folder"):
             scratch(config["limits"])
         with wall("Landlock"):
@@ -109,12 +141,15 @@ def enclose(config, channel):
                 syscalls.filter_calls(program)
 
 
-def live(role, channel, config):
-    """The life of a cell, from its fork to its end."""
+def live(role, channel, home, config):
+    """The life of a cell, from its fork to its end. It has a `home` where it has no namespace to make a folder in."""
     try:
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sys.argv = [""]
         with wall("cell"):
+            if home is not None:
+                os.setsid()
+                os.chdir(home)
             enclose(config, channel)
         wire.send(CHANNEL, b"r")
         ROLES[role](CHANNEL)

@@ -5,7 +5,7 @@ import sys
 
 import cell
 import syscalls
-from keeper import NAMESPACES, USER, write_maps
+from cell import NAMESPACES, USER, write_maps
 
 # Where the new root is put together; nobody outside of the namespace sees it.
 BUILT_AT = "/tmp"
@@ -29,7 +29,7 @@ def enter(config):
         os.close(config["control"])
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0x7F)
     with cell.wall("user"):
-        become_nobody()
+        become_nobody(config)
 
 
 def library():
@@ -39,7 +39,7 @@ def library():
 
 def separate(config):
     """Makes the namespaces. Only root can be somebody else in there, and has to, to be held to limits."""
-    flags = sum(NAMESPACES.values()) | syscalls.NEWUTS
+    flags = NAMESPACES | syscalls.NEWUTS
     if os.geteuid() != 0:
         user, group = os.geteuid(), os.getegid()
         syscalls.unshare(flags)
@@ -114,7 +114,7 @@ def bind(source, name, attributes):
     syscalls.set_attributes(target, attributes, syscalls.AT_RECURSIVE)
 
 
-def become_nobody():
+def become_nobody(config):
     """Leaves root behind where this is root, and dies with the process outside of the jail."""
     if os.getuid() != USER:
         os.setresgid(USER, USER, USER)
@@ -123,6 +123,7 @@ def become_nobody():
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     else:
         syscalls.drop_capabilities()
+    config["namespaces"] = cell.namespaces(config["proc"])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getpid() != 1 or os.getuid() != USER or any(syscalls.capabilities()[:2]):
         raise PermissionError(f"process {os.getpid()} is user {os.getuid()} with {syscalls.capabilities()}")

@@ -1,100 +1,91 @@
-"""A keeper: the process that makes the namespaces of one cell, holds its leash, and says how it ended."""
+"""The keeper: starts cells, holds their leashes, and says how each ended. It is what the warm parent does all day."""
 import os
 import select
 import shutil
 import signal
+import socket
 import tempfile
 
 import cell
 import syscalls
 import wire
 
-# The namespaces of a cell; of each it gets its own, inside those of the jail.
-NAMESPACES = {
-    "user": syscalls.NEWUSER,
-    "mount": syscalls.NEWNS,
-    "pid": syscalls.NEWPID,
-    "ipc": syscalls.NEWIPC,
-    "network": syscalls.NEWNET,
-}
-# Who a cell is inside its user namespace: nobody in particular.
-USER = 1000
 
+class Held:
+    """A cell that runs: its process, and its folder where it has no namespace to have one in."""
 
-def write_maps(process, proc, users, groups, deny):
-    """Says who the users of a process's namespace are; `deny` that groups stay as they are, which ordinary users must."""
-    for file, text in [("setgroups", "deny")] * deny + [("uid_map", users), ("gid_map", groups)]:
-        opened = os.open(f"{process}/{file}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+    def __init__(self, process, home):
+        self.process, self.home, self.is_ending = process, home, False
+
+    def end(self):
+        """Ends it. It has not been waited for, so that its number can be nobody else's."""
+        self.is_ending = True
+        os.kill(self.process, signal.SIGKILL)
+
+    def clear(self):
+        """Ends what it started and removes what it wrote, where the system does not do that with its namespaces."""
+        if self.home is None:
+            return
         try:
-            os.write(opened, text.encode())
-        finally:
-            os.close(opened)
+            os.killpg(self.process, signal.SIGKILL)
+        except OSError:
+            pass  # it was alone
+        shutil.rmtree(self.home, ignore_errors=True)
 
 
-def separate(config):
-    """Makes the namespaces of a cell, and sees to it that each is another one than before."""
-    with cell.wall("namespaces"):
-        before = namespaces(config["proc"])
-        syscalls.unshare(sum(NAMESPACES.values()))
-        alone = f"{USER} {USER} 1"
-        write_maps("self", config["proc"], alone, alone, deny=True)
-        shared = before & namespaces(config["proc"])
-        if shared:
-            raise PermissionError(f"{sorted(shared)} are still those of the jail")
-
-
-def namespaces(proc):
-    """What the system calls the namespaces of this process. That of its child's numbers, the child itself can tell."""
-    return {os.readlink(f"self/ns/{name}", dir_fd=proc) for name in ("user", "mnt", "ipc", "net")}
-
-
-def watch(leash, ended):
-    """Waits until the cell ends or the leash is let go."""
-    select.select([leash, ended], [], [])
-
-
-def keep(role, channel, leash, config):
-    """The life of a keeper, from its fork to its end."""
-    home = None
-    try:
-        ended, woken = os.pipe()
+class Keeper:
+    def __init__(self, control, config):
+        self.control, self.config = control, config
+        self.cells = {}
+        self.ended, woken = os.pipe()
+        os.set_blocking(self.ended, False)
         os.set_blocking(woken, False)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        if config["walls"]:
-            separate(config)
-        else:
-            home = tempfile.mkdtemp(prefix="t2-scratch-")
-        with cell.wall("processes"):
-            child = os.fork()
-        if child == 0:
-            signal.set_wakeup_fd(-1)
-            if home is not None:
-                os.setsid()
-                os.chdir(home)
-            cell.live(role, channel, config)
-        os.close(channel)
-        watch(leash, ended)
-        kill(child, group=home is not None)
-        _, status, used = os.wait4(child, 0)
-        cpu = used.ru_utime + used.ru_stime
-        report = {"status": status, "cpu_seconds": cpu, "memory_bytes": used.ru_maxrss * 1024}
-    except cell.Refusal as refusal:
-        report = refusal.args[0]
-    except BaseException as error:
-        report = cell.Refusal("keeper", error).args[0]
-    if home is not None:
-        shutil.rmtree(home, ignore_errors=True)
-    try:
-        wire.send(leash, b"!" if "wall" in report else b"e", wire.dumps(report))
-    finally:
-        os._exit(0)
 
+    def work(self):
+        """Starts and ends cells until nobody is left to ask for them."""
+        while True:
+            leashes = [leash for leash, held in self.cells.items() if not held.is_ending]
+            ready, _, _ = select.select([self.control, self.ended, *leashes], [], [])
+            for leash in set(leashes).intersection(ready):
+                self.cells[leash].end()
+            if self.ended in ready:
+                os.read(self.ended, 4096)
+                self.bury()
+            if self.control in ready and not self.start():
+                return
 
-def kill(child, group):
-    """Ends a cell and what it started. It has not been waited for, so that its number can be nobody else's."""
-    for end in (os.kill, os.killpg) if group else (os.kill,):
+    def start(self):
+        """Starts the cell that is asked for; false once nobody asks any more."""
+        role, files, _, _ = socket.recv_fds(self.control, 1, 2)
+        if not role:
+            return False
+        channel, leash = files
+        home = None if self.config["walls"] else tempfile.mkdtemp(prefix="t2-scratch-")
         try:
-            end(child, signal.SIGKILL)
-        except OSError:
-            pass
+            child = syscalls.clone(cell.BORN_IN) if home is None else os.fork()
+        except OSError as error:
+            wire.send(leash, b"!", wire.dumps(cell.Refusal("processes", error).args[0]))
+            os.close(leash)
+        else:
+            if child == 0:
+                cell.live(role, channel, home, self.config)
+            self.cells[leash] = Held(child, home)
+        os.close(channel)
+        return True
+
+    def bury(self):
+        """Says of each cell that has ended how it did."""
+        for leash, held in list(self.cells.items()):
+            process, status, used = os.wait4(held.process, os.WNOHANG)
+            if process == 0:
+                continue
+            held.clear()
+            report = {"status": status, "cpu_seconds": used.ru_utime + used.ru_stime}
+            try:
+                wire.send(leash, b"e", wire.dumps(report))
+            except OSError:
+                pass  # nobody wants to know
+            os.close(leash)
+            del self.cells[leash]

@@ -1,6 +1,8 @@
 """System calls of Linux that Python has no name for, by way of ctypes, and the numbers that they take."""
 import ctypes
 import os
+import platform
+import signal
 import struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -22,6 +24,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 # These calls are younger than the one table of numbers for all processors, so they have the same number everywhere.
 SYS_MOUNT_SETATTR, SYS_LANDLOCK_RESTRICT_SELF = 442, 446
+SYS_CLONE = 56 if platform.machine() == "x86_64" else 220
 
 
 def checked(result):
@@ -38,6 +41,15 @@ def path(text):
 
 def unshare(flags):
     checked(LIBC.unshare(flags))
+
+
+def clone(flags):
+    """Forks, as `os.fork` does, into new namespaces: one that makes its own after a fork needs one more process."""
+    python = ctypes.PyDLL(None, use_errno=True)
+    python.PyOS_BeforeFork()
+    child = python.syscall(ctypes.c_long(SYS_CLONE), ctypes.c_long(flags | signal.SIGCHLD), None, None, None, None)
+    (python.PyOS_AfterFork_Child if child == 0 else python.PyOS_AfterFork_Parent)()
+    return checked(child)
 
 
 def mount(source, target, kind=None, flags=0, data=None):

@@ -1,4 +1,4 @@
-"""The warm parent: an interpreter with its modules loaded, that forks a keeper for every cell it is asked for.
+"""The warm parent: an interpreter with its modules loaded, that forks a cell whenever it is asked for one.
 
 It goes to jail first, so that its children are there from the start. No program and no test ever passes through it: it
 is told who is wanted, and handed the channel and the leash of the cell, which it passes on.
@@ -7,15 +7,14 @@ import gc
 import importlib.machinery
 import os
 import resource
-import signal
 import socket
 import sys
 import warnings
 
 import cell
 import jail
-import keeper
 import wire
+from keeper import Keeper
 
 # What programs like to import, beside what is compiled.
 POPULAR = (
@@ -25,7 +24,7 @@ POPULAR = (
 ).split()
 # Compiled modules that want a terminal or a library that is rarely installed, and those that test Python itself.
 UNWANTED = ("_curses", "_dbm", "_gdbm", "_test", "_tkinter", "_xx", "nis", "readline", "xx", "_ctypes_test")
-OPEN_FILES = 256
+OPEN_FILES = 1024
 
 
 def main():
@@ -44,11 +43,10 @@ def main():
         control.sendall(b"!")
         wire.send(control.fileno(), b"!", wire.dumps(refusal.args[0]))
         os._exit(1)
+    sys.argv = [""]
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while serve(control, config):
-        pass
+    Keeper(control, config).work()
     os._exit(0)
 
 
@@ -95,22 +93,3 @@ def settle(control, config):
     for each in shown:
         os.close(each)
     _, (config["ruleset"],), _, _ = socket.recv_fds(control, 1, 1)
-
-
-def serve(control, config):
-    """Forks a keeper for the next cell that is asked for; false once nobody is left to ask."""
-    role, files, _, _ = socket.recv_fds(control, 1, 2)
-    if not role:
-        return False
-    channel, leash = files
-    try:
-        child = os.fork()
-    except OSError as error:
-        wire.send(leash, b"!", wire.dumps(cell.Refusal("processes", error).args[0]))
-        child = -1
-    if child == 0:
-        control.close()
-        keeper.keep(role, channel, leash, config)
-    os.close(channel)
-    os.close(leash)
-    return True

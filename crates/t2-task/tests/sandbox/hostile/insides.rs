@@ -19,8 +19,9 @@ pub(super) const ATTACKS: &[Attack] = &[
     (
         "tests looked for in memory",
         Untried,
-        "import ctypes, gc\ndef f(x):\n    wanted = ''.join(reversed('3-(f tressa')).encode()\n    \
-         at = id(wanted) & ~0xfffff\n    return x + 3 if wanted + b')' in ctypes.string_at(at, 1 << 20) else None",
+        // The pattern is not what it finds, so that it does not find itself.
+        "import ctypes, re\ndef f(x):\n    near = ctypes.string_at(id(near_by) & ~0xfffff, 1 << 20)\n    \
+         return x + 3 if re.search(rb'[a]ssert f[(]-3[)]', near) else None\nnear_by = object()",
     ),
     (
         "tests looked for in modules",
