@@ -1,4 +1,4 @@
-//! Where a model comes from: the bundled `tiny`, a folder, a GGUF file, or the Hub.
+//! Where a model comes from: the bundled `tiny`, a folder, a GGUF file, or the Hub. And where a data set does: the Hub.
 
 mod bundled;
 mod error;
@@ -14,7 +14,7 @@ pub use hub::Hub;
 /// The name of the bundled model.
 pub const BUNDLED: &str = "tiny";
 
-/// What models are taken from, and where they are kept.
+/// What models and data sets are taken from, and where they are kept.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The folder for what can be made again: the bundled model unpacked, factors, and hashes of checkpoints. Nothing is kept without one, and
@@ -36,7 +36,7 @@ impl Sources {
 pub struct Found {
     path: PathBuf,
     /// `None` for what the user has, and for the bundled model.
-    snapshot: Option<hub::Snapshot>,
+    remote: Option<hub::model::Model>,
 }
 
 impl Found {
@@ -47,7 +47,7 @@ impl Found {
 
     /// True when no weights have to be downloaded.
     pub fn is_complete(&self) -> bool {
-        self.snapshot.as_ref().is_none_or(hub::Snapshot::is_complete)
+        self.remote.as_ref().is_none_or(hub::model::Model::is_complete)
     }
 
     /// The folder of the model, or its GGUF file, with its weights, downloaded if need be.
@@ -56,8 +56,8 @@ impl Found {
     ///
     /// [`SourceError`] when the Hub does not give them, or `watch` broke off.
     pub fn fetch_weights(self, watch: &dyn Watch) -> Result<PathBuf, SourceError> {
-        if let Some(snapshot) = &self.snapshot {
-            snapshot.fetch_weights(watch)?;
+        if let Some(remote) = &self.remote {
+            remote.fetch_weights(watch)?;
         }
         Ok(self.path)
     }
@@ -69,7 +69,7 @@ impl Found {
 ///
 /// [`SourceError`] when there is no such model, it does not run here, or the Hub cannot be reached.
 pub fn find(name: &str, sources: &Sources, watch: &dyn Watch) -> Result<Found, SourceError> {
-    let local = |path| Ok(Found { path, snapshot: None });
+    let local = |path| Ok(Found { path, remote: None });
     if name == BUNDLED {
         return local(bundled::unpack(sources.cache.as_deref())?);
     }
@@ -80,7 +80,22 @@ pub fn find(name: &str, sources: &Sources, watch: &dyn Watch) -> Result<Found, S
     if path.exists() {
         return Err(SourceError::IsFile { name: name.to_owned() });
     }
-    let id = hub::HubId::parse(name).ok_or_else(|| SourceError::Unknown { name: name.to_owned() })?;
-    let snapshot = hub::find(&sources.hub, &id, watch)?;
-    Ok(Found { path: snapshot.path(), snapshot: Some(snapshot) })
+    let id = hub::model::ModelId::parse(name).ok_or_else(|| SourceError::Unknown { name: name.to_owned() })?;
+    let remote = hub::model::find(&sources.hub, &id, watch)?;
+    Ok(Found { path: remote.path(), remote: Some(remote) })
+}
+
+/// The folder of the data set `id` of the Hub, `org/name` or `org/name@revision`, with the files that are `wanted`,
+/// downloaded if need be.
+///
+/// A wanted file is a list of places where it may be, by paths in the repository: `["main/test-*.parquet",
+/// "test.jsonl"]`. `*` stands for any part of the name of a file or folder. Of the first place that has the file, all
+/// files that fit are fetched. Without the Hub, the folder is one of the cache that has them.
+///
+/// # Errors
+///
+/// [`SourceError`] when there is no such data set, it has no such file, or the Hub cannot be reached; when `watch` broke
+/// off.
+pub fn dataset(id: &str, wanted: &[Vec<String>], sources: &Sources, watch: &dyn Watch) -> Result<PathBuf, SourceError> {
+    hub::dataset::fetch(&sources.hub, id, wanted, watch)
 }

@@ -1,5 +1,6 @@
-//! Models of the Hub, from servers on this machine that speak its protocol.
+//! Models and data sets of the Hub, from servers on this machine that speak its protocol.
 
+mod dataset;
 mod gguf;
 mod server;
 
@@ -15,6 +16,7 @@ use crate::support::{Done, World};
 use server::{Files, Hub, Reply, Request, answer};
 
 const REPO: &str = "org/name";
+const DATASET: &str = "datasets/org/name";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TOKEN: &str = "hf_secret";
 const WEIGHTS: &str = "model.safetensors";

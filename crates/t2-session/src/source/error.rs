@@ -1,4 +1,4 @@
-//! Why a model could not be found or fetched.
+//! Why a model or a data set could not be found or fetched.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use t2_model::files::WriteError;
 
 use super::BUNDLED;
 
-/// Why a model could not be found or fetched.
+/// Why a model or a data set could not be found or fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{COMMIT, GONE, REPO, TOKEN};
+use super::{COMMIT, DATASET, GONE, REPO, TOKEN};
 use crate::support::{Done, World, finish};
 
 /// The files of a repository by name.
@@ -78,6 +78,11 @@ impl Hub {
         Self::answering(move |request| answer(request, &files, REPO))
     }
 
+    /// The Hub with one data set, which asks for a token.
+    pub(super) fn serve_dataset(files: Files) -> Self {
+        Self::answering(move |request| answer(request, &files, DATASET))
+    }
+
     /// What it was asked since the last time.
     pub(super) fn take_requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.requests.lock().unwrap())
@@ -116,10 +121,13 @@ fn write(mut stream: TcpStream, Reply { status, headers, body, breaks_after }: R
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(sent));
 }
 
-/// The Hub's answer when it has `files` in the repository `repo`.
+/// The Hub's answer when it has `files` in the repository `repo`, `org/name` or `datasets/org/name`.
 pub(super) fn answer(request: &Request, files: &Files, repo: &str) -> Reply {
     let path = request.path.split('?').next().unwrap();
-    let info = format!("/api/models/{repo}/revision/");
+    let info = match repo.starts_with("datasets/") {
+        true => format!("/api/{repo}/revision/"),
+        false => format!("/api/models/{repo}/revision/"),
+    };
     let resolve = format!("/{repo}/resolve/{COMMIT}/");
     if !request.known {
         return Reply::new("401 Unauthorized", String::new(), vec![]);

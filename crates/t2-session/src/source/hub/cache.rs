@@ -1,4 +1,4 @@
-//! The folder that Hugging Face tools keep one repository in.
+//! The folder that Hugging Face tools keep one repository in, `models--org--name` or `datasets--org--name`.
 //!
 //! `refs/main` holds a commit, `snapshots/COMMIT/config.json` links to `blobs/HASH`: a file that two commits share is
 //! stored once.
@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::RepoId;
 
 /// Ends the names of files that are being downloaded.
 const INCOMPLETE: &str = ".incomplete";
@@ -15,9 +17,9 @@ const INCOMPLETE: &str = ".incomplete";
 pub(super) struct Repository(PathBuf);
 
 impl Repository {
-    /// The folder of the model `repo`, `org/name`, in `cache`.
-    pub(super) fn of(cache: &Path, repo: &str) -> Self {
-        Self(cache.join(format!("models--{}", repo.replace('/', "--"))))
+    /// The folder of a repository in `cache`.
+    pub(super) fn of(cache: &Path, id: &RepoId) -> Self {
+        Self(cache.join(id.folder()))
     }
 
     /// The folder of a commit.
@@ -72,6 +74,24 @@ impl Repository {
     }
 }
 
+/// The files of a commit's folder `dir`, by their paths from there, in order.
+pub(super) fn files(dir: &Path) -> Vec<String> {
+    let (mut files, mut folders) = (vec![], vec![String::new()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(dir.join(&folder)).into_iter().flatten().flatten() {
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = dir.join(&folder).join(&name);
+            if path.is_dir() {
+                folders.push(format!("{folder}{name}/"));
+            } else if path.exists() && !name.ends_with(INCOMPLETE) {
+                files.push(format!("{folder}{name}"));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
 /// Have `path` whole: filled under another name, by one process at a time, and renamed.
 fn complete<E: From<io::Error>>(path: &Path, fill: impl FnOnce(&File) -> Result<(), E>) -> Result<(), E> {
     if path.exists() {
@@ -111,7 +131,12 @@ fn link(blobs: &Path, blob: &str, path: &Path, up: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::hub::Kind;
     use std::io::Write;
+
+    fn repository(cache: &Path) -> Repository {
+        Repository::of(cache, &RepoId::parse(Kind::Model, "org/name").unwrap())
+    }
 
     /// Store `name` with the content `text`; whether it had to be fetched.
     fn store(repository: &Repository, commit: &str, blob: Option<&str>, text: &str) -> bool {
@@ -128,7 +153,7 @@ mod tests {
     #[test]
     fn what_two_commits_share_is_fetched_once() {
         let cache = tempfile::tempdir().unwrap();
-        let repository = Repository::of(cache.path(), "org/name");
+        let repository = repository(cache.path());
         assert!(store(&repository, "one", Some("hash"), "text"));
         assert!(!store(&repository, "two", Some("hash"), "text"));
         assert!(store(&repository, "two", Some("other"), "other text"));
@@ -138,16 +163,21 @@ mod tests {
     #[test]
     fn a_file_may_be_in_a_folder() {
         let cache = tempfile::tempdir().unwrap();
-        let repository = Repository::of(cache.path(), "org/name");
+        let repository = repository(cache.path());
         let fill = |mut file: &File| file.write_all(b"text");
         repository.store("one", "deep/er/a.gguf", Some("hash"), fill).unwrap();
         assert_eq!(fs::read_to_string(repository.snapshot("one").join("deep/er/a.gguf")).unwrap(), "text");
+        repository.store("one", "b", None, fill).unwrap();
+        let broken_off = |_: &File| Err(io::Error::other("broken off"));
+        repository.store("one", "deep/c", None, broken_off).unwrap_err();
+        assert_eq!(files(&repository.snapshot("one")), ["b", "deep/er/a.gguf"]);
+        assert!(files(&repository.snapshot("two")).is_empty());
     }
 
     #[test]
     fn a_revision_is_a_name_or_a_commit() {
         let cache = tempfile::tempdir().unwrap();
-        let repository = Repository::of(cache.path(), "org/name");
+        let repository = repository(cache.path());
         assert_eq!(repository.commit("main"), None);
         store(&repository, "c0ffee", None, "text");
         for name in ["main", "refs/pr/1", "c0ffee"] {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
+use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Response, header};
 use ureq::{Agent, Body};
 
-use super::{Hub, HubId};
+use super::{Hub, RepoId};
 
 /// Times a broken connection is taken up again.
 const RETRIES: u32 = 3;
@@ -92,17 +93,17 @@ impl Client {
     }
 
     /// Commit and files of a revision.
-    pub(super) fn info(&self, HubId { repo, revision, .. }: &HubId) -> Result<Info, Refusal> {
-        let revision = revision.replace('/', "%2F");
-        let url = format!("{}/api/models/{repo}/revision/{revision}?blobs=true", self.endpoint);
+    pub(super) fn info(&self, id: &RepoId) -> Result<Info, Refusal> {
+        let url = format!("{}/{}?blobs=true", self.endpoint, id.info_path());
         let json = self.get(&url, 0)?.body_mut().read_to_vec()?;
-        let listed: Listed = serde_json::from_slice(&json)
-            .map_err(|e| Refusal::Unreachable(format!("it answers with something else than a model: {e}")))?;
-        let files = listed.siblings.into_iter().map(Sibling::into_named).collect();
+        let listed: Listed = serde_json::from_slice(&json).map_err(|error| {
+            Refusal::Unreachable(format!("it answers with something else than a {}: {error}", id.kind.word()))
+        })?;
+        let files = listed.siblings.into_iter().filter(Sibling::is_inside).map(Sibling::into_named).collect();
         Ok(Info { sha: listed.sha, files })
     }
 
-    /// Append to `part` what it lacks of the file at `path`, `org/name/resolve/COMMIT/FILE`.
+    /// Append to `part` what it lacks of the file at `path`, as [`RepoId::file_path`] has it.
     pub(super) fn download(
         &self,
         path: &str,
@@ -214,6 +215,12 @@ struct Lfs {
 }
 
 impl Sibling {
+    /// True for a path that stays inside the folder it is put in.
+    fn is_inside(&self) -> bool {
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        !self.rfilename.is_empty() && Path::new(&self.rfilename).components().all(plain)
+    }
+
     fn into_named(self) -> (String, RemoteFile) {
         let blob = self.lfs.map_or(self.blob_id, |lfs| lfs.sha256);
         // It becomes the name of a file.
@@ -225,6 +232,7 @@ impl Sibling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn files_are_known_by_the_hash_that_other_tools_know_them_by() {
@@ -236,5 +244,12 @@ mod tests {
         assert_eq!(large.blob.as_deref(), Some("5a5a"));
         assert_eq!(named(r#"{"rfilename": "a"}"#).blob, None);
         assert_eq!(named(r#"{"rfilename": "a", "blobId": "../../x"}"#).blob, None);
+    }
+
+    #[test]
+    fn no_file_lies_outside_its_folder() {
+        let inside = |name: &str| serde_json::from_value::<Sibling>(json!({ "rfilename": name })).unwrap().is_inside();
+        assert!(["a", "a/b.c", "a..b", ".a"].into_iter().all(inside));
+        assert!(!["", "/a", "../a", "a/../../b", "./a"].into_iter().any(inside));
     }
 }
