@@ -27,8 +27,8 @@ use t2_model::decomposition::{Decomposition, Targets};
 use t2_model::generate::score::Sequences;
 use t2_model::text::Tokenizer;
 use t2_rl::policy::{LossInputs, Needs, PolicyGradient, Reinforce};
-use t2_rl::t2_task::jsonl::JsonlTask;
 use t2_rl::t2_task::{Example, Split, Task, TaskError};
+use t2_rl::t2_task::{Settings, jsonl};
 use t2_rl::{Sample, Step, TrainConfig, TrainInputs, train};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,7 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokenizer = Tokenizer::load(Path::new(model))?.ok_or("the folder has no tokenizer")?;
     let checkpoint = t2_model::checkpoint::load(Path::new(model), None, &Device::flex())?;
     let (task, stop): (Box<dyn Task>, _) = match rest.first() {
-        Some(file) if file.ends_with(".jsonl") => (Box::new(JsonlTask::open(file)?), checkpoint.generation.eos.clone()),
+        Some(file) if file.ends_with(".jsonl") => {
+            (Box::new(jsonl::open(file, &Settings::default())?), checkpoint.generation.eos.clone())
+        }
         words => (Box::new(Alternating { words: words.map_or(Ok(64), |words| words.parse())? }), vec![]),
     };
     let plain_rows: Option<usize> = rest.get(1).map(|rows| rows.parse()).transpose()?;

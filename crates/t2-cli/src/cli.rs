@@ -9,6 +9,7 @@ use clap::{Args, Parser, ValueEnum};
 use t2_dispatch::STRATEGIES;
 use t2_model::adapter::Expert;
 use t2_session::{SamplingWishes, SessionError, TaskWishes};
+use t2_task::sandbox::Walls;
 
 use crate::commands::Command;
 use crate::device;
@@ -76,8 +77,9 @@ pub(crate) struct ModelArg {
 
 /// The task, for the commands that need one.
 pub(crate) fn task_help() -> String {
-    let names: Vec<&str> = t2_task::TASKS.iter().map(|task| task.name()).collect();
-    format!("A task: {}, or a .jsonl file", names.join(", "))
+    let generated = t2_task::TASKS.iter().map(|task| task.name);
+    let names: Vec<&str> = generated.chain(t2_task::dataset::SPECS.iter().map(|(name, _)| *name)).collect();
+    format!("A task: {}, a .toml file that describes a data set, or a .jsonl file of questions", names.join(", "))
 }
 
 /// How a task is put, for the commands that need one.
@@ -92,16 +94,27 @@ pub(crate) struct TaskArgs {
     /// A folder that has the files of the tasks, itself or in folders of their names [default: from the Hub]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Put questions and grade answers as the original project did, for comparison: the variant `paper`
+    #[arg(long, value_enum, conflicts_with = "variant")]
+    pub(crate) recipe: Option<Recipe>,
     /// Run generated programs without the walls of the sandbox, with your own rights: for containers and virtual machines
     /// that are thrown away
     #[arg(long)]
     pub(crate) unsafe_code_execution: bool,
 }
 
+/// Whose way of doing things.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recipe {
+    Paper,
+}
+
 impl TaskArgs {
     pub(crate) fn wishes(&self) -> TaskWishes {
-        let Self { variant, shots, data, unsafe_code_execution } = self.clone();
-        TaskWishes { variant, shots, data, unsafe_code_execution }
+        let Self { variant, shots, data, recipe, unsafe_code_execution } = self.clone();
+        let variant = variant.or(recipe.map(|Recipe::Paper| "paper".to_owned()));
+        let walls = if unsafe_code_execution { Walls::None } else { Walls::All };
+        TaskWishes { variant, shots, data, walls }
     }
 }
 

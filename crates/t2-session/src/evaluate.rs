@@ -16,7 +16,7 @@ use t2_model::adapter::Active;
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::generate::GenerateConfig;
 use t2_model::text::Tokenizer;
-use t2_task::{AnswerBy, Example, Grade, Split, Task};
+use t2_task::{AnswerBy, Example, Grade, Settings, Split, Task};
 
 use crate::error::SessionError;
 
@@ -48,7 +48,7 @@ impl Examples {
     ///
     /// [`SessionError::Task`] when there is no such task or its file is broken, and as [`load`](Self::load).
     pub fn named(name: &str, split: Split, limit: usize) -> Result<Self, SessionError> {
-        Self::load(t2_task::find(name)?, split, limit)
+        Self::load(t2_task::find(name, &Settings::default())?, split, limit)
     }
 
     /// The first `limit` examples of a split of `task`.

@@ -1,33 +1,81 @@
 //! Tasks, found by name with their data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use t2_task::Task;
+use serde::{Deserialize, Serialize};
+use t2_task::dataset::{DatasetSpec, shipped};
+use t2_task::sandbox::Walls;
+use t2_task::{Settings, Task, TaskError};
 
 use crate::error::SessionError;
 use crate::session::Session;
+use crate::source;
 
 /// How a task is to be put; what is `None` is left to the task.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TaskWishes {
     /// The way in which its questions are put.
     pub variant: Option<String>,
     /// Examples with their answers that go before every question.
     pub shots: Option<usize>,
-    /// The folder with its files; from the Hub where there is none.
+    /// The folder with the files of data sets, itself or in a folder with the name of the task; from the Hub where there is
+    /// none.
     pub data: Option<PathBuf>,
-    /// Run generated programs without walls.
-    pub unsafe_code_execution: bool,
+    /// What stands between generated programs and the machine. No file can take it away.
+    #[serde(skip)]
+    pub walls: Walls,
 }
 
 impl Session<'_> {
-    /// The task called `name`.
+    /// The task called `name`: a generated one, a data set that ships with t2, or the path of a `.toml` file that describes
+    /// one or of a `.jsonl` file of questions. The files of a data set are those in [`data`](TaskWishes::data), else those
+    /// beside its description, else downloaded from the Hub.
     ///
     /// # Errors
     ///
-    /// [`SessionError::Task`] when there is no such task, or its files are broken.
+    /// [`SessionError::Task`] when there is no such task, or its files are broken; [`SessionError::Source`] when they cannot
+    /// be downloaded.
     pub fn task(&self, name: &str, wishes: &TaskWishes) -> Result<Box<dyn Task>, SessionError> {
-        let _ = wishes;
-        Ok(t2_task::find(name)?)
+        let TaskWishes { variant, shots, data, walls } = wishes.clone();
+        let settings = Settings { variant, shots, seed: None, data: None, walls };
+        let (spec, beside) = match shipped(name) {
+            Some(spec) => (spec, None),
+            None if name.ends_with(".toml") => {
+                (DatasetSpec::read(name).map_err(TaskError::from)?, Path::new(name).parent())
+            }
+            None => return Ok(t2_task::find(name, &settings)?),
+        };
+        let locate = |spec: &DatasetSpec| {
+            let found = self.data_of(spec, data.as_deref(), beside);
+            found.map_err(|error| match error {
+                SessionError::Task(error) => error,
+                error => TaskError::Other(Box::new(error)),
+            })
+        };
+        match spec.open_with(&locate, &settings) {
+            Ok(task) => Ok(Box::new(task)),
+            Err(TaskError::Other(error)) => Err(match error.downcast::<SessionError>() {
+                Ok(error) => *error,
+                Err(error) => TaskError::Other(error).into(),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The folder that has the files of `spec`.
+    fn data_of(&self, spec: &DatasetSpec, data: Option<&Path>, beside: Option<&Path>) -> Result<PathBuf, SessionError> {
+        if let Some(data) = data {
+            let own = data.join(&spec.name);
+            return Ok(if spec.files.are_in(&own) { own } else { data.to_owned() });
+        }
+        match (beside, &spec.hub) {
+            (Some(beside), _) if spec.hub.is_none() || spec.files.are_in(beside) => Ok(beside.to_owned()),
+            (_, Some(hub)) => {
+                let id = spec.revision.as_ref().map_or_else(|| hub.clone(), |revision| format!("{hub}@{revision}"));
+                Ok(source::dataset(&id, &spec.files.places(), &self.sources, self.watch)?)
+            }
+            (_, None) => Ok(PathBuf::new()),
+        }
     }
 }

@@ -10,13 +10,14 @@ use t2_model::files::write_atomically;
 use t2_rl::metrics::{JsonLines, Step, StepMetrics};
 use t2_rl::policy::Reinforce;
 use t2_rl::train::{TrainConfig, TrainInputs, train};
-use t2_task::Split;
+use t2_task::{Split, TASKS};
 
 use crate::error::SessionError;
 use crate::evaluate::{Examples, Graded, Samples, Subject};
 use crate::event::Event;
 use crate::model::Model;
 use crate::session::Session;
+use crate::task::TaskWishes;
 
 /// Training examples taken of a generated task, which has as many as one wants. Of a file all are taken.
 const EXAMPLES: usize = 20_000;
@@ -33,6 +34,9 @@ pub struct Run {
     pub model: String,
     /// The task to learn.
     pub task: String,
+    /// How it is put.
+    #[serde(default)]
+    pub asked: TaskWishes,
     /// What the expert is called.
     pub name: String,
     /// The matrices it scales.
@@ -57,12 +61,13 @@ impl Run {
     /// A run of `task` on `model` with the settings that everybody starts from, named after the task.
     pub fn new(model: impl Into<String>, task: impl Into<String>) -> Self {
         let task = task.into();
-        // A file of questions lends its name, not its path.
-        let stem = Path::new(&task).file_stem().filter(|_| task.ends_with(".jsonl"));
+        // A file lends its name, not its path.
+        let stem = Path::new(&task).file_stem().filter(|_| is_file(&task));
         let name = stem.map_or_else(|| task.clone(), |stem| stem.to_string_lossy().into_owned());
         Self {
             model: model.into(),
             task,
+            asked: TaskWishes::default(),
             name,
             targets: Targets::ALL,
             eval_limit: 0,
@@ -86,9 +91,10 @@ impl Run {
         if Path::new(&run.model).is_relative() && model.is_dir() {
             run.model = model.to_string_lossy().into_owned();
         }
-        if run.task.ends_with(".jsonl") {
+        if is_file(&run.task) {
             run.task = beside(&run.task).to_string_lossy().into_owned();
         }
+        run.asked.data = run.asked.data.map(|data| beside(&data.to_string_lossy()));
         Ok(run)
     }
 }
@@ -104,18 +110,29 @@ pub struct Trained {
     pub steps: Vec<StepMetrics>,
 }
 
+/// Whether a task is called by the path of its file.
+fn is_file(task: &str) -> bool {
+    task.ends_with(".jsonl") || task.ends_with(".toml")
+}
+
 impl Session<'_> {
+    /// The first `limit` examples of a split of the task of `run`.
+    fn examples(&self, run: &Run, split: Split, limit: usize) -> Result<Examples, SessionError> {
+        Examples::load(self.task(&run.task, &run.asked)?, split, limit)
+    }
+
     /// Train the expert of `run` on `model`, resuming what `dir` holds, and write it there.
     ///
     /// # Errors
     ///
     /// [`SessionError`] for a task, a configuration or a folder that does not fit, and when the watcher broke off.
     pub fn train(&self, model: &Model, run: &Run, dir: &Path) -> Result<Trained, SessionError> {
-        let limit = if run.task.ends_with(".jsonl") { usize::MAX } else { EXAMPLES };
-        let Examples { task, examples, .. } = Examples::named(&run.task, Split::Train, limit)?;
+        let is_generated = TASKS.iter().any(|task| task.name == run.task);
+        let limit = if is_generated { EXAMPLES } else { usize::MAX };
+        let Examples { task, examples, .. } = self.examples(run, Split::Train, limit)?;
         if run.eval_limit > 0 {
             // Better refused now than when everything is learned.
-            Examples::named(&run.task, Split::Test, 1)?;
+            self.examples(run, Split::Test, 1)?;
         }
         run.reinforce.check()?;
         let decomposition = self.decompose(model, run.targets)?;
@@ -159,7 +176,7 @@ impl Session<'_> {
         expert: &Expert,
         dir: &Path,
     ) -> Result<Vec<Graded>, SessionError> {
-        let examples = Examples::named(&run.task, Split::Test, run.eval_limit)?;
+        let examples = self.examples(run, Split::Test, run.eval_limit)?;
         let adapted = expert.apply_to(self.attached(model, run.targets)?)?;
         let generate = model.greedy(run.train.max_new_tokens);
         let mut rows = Vec::new();

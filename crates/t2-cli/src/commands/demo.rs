@@ -18,7 +18,8 @@ use t2_rl::metrics::StepMetrics;
 use t2_rl::train::TrainConfig;
 use t2_session::source::BUNDLED;
 use t2_session::{Examples, Graded, Input, Model, Pool, Run, Samples, Session, Subject, experts};
-use t2_task::{RIGHT, Split, TaskError, sandbox};
+use t2_task::sandbox::{self, Program, Walls};
+use t2_task::{RIGHT, Split};
 
 use crate::cli::Global;
 use crate::interrupt;
@@ -106,12 +107,12 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
     let model = session.load(BUNDLED, Input::Text)?;
     let folder = args.experts.clone().unwrap_or_else(|| model.dir().join(experts::FOLDER));
     let experts = experts::load_folder(&folder)?;
-    let skip_code = match sandbox::passed(&[sandbox::Program { code: String::new(), checks: vec![] }]) {
-        Err(error @ TaskError::NoPython) => {
+    let skip_code = match sandbox::shared(Walls::All).run(&[Program::default()]) {
+        Err(error) => {
             out.note(&format!("skipping the code families: {error}"));
             true
         }
-        other => other.map(|_| false)?,
+        Ok(_) => false,
     };
     let pool = session.pool(&model, experts.clone())?;
     let decomposed = decomposition_line(&session, &model, out)?;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use serde_json::{Value, json};
-use t2_session::{Input, Run, Trained};
+use t2_session::{Input, Run, TaskWishes, Trained};
 
-use crate::cli::{self, Global};
+use crate::cli::{self, Global, TaskArgs};
 use crate::output::{Output, percent};
 use crate::terminal::Terminal;
 
@@ -24,6 +24,8 @@ pub(crate) struct Args {
         help = cli::task_help()
     )]
     task: Option<String>,
+    #[command(flatten)]
+    how: TaskArgs,
     /// A run file, such as runs/tiny-math.toml; its relative paths start at its own folder
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -84,6 +86,13 @@ fn described(args: &Args, global: &Global) -> anyhow::Result<Run> {
     if let Some(name) = &args.name {
         run.name.clone_from(name);
     }
+    let wishes = args.how.wishes();
+    run.asked = TaskWishes {
+        variant: wishes.variant.or(run.asked.variant),
+        shots: wishes.shots.or(run.asked.shots),
+        data: wishes.data.or(run.asked.data),
+        walls: wishes.walls,
+    };
     run.train.steps = args.steps.unwrap_or(run.train.steps);
     run.train.seed = global.seed.unwrap_or(run.train.seed);
     Ok(run)

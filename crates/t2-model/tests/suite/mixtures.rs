@@ -105,7 +105,12 @@ fn a_mixed_expert_acts_like_its_row() {
 }
 
 fn complete(bench: &Bench, prompts: &[Vec<u32>], mixtures: &[Mixture]) -> Vec<Completion> {
-    let config = GenerateConfig { max_new_tokens: 20, sampling: Sampling::PLAIN, stop: vec![0, 1, 2], ..GenerateConfig::default() };
+    let config = GenerateConfig {
+        max_new_tokens: 20,
+        sampling: Sampling::PLAIN,
+        stop: vec![0, 1, 2],
+        ..GenerateConfig::default()
+    };
     let seeds: Vec<u64> = prompts.iter().map(|prompt| u64::from(prompt[0]) + prompt.len() as u64).collect();
     let scales = bench.bank.rows(mixtures).unwrap();
     let prompts = Prompts::new(prompts).under(Active::Rows(&scales)).seeded(&seeds);

@@ -108,18 +108,6 @@ impl Files {
 }
 
 impl FileSet {
-    /// Those of `listing` that hold the rows; none where no name matches.
-    fn chosen<'a>(&self, listing: &[&'a str]) -> Vec<&'a str> {
-        let matching = |path: &String| {
-            let pattern = Pattern::new(path).ok()?;
-            let mut found: Vec<&str> =
-                listing.iter().copied().filter(|name| pattern.matches_with(name, OPTIONS)).collect();
-            found.sort_unstable();
-            (!found.is_empty()).then_some(found)
-        };
-        self.paths.iter().find_map(matching).unwrap_or_default()
-    }
-
     /// The files below `folder` that hold the rows; none where no name matches.
     pub(crate) fn found(&self, folder: &Path) -> Vec<PathBuf> {
         let matching = |path: &String| {
@@ -132,11 +120,11 @@ impl FileSet {
     }
 }
 
-/// Files that hold rows of a split: paths on a disk, or names in a listing.
+/// Files that hold rows of a split.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Source<'a, P = PathBuf> {
+pub(crate) struct Source<'a> {
     pub(crate) files: &'a FileSet,
-    pub(crate) paths: Vec<P>,
+    pub(crate) paths: Vec<PathBuf>,
     pub(crate) share: Share,
 }
 
@@ -162,15 +150,21 @@ impl Share {
 }
 
 impl Files {
-    /// Those of `listing`, paths with `/` below the folder of the data set, that `split` takes, with what is set apart to
-    /// be shown; none where no name matches. A program that downloads a data set calls this with what the Hub lists.
-    pub fn wanted<'a>(&self, split: Split, listing: &[&'a str]) -> Vec<&'a str> {
-        let sources = self.resolved(split, |files| files.chosen(listing));
-        let shots = self.shots.iter().flat_map(|files| files.chosen(listing));
-        let mut wanted: Vec<&str> = sources.into_iter().flat_map(|source| source.paths).chain(shots).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        wanted
+    /// For each of the files that hold rows, the names that it may have: what a program that downloads the data set looks
+    /// for.
+    pub fn places(&self) -> Vec<Vec<String>> {
+        let official: Vec<&FileSet> = self.official().map(|(_, files)| files).collect();
+        let rows = if official.is_empty() { self.all.iter().collect() } else { official };
+        let mut places: Vec<Vec<String>> =
+            rows.into_iter().chain(&self.shots).map(|files| files.paths.clone()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Whether `folder` holds any of the files.
+    pub fn are_in(&self, folder: &Path) -> bool {
+        self.every().any(|files| !files.found(folder).is_empty())
     }
 
     /// Where the rows of `split` are below `folder`; several places for [`Split::All`].
@@ -180,14 +174,13 @@ impl Files {
     /// [`DatasetError::NoSplit`] where the data set has no such split, [`DatasetError::NoFile`] where its files are not
     /// there.
     pub(crate) fn sources(&self, name: &str, split: Split, folder: &Path) -> Result<Vec<Source<'_>>, DatasetError> {
-        let sources = self.resolved(split, |files| files.found(folder));
+        let sources = self.resolved(split, folder);
         if sources.is_empty() { Err(self.missing(name, self.holding(split), folder)) } else { Ok(sources) }
     }
 
-    /// The sources of `split`, where `find` says what there is of some files. Rows are split by hash only where there is
-    /// nothing of any official split.
-    fn resolved<P>(&self, split: Split, find: impl Fn(&FileSet) -> Vec<P>) -> Vec<Source<'_, P>> {
-        let found = |files, share| Source { files, paths: find(files), share };
+    /// The sources of `split` below `folder`. Rows are split by hash only where there is nothing of any official split.
+    fn resolved(&self, split: Split, folder: &Path) -> Vec<Source<'_>> {
+        let found = |files, share| Source { files, paths: FileSet::found(files, folder), share };
         let mut official: Vec<_> = self.official().map(|(split, files)| (split, found(files, Share::Whole))).collect();
         official.retain(|(_, source)| !source.paths.is_empty());
         if official.is_empty() {
