@@ -2,9 +2,6 @@
 
 #![cfg(target_os = "linux")]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::thread;
 
 use libc::{ENOSYS, EPERM};
@@ -14,7 +11,7 @@ use seccompiler::{
 };
 use t2_task::sandbox::{Limits, Program, Sandbox, SandboxConfig, SandboxError};
 
-use crate::court::{failure, program, python_is_missing, session, strict};
+use crate::court::{program, python_is_missing, strict};
 
 /// A program that is right: nothing but the sandbox is in the way of its verdict.
 fn right() -> Program {
@@ -137,31 +134,6 @@ fn limits_that_python_cannot_start_in_are_refused() {
     ] {
         assert!(Sandbox::new(limits(too_little.clone())).run(&[right()]).is_err(), "{too_little:?} grades");
     }
-}
-
-#[test]
-fn a_warm_parent_that_was_killed_is_replaced() {
-    if python_is_missing() {
-        return;
-    }
-    let sandbox = session();
-    assert_eq!(failure(&sandbox, right()), None);
-    let children = fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id()));
-    let parent = children.ok().and_then(|all| all.split_whitespace().next().map(str::to_owned));
-    // Not every kernel lists children, and not from every thread: those of the process are looked for then.
-    let parent = parent.unwrap_or_else(|| child_of(std::process::id()));
-    assert!(Command::new("kill").args(["-KILL", &parent]).status().unwrap().success());
-    assert_eq!(failure(&sandbox, right()), None);
-}
-
-fn child_of(process: u32) -> String {
-    let is_child = |folder: &PathBuf| {
-        let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
-        let after = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().nth(1).map(str::to_owned));
-        after.flatten() == Some(process.to_string())
-    };
-    let child = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(is_child);
-    child.expect("the warm parent is a child").file_name().unwrap().to_str().unwrap().into()
 }
 
 #[test]

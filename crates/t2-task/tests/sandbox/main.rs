@@ -7,6 +7,8 @@ mod broken;
 #[cfg(test)]
 mod court;
 #[cfg(test)]
+mod ends;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod ordinary;

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Every file that a program of these tests tries to leave somewhere is called this.
@@ -18,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[track_caller]
 pub(crate) fn check_none(program: &str) {
     let deadline = Instant::now() + PATIENCE;
-    let mut left = descendants();
+    let mut left = descendants(process::id());
     while left.len() > AT_REST && Instant::now() < deadline {
-        std::thread::yield_now();
-        left = descendants();
+        thread::yield_now();
+        left = descendants(process::id());
     }
     assert!(left.len() <= AT_REST, "{program} left {} processes behind: {left:?}", left.len() - AT_REST);
     let files = files();
@@ -35,11 +36,11 @@ pub(crate) fn files() -> Vec<PathBuf> {
     folders.map(|folder| PathBuf::from(folder).join(NAME)).filter(|path| path.symlink_metadata().is_ok()).collect()
 }
 
-/// The processes that descend from this one, by their numbers.
-fn descendants() -> Vec<u32> {
+/// The processes that descend from another one, by their numbers, children before their own.
+pub(crate) fn descendants(process: u32) -> Vec<u32> {
     let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let parents: Vec<(u32, u32)> = numbers.filter_map(|number| Some((number, parent(number)?))).collect();
-    let mut family = vec![process::id()];
+    let mut family = vec![process];
     let mut at = 0;
     while at < family.len() {
         let children = parents.iter().filter(|(_, parent)| *parent == family[at]).map(|(number, _)| *number);

@@ -46,7 +46,7 @@ class wall:
 
 
 def write_maps(process, proc, users, groups, deny):
-    """Says who the users of a process's namespace are; `deny` that groups stay as they are, which ordinary users must."""
+    """Says who the users of a process's namespace are; `deny` that groups can be dropped, as ordinary users must."""
     for file, text in [("setgroups", "deny")] * deny + [("uid_map", users), ("gid_map", groups)]:
         opened = os.open(f"{process}/{file}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
         try:

@@ -18,9 +18,9 @@ from keeper import Keeper
 
 # What programs like to import, beside what is compiled.
 POPULAR = (
-    "abc bisect calendar collections.abc contextlib copy csv dataclasses datetime decimal enum fractions functools hashlib "
-    "heapq html inspect io itertools json math numbers operator pprint queue random re secrets statistics string textwrap "
-    "threading time timeit traceback types typing unicodedata urllib.parse uuid"
+    "abc bisect calendar collections.abc contextlib copy csv dataclasses datetime decimal enum fractions functools hashlib"
+    " heapq html inspect io itertools json math numbers operator pprint queue random re secrets statistics string textwrap"
+    " threading time timeit traceback types typing unicodedata urllib.parse uuid"
 ).split()
 # Compiled modules that want a terminal or a library that is rarely installed, and those that test Python itself.
 UNWANTED = ("_curses", "_dbm", "_gdbm", "_test", "_tkinter", "_xx", "nis", "readline", "xx", "_ctypes_test")
