@@ -82,6 +82,7 @@ impl Outcome {
         *self == Self::Passed
     }
 
+    #[cfg(unix)]
     fn failed(why: impl Into<String>) -> Self {
         Self::Failed { why: why.into() }
     }
