@@ -129,8 +129,8 @@ impl Default for Limits {
     fn default() -> Self {
         const MIB: u64 = 1 << 20;
         Self {
-            cpu_seconds: 3,
-            wall: Duration::from_secs(10),
+            cpu_seconds: 5,
+            wall: Duration::from_secs(15),
             memory_bytes: 512 * MIB,
             stack_bytes: 8 * MIB,
             threads: 64,
@@ -176,8 +176,8 @@ impl Sandbox {
 
     /// What came of each program, in order. Equal programs are run once.
     ///
-    /// Two more programs are run first, one that is right and one that is wrong. Only if these two are graded so are the
-    /// others.
+    /// Two more programs are run with them, one that is right and one that is wrong. Only if these two are graded so do
+    /// the other verdicts count.
     ///
     /// # Errors
     ///
