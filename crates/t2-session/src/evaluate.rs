@@ -23,7 +23,7 @@ use crate::error::SessionError;
 pub use compare::compare;
 pub use graded::Graded;
 pub use results::{ResultsOf, results};
-pub use samples::{SampleKey, SampleRecord, Samples, read};
+pub use samples::{SampleKey, SampleRecord, SampleSettings, Samples, read};
 
 /// What the base model is called where answers say who gave them.
 pub(crate) const BASE: &str = "base";
@@ -137,6 +137,17 @@ impl RunOf<'_> {
     }
 }
 
+/// What is asked, and how.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    task: &'a dyn Task,
+    split: Split,
+    tokenizer: &'a Tokenizer,
+    generate: &'a GenerateConfig,
+    /// The name of the run.
+    run: &'a str,
+}
+
 /// An answer that is not kept yet.
 struct New<'a> {
     example: &'a Example,
@@ -151,17 +162,27 @@ struct New<'a> {
 }
 
 impl New<'_> {
-    fn record(self, task: &dyn Task, split: Split, run: &str) -> SampleRecord {
+    fn record(self, asking: Asking<'_>) -> SampleRecord {
+        let Asking { task, split, run, .. } = asking;
         let Grade { reward, extracted, metrics, why } = self.grade;
-        let by = task.answering().by;
+        let is_weighed = task.answering().by == AnswerBy::Likelihood;
+        let continuations = if is_weighed { task.continuations(self.example) } else { vec![] };
+        // A space of its own stands before every continuation, and is dropped where an answer begins a turn.
+        let delimiter = if is_weighed && asking.tokenizer.chat_template().is_none() { " " } else { "" };
         SampleRecord {
             task: task.name().to_owned(),
             split,
             id: self.example.id.clone(),
             repeat: self.repeat,
             prompt: self.prompt,
-            continuations: if by == AnswerBy::Likelihood { task.continuations(self.example) } else { vec![] },
-            weights: self.weights,
+            settings: SampleSettings {
+                max_new_tokens: asking.generate.max_new_tokens,
+                stop: asking.generate.stop_strings.clone(),
+                delimiter: delimiter.to_owned(),
+            },
+            choices: self.example.choices.clone(),
+            continuations: continuations.iter().map(|text| text.trim_start().to_owned()).collect(),
+            log_likelihoods: self.weights,
             text: self.text,
             extracted,
             reference: self.example.reference.clone(),

@@ -224,16 +224,17 @@ impl Tokenizer {
 
     /// Token ids of a conversation and of `answer` after it, and how many of them are the conversation. The two are
     /// tokenized as one text, whose tokens are cut where the conversation alone ends; white space that it ends on counts to
-    /// the answer. That is how the lm-evaluation-harness scores an answer.
+    /// the answer. With a chat template, the answer begins its turn, without white space of its own before it. That is how
+    /// the lm-evaluation-harness scores an answer.
     ///
     /// # Errors
     ///
     /// As [`encode_chat`](Self::encode_chat).
     pub fn encode_answer(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, usize), TokenizerError> {
         let question = messages.iter().rfind(|message| message.role == "user");
-        let (text, special) = match &self.template {
-            Some(template) => (template.render(messages, &ChatOptions::default())?, false),
-            None => (question.ok_or(TokenizerError::NoQuestion)?.content.clone(), true),
+        let (text, answer, special) = match &self.template {
+            Some(template) => (template.render(messages, &ChatOptions::default())?, answer.trim_start(), false),
+            None => (question.ok_or(TokenizerError::NoQuestion)?.content.clone(), answer, true),
         };
         let prompt = text.trim_end();
         let prompt_len = self.encode_with(prompt, special)?.len();

@@ -6,9 +6,25 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use t2_model::Hash;
 use t2_rl::evaluate::Accuracy;
+use t2_task::grade::pass_at_k;
 use t2_task::{AnswerBy, Split, Task};
 
 use super::SampleRecord;
+
+/// The numbers of tries for which pass@k is reported, where there are as many answers.
+const TRIES: [usize; 3] = [1, 10, 100];
+/// The metric of programs.
+const PASS_AT_1: &str = "pass@1,none";
+
+/// pass@k over examples with as many answers as `repeats`; `None` where answers are no programs.
+fn pass_at(samples: &[SampleRecord], repeats: usize, k: usize) -> Option<Accuracy> {
+    samples.first()?.metrics.get(PASS_AT_1)?;
+    let estimates = samples.chunks(repeats).map(|tries| {
+        let passed = tries.iter().filter(|sample| sample.is_right()).count();
+        pass_at_k(tries.len() as u64, passed as u64, k as u64)
+    });
+    Some(Accuracy::of_shares(&estimates.collect::<Vec<_>>()))
+}
 
 /// How well a task was answered.
 #[derive(Clone, Debug, Serialize)]
@@ -103,6 +119,12 @@ impl Graded {
                 .map(|all| all.iter().filter(|sample| is_right(sample)).count() as f64 / all.len() as f64);
             Accuracy::of_shares(&shares.collect::<Vec<_>>())
         };
+        let mut metrics = BTreeMap::new();
+        for k in TRIES.into_iter().filter(|&k| k > 1 && k <= repeats) {
+            if let Some(estimate) = pass_at(&samples, repeats, k) {
+                metrics.insert(format!("pass@{k},none"), estimate);
+            }
+        }
         let names = samples.first().map(|sample| &sample.metrics).into_iter().flat_map(Map::keys);
         let is_right = |name: &String| {
             let name = name.clone();
@@ -117,7 +139,7 @@ impl Graded {
             repeats,
             is_weighed: task.answering().by == AnswerBy::Likelihood,
             accuracy: share(&SampleRecord::is_right),
-            metrics: names.map(|name| (name.clone(), share(&is_right(name)))).collect(),
+            metrics: names.map(|name| (name.clone(), share(&is_right(name)))).chain(metrics).collect(),
             cut: samples.iter().filter(|sample| sample.cut).count(),
             samples,
             ..Self::empty()

@@ -8,7 +8,7 @@ use serde_json::json;
 use t2_rl::evaluate::{Answer, EvaluateConfig, EvaluateError, Evaluation, Progress, evaluate_with};
 use t2_task::{Example, Task};
 
-use super::{BASE, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, Subject, ended_by, named};
+use super::{Asking, BASE, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, Subject, ended_by, named};
 use crate::error::SessionError;
 use crate::event::Event;
 use crate::session::Session;
@@ -34,6 +34,7 @@ impl Session<'_> {
         let generate = &ended_by(&**task, subject.generate);
         let who = json!([subject.name, subject.hash]);
         let run = RunOf { model, generate, who, repeats }.name(&**task);
+        let asking = Asking { task: &**task, split: *split, tokenizer: subject.tokenizer, generate, run: &run };
         let known = samples.known(task.name(), *split, &run)?;
         let (mut records, left) = sort(&**task, known, examples, repeats.max(1));
         let resumed = records.values().map(Vec::len).sum();
@@ -45,8 +46,7 @@ impl Session<'_> {
             let progress = |progress: Progress<'_, '_>| match progress {
                 Progress::Answering(done) => self.watch.see(Event::Answering { what, done: resumed + done, total }),
                 Progress::Graded(answers) => {
-                    let new: Vec<SampleRecord> =
-                        answers.iter().map(|answer| subject.record(&**task, *split, answer, &run)).collect();
+                    let new: Vec<SampleRecord> = answers.iter().map(|answer| subject.record(asking, answer)).collect();
                     if let Err(error) = samples.append(&new) {
                         failed = Some(error);
                     }
@@ -115,11 +115,11 @@ fn is_asked(task: &dyn Task, example: &Example, samples: &[SampleRecord]) -> boo
 }
 
 impl Subject<'_> {
-    fn record(&self, task: &dyn Task, split: t2_task::Split, answer: &Answer<'_>, run: &str) -> SampleRecord {
+    fn record(&self, asking: Asking<'_>, answer: &Answer<'_>) -> SampleRecord {
         let new = New {
             example: answer.example,
             repeat: answer.repeat,
-            prompt: task.prompt(answer.example),
+            prompt: asking.task.prompt(answer.example),
             text: answer.text.clone(),
             cut: answer.cut,
             weights: answer.weights.clone(),
@@ -127,6 +127,6 @@ impl Subject<'_> {
             choice: self.name.to_owned(),
             hash: self.hash,
         };
-        new.record(task, split, run)
+        new.record(asking)
     }
 }

@@ -28,12 +28,17 @@ pub struct SampleRecord {
     pub repeat: usize,
     /// The conversation that asked.
     pub prompt: Vec<Message>,
-    /// What was weighed after it, where choices were weighed.
+    /// What ended the answer.
+    pub settings: SampleSettings,
+    /// The choices of a multiple-choice question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// What was weighed after the prompt, where choices were weighed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub continuations: Vec<String>,
     /// Log-likelihoods of those, nats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub weights: Vec<f32>,
+    pub log_likelihoods: Vec<f32>,
     /// What the model wrote, or the choice it finds most likely.
     pub text: String,
     /// What the grader took for the answer, where it looks for one.
@@ -57,6 +62,17 @@ pub struct SampleRecord {
     pub expert_hash: Option<Hash>,
     /// Who answered, and how: answers of one run have the same, and any other model, expert or setting has another.
     pub run: String,
+}
+
+/// What ended an answer, or stood before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleSettings {
+    /// Most tokens of it.
+    pub max_new_tokens: usize,
+    /// The strings that end it.
+    pub stop: Vec<String>,
+    /// What stands between the prompt and a continuation.
+    pub delimiter: String,
 }
 
 impl SampleRecord {

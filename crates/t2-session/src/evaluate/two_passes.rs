@@ -12,7 +12,7 @@ use t2_rl::fitting;
 use t2_task::{AnswerBy, Example, Grade, Split};
 
 use super::plain::sort;
-use super::{BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, ended_by, named};
+use super::{Asking, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, ended_by, named};
 use crate::error::SessionError;
 use crate::event::Event;
 use crate::session::{Pool, Session};
@@ -62,6 +62,7 @@ impl Session<'_> {
         let hashes = pool.experts.hashes();
         let who = json!([strategy.name(), hashes, self.seed]);
         let run = RunOf { model: &pool.model, generate, who, repeats: 1 }.name(&**task);
+        let asking = Asking { task: &**task, split: *split, tokenizer: pool.tokenizer, generate, run: &run };
         let (known, left) = sort(&**task, samples.known(task.name(), *split, &run)?, examples, 1);
         let resumed = known.len();
         let fitting = fitting(&pool.model, pool.tokenizer, &**task, &left, generate.max_new_tokens);
@@ -75,16 +76,16 @@ impl Session<'_> {
         // A strategy that learns from examples looks for one mixture, once.
         let learns = STRATEGIES.iter().any(|known| known.name == strategy.name() && known.needs_examples);
         let batch = if learns { fitting.examples.len().max(1) } else { BATCH };
-        let asking = Asking { session: self, pool, task: &**task, split: *split, generate, shots: &shots, run: &run };
+        let passing = Passing { session: self, pool, asking, shots: &shots };
         let total = resumed + fitting.examples.len();
         let ended = fitting.examples.chunks(batch).try_for_each(|chunk| {
             let done = passes.records.len();
-            let new = asking.ask(chunk, strategy, &mut passes, (done, total))?;
+            let new = passing.ask(chunk, strategy, &mut passes, (done, total))?;
             samples.append(&new)?;
             new.into_iter().for_each(|sample| passes.records.entry(sample.id.clone()).or_default().push(sample));
             Ok(())
         });
-        let what = asking.what(strategy);
+        let what = passing.what(strategy);
         let _ = self.watch.see(Event::Answering { what: &what, done: total, total });
         ended.map_err(|error: SessionError| error)?;
         let mut records = passes.records;
@@ -105,19 +106,16 @@ impl Session<'_> {
 }
 
 /// Who is asked what.
-struct Asking<'a> {
+struct Passing<'a> {
     session: &'a Session<'a>,
     pool: &'a Pool<'a>,
-    task: &'a dyn t2_task::Task,
-    split: Split,
-    generate: &'a GenerateConfig,
+    asking: Asking<'a>,
     shots: &'a [Example],
-    run: &'a str,
 }
 
-impl Asking<'_> {
+impl Passing<'_> {
     fn what(&self, strategy: &dyn Strategy) -> String {
-        format!("{}: {}", strategy.name(), self.task.name())
+        format!("{}: {}", strategy.name(), self.asking.task.name())
     }
 
     /// Both passes over `examples`, of which `done` of all went before.
@@ -128,7 +126,8 @@ impl Asking<'_> {
         passes: &mut Passes,
         (done, total): (usize, usize),
     ) -> Result<Vec<SampleRecord>, SessionError> {
-        let Self { session, pool, task, .. } = *self;
+        let Self { session, pool, asking, .. } = *self;
+        let task = asking.task;
         let what = self.what(strategy);
         let labelled: Vec<Shot> =
             self.shots.iter().map(|shot| Shot { prompt: task.prompt(shot), answer: shot.reference.clone() }).collect();
@@ -141,7 +140,7 @@ impl Asking<'_> {
             max_rows: BATCH,
             labelled: Some(Labelled { shots: &labelled, grade: &grade_shots }),
             keep_going: &keep_going,
-            ..pool.oracle(self.generate.clone())
+            ..pool.oracle(asking.generate.clone())
         };
         let query = |example: &&Example| Query { prompt: task.prompt(example), seed: seed(example, 0) };
         let queries: Vec<Query> = examples.iter().map(query).collect();
@@ -158,7 +157,7 @@ impl Asking<'_> {
         let hashes = pool.experts.hashes();
         let record = |((&example, answer), grade): ((&&Example, Answer), Grade)| {
             let prompt = task.prompt(example);
-            new(example, prompt, answer, grade, &hashes).record(task, self.split, self.run)
+            new(example, prompt, answer, grade, &hashes).record(asking)
         };
         Ok(examples.iter().zip(both.answers).zip(grades).map(record).collect())
     }

@@ -30,8 +30,8 @@ pub(crate) fn grade(
     Ok(programs.into_iter().zip(outcomes).map(grade).collect())
 }
 
-/// The program that `completion` holds. Where the question is a program that lacks its end, one without the function which
-/// is asked for continues it, as a model does that only continues texts.
+/// The program that `completion` holds. Where the question is a program that lacks its end, it comes first: with its
+/// imports and helpers before one that writes the function anew, and to be continued by one that does not.
 pub(crate) fn whole(example: &Example, completion: &str) -> String {
     let program = fences::program(completion);
     let asked = example.tests.as_ref().map_or(&[][..], |tests| &tests.entry_points);
@@ -39,8 +39,34 @@ pub(crate) fn whole(example: &Example, completion: &str) -> String {
         let defines = |name: &String| source.lines().any(|line| line.trim_start().starts_with(&format!("def {name}(")));
         !asked.is_empty() && asked.iter().all(defines)
     };
-    match defined(&example.question) && !defined(&program) {
-        true => format!("{}{program}", example.question),
-        false => program.into_owned(),
+    match (defined(&example.question), defined(&program)) {
+        (true, false) => format!("{}{program}", example.question),
+        // What has to stand at the very beginning of a file would not.
+        (true, true) if !program.contains("from __future__") => format!("{}\n{program}", example.question),
+        _ => program.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Tests;
+
+    #[test]
+    fn a_question_that_is_a_program_comes_first() {
+        #[track_caller]
+        fn check(question: &str, completion: &str, expected: &str) {
+            let tests = Tests { entry_points: vec!["f".into()], ..Tests::default() };
+            assert_eq!(whole(&Example::program(question, "", tests), completion), expected);
+        }
+        let stub = "import math\ndef f(x):\n    \"\"\"Add 3.\"\"\"\n";
+        check(stub, "    return x + 3", "import math\ndef f(x):\n    \"\"\"Add 3.\"\"\"\n    return x + 3");
+        let function = "def f(x):\n    return x + 3\n";
+        check(stub, function, &format!("{stub}\n{function}"));
+        check(stub, &format!("Here:\n```python\n{function}```"), &format!("{stub}\n{function}"));
+        let postponed = format!("from __future__ import annotations\n{function}");
+        check(stub, &postponed, &postponed);
+        check("Write f(x) to add 3.", function, function);
+        check("Write f(x) to add 3.", "return x + 3", "return x + 3");
     }
 }

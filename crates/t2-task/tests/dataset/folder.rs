@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use t2_task::dataset::{DatasetSpec, DatasetTask};
+use t2_task::sandbox::SandboxError;
 use t2_task::{Example, Settings, Split, Task, TaskError};
 use tempfile::TempDir;
 
@@ -43,11 +44,12 @@ pub(crate) fn questions(spec: &DatasetSpec, folder: &TempDir, split: Split) -> V
     load(spec, folder, split).unwrap().into_iter().map(|example| example.question).collect()
 }
 
-/// The rewards; none, with a note, where programs are to be run on a machine without Python.
+/// The rewards; none, with a note, where programs are to be run on a machine without Python, or on one for which there is
+/// no sandbox.
 pub(crate) fn rewards(task: &DatasetTask, graded: &[(&Example, &str)]) -> Option<Vec<f32>> {
     match task.rewards(graded) {
         Ok(rewards) => Some(rewards),
-        Err(error @ TaskError::Sandbox(_)) => {
+        Err(error @ TaskError::Sandbox(SandboxError::NoPython { .. } | SandboxError::Unsupported { .. })) => {
             println!("{} is skipped: {error}", task.name());
             None
         }

@@ -27,9 +27,12 @@ pub(crate) fn program(code: &str, tests: &str) -> Program {
     Program { code: code.into(), tests: Tests::asserts([tests]) }
 }
 
-/// True, with a note, on a machine without Python. Whatever else is wrong, the tests are there to say.
+/// True, with a note, on a machine without Python, and on one for which there is no sandbox. Whatever else is wrong, the tests are there to say.
 pub(crate) fn python_is_missing() -> bool {
-    let missing = session().run(&[program("", "")]).err().filter(|e| matches!(e, SandboxError::NoPython { .. }));
+    let missing = session()
+        .run(&[program("", "")])
+        .err()
+        .filter(|e| matches!(e, SandboxError::NoPython { .. } | SandboxError::Unsupported { .. }));
     if let Some(error) = &missing {
         println!("skipped: {error}");
     }

@@ -93,6 +93,17 @@ fn there_are_more_than_sixty() {
     assert!(every().count() > 60);
 }
 
+/// `all(map(…))` takes the error for the end of what there is to ask.
+#[test]
+fn a_program_that_stops_an_iteration_does_not_end_the_tests() {
+    if python_is_missing() {
+        return;
+    }
+    let tests = "assert all(map(lambda x: f(x) == x + 3, [1, 2]))";
+    let why = failure(&session(), program("def f(x): raise StopIteration", tests));
+    assert!(why.is_some_and(|why| why.contains("stopped an iteration")));
+}
+
 #[test]
 fn attacks_succeed_where_nothing_stops_them() {
     if python_is_missing() {
