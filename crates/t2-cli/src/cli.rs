@@ -77,7 +77,7 @@ pub(crate) struct ModelArg {
 
 /// The task, for the commands that need one.
 pub(crate) fn task_help() -> String {
-    let generated = t2_task::TASKS.iter().map(|task| task.name);
+    let generated = t2_task::TASKS.iter().map(|task| task.name());
     let names: Vec<&str> = generated.chain(t2_task::dataset::SPECS.iter().map(|(name, _)| *name)).collect();
     format!("A task: {}, a .toml file that describes a data set, or a .jsonl file of questions", names.join(", "))
 }

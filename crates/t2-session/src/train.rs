@@ -127,7 +127,7 @@ impl Session<'_> {
     ///
     /// [`SessionError`] for a task, a configuration or a folder that does not fit, and when the watcher broke off.
     pub fn train(&self, model: &Model, run: &Run, dir: &Path) -> Result<Trained, SessionError> {
-        let is_generated = TASKS.iter().any(|task| task.name == run.task);
+        let is_generated = TASKS.iter().any(|task| task.name() == run.task);
         let limit = if is_generated { EXAMPLES } else { usize::MAX };
         let Examples { task, examples, .. } = self.examples(run, Split::Train, limit)?;
         if run.eval_limit > 0 {

@@ -12,10 +12,10 @@ use crate::error::TaskError;
 use crate::example::Example;
 use crate::grade::{self, Grade};
 use crate::jsonl;
+use crate::sandbox::Walls;
 use crate::settings::Settings;
 use crate::split::Split;
 use crate::tiny;
-use crate::tiny::problem::Generated;
 
 /// The reward of a right answer.
 pub const RIGHT: f32 = 1.0;
@@ -23,7 +23,7 @@ pub const RIGHT: f32 = 1.0;
 pub const WRONG: f32 = -1.0;
 
 /// Every task that ships with the crate, in the order in which help texts list them.
-pub const TASKS: &[&Generated] = tiny::TASKS;
+pub const TASKS: &[&dyn Task] = tiny::TASKS;
 
 /// The reward of a verdict: [`RIGHT`] or [`WRONG`].
 pub fn reward(right: bool) -> f32 {
@@ -42,7 +42,7 @@ pub fn find(name: &str, settings: &Settings) -> Result<Box<dyn Task>, TaskError>
         return Ok(Box::new(jsonl::open(name, settings)?));
     }
     if let Some(task) = TASKS.iter().find(|task| task.name() == name) {
-        return Ok(Box::new(Generated { walls: settings.walls, ..**task }));
+        return Ok(task.within(settings.walls).unwrap_or_else(|| Box::new(*task)));
     }
     let Some((spec, beside)) = described(name)? else {
         return Err(TaskError::Unknown { name: name.into(), known: known_names() });
@@ -104,6 +104,12 @@ pub trait Task: Send + Sync {
     /// Examples with their answers that go before every question.
     fn shots(&self) -> usize {
         0
+    }
+
+    /// The same task with other walls around the programs that it runs; `None` for a task that runs none.
+    fn within(&self, walls: Walls) -> Option<Box<dyn Task>> {
+        let _ = walls;
+        None
     }
 
     /// The grader and its version, such as `gsm8k@1`: kept with every sample, so that verdicts of different rules are not
@@ -208,6 +214,10 @@ impl Task for &dyn Task {
 
     fn shots(&self) -> usize {
         (**self).shots()
+    }
+
+    fn within(&self, walls: Walls) -> Option<Box<dyn Task>> {
+        (**self).within(walls)
     }
 
     fn grader(&self) -> String {

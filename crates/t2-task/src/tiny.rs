@@ -18,10 +18,10 @@ pub mod reason_hard;
 mod sums;
 pub(crate) mod words;
 
-use problem::Generated;
+use crate::task::Task;
 
 /// The generated tasks, in the order in which help texts list them.
-pub const TASKS: &[&Generated] = &[
+pub const TASKS: &[&dyn Task] = &[
     &math::TINY_MATH,
     &code::TINY_CODE,
     &reason::TINY_REASON,

@@ -36,12 +36,12 @@ pub(crate) struct Args {
     /// Most tokens of an answer [default: what the task says]
     #[arg(long, value_name = "N")]
     max_new_tokens: Option<usize>,
-    /// Draw answers at this temperature; 0 takes the most likely token
-    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = cli::temperature)]
-    temperature: f32,
-    /// Draw among the fewest tokens whose probabilities reach P
-    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = cli::top_p)]
-    top_p: f32,
+    /// Draw answers at this temperature; 0 takes the most likely token [default: 0]
+    #[arg(long, value_name = "T", value_parser = cli::temperature)]
+    temperature: Option<f32>,
+    /// Draw among the fewest tokens whose probabilities reach P [default: 1]
+    #[arg(long, value_name = "P", value_parser = cli::top_p, requires = "temperature")]
+    top_p: Option<f32>,
     /// Answers to each question, for pass@k; they need a temperature
     #[arg(long, default_value_t = 1, value_name = "N")]
     repeats: usize,
@@ -74,7 +74,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    if args.repeats > 1 && args.temperature == 0.0 {
+    if args.repeats > 1 && args.temperature.unwrap_or(0.0) == 0.0 {
         bail!("{} greedy answers to a question are all the same; add --temperature 0.8, or --repeats 1", args.repeats);
     }
     let terminal = Terminal::new(out);
@@ -120,8 +120,8 @@ fn grade(
     samples: &mut Samples,
 ) -> Result<Vec<Graded>, SessionError> {
     let sampling = match args.temperature {
-        0.0 => Sampling::GREEDY,
-        temperature => Sampling { temperature, top_p: args.top_p, ..Sampling::PLAIN },
+        None | Some(0.0) => Sampling::GREEDY,
+        Some(temperature) => Sampling { temperature, top_p: args.top_p.unwrap_or(1.0), ..Sampling::PLAIN },
     };
     let stop = model.stop().to_vec();
     let generate = |examples: &Examples| GenerateConfig {

@@ -5,6 +5,7 @@
 mod bundled;
 mod chats;
 mod errors;
+mod evaluations;
 mod experts;
 mod hub;
 mod models;

@@ -107,6 +107,10 @@ impl Task for Generated {
         Ok(examples.take(limit).collect())
     }
 
+    fn within(&self, walls: Walls) -> Option<Box<dyn Task>> {
+        Some(Box::new(Self { walls, ..*self }))
+    }
+
     fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
         Ok(self.grade(graded)?.iter().map(|grade| grade.reward).collect())
     }

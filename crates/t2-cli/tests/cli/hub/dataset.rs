@@ -11,6 +11,8 @@ use t2_session::source::{SourceError, dataset};
 use t2_session::{Event, Sources};
 use tempfile::TempDir;
 
+use crate::support::{World, finish};
+
 use super::server::{Files, Hub, Reply, Request, answer};
 use super::{COMMIT, DATASET, GONE, TOKEN};
 
@@ -241,4 +243,21 @@ fn a_commit_that_changes_one_file_costs_that_file() {
     assert_eq!(std::fs::read(after.join("train.jsonl")).unwrap(), b"{}");
     check_files(&before, &["main/test-00000-of-00002.parquet", "main/test-00001-of-00002.parquet", "train.jsonl"]);
     assert_eq!(cache.offline(ID, &[TRAIN]).unwrap(), after, "the branch is at its last commit");
+}
+
+#[test]
+fn a_task_of_the_hub_is_evaluated_and_then_found_offline() {
+    let world = World::new();
+    let toml = "name = \"sums\"\nhub = \"org/name\"\ngrader = \"exact\"\nquestion = \"{{ q }}\"\nreference = \"{{ a }}\"\n\
+                [files]\ntest = [\"data/test-*.parquet\", \"test.jsonl\"]\n";
+    world.write("sums.toml", toml);
+    let rows = b"{\"q\": \"what is one\", \"a\": \"two\"}\n{\"q\": \"what is two\", \"a\": \"two\"}\n";
+    let hub = Hub::serve_dataset([("test.jsonl".to_owned(), rows.to_vec())].into());
+    let args = ["eval", "model", "--task", "sums.toml", "--max-new-tokens", "2", "--json", "-q"];
+    let online = hub.run(&world, &args, |_| {});
+    assert_eq!(online.code, 0, "{online:?}");
+    assert_eq!(serde_json::from_str::<Value>(&online.stdout).unwrap()["n"], 2);
+    drop(hub);
+    let offline = finish(world.command(&args).env("HF_HUB_OFFLINE", "1"), "");
+    assert_eq!(offline.code, 0, "{offline:?}");
 }
