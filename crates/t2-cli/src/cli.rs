@@ -199,6 +199,13 @@ pub(crate) fn temperature(text: &str) -> Result<f32, String> {
     }
 }
 
+pub(crate) fn at_least_1(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(value) if value >= 1 => Ok(value),
+        _ => Err("expected a whole number of at least 1".to_owned()),
+    }
+}
+
 pub(crate) fn top_p(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),

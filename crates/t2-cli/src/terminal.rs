@@ -50,8 +50,7 @@ impl<'a> Terminal<'a> {
             ));
         }
         let (sources, seed) = (environment::sources(), global.seed.unwrap_or(0));
-        let memory = device::memory_for_answers(&device);
-        Ok(Session { device, dtype, in_f32, sources, seed, memory, watch: self })
+        Ok(Session { device, dtype, in_f32, sources, seed, memory: None, watch: self })
     }
 
     /// Let `update` move the bar for `about`. If another bar is shown, or none, `make` makes this one first.
@@ -110,7 +109,13 @@ impl Watch for Terminal<'_> {
                 }
             }
             Event::Answering { what, done, total } => {
-                let make = || self.out.progress(total as u64, what.to_owned());
+                let make = || {
+                    let bar = self.out.progress(total as u64, what.to_owned());
+                    // What an earlier run has answered says nothing about how long the rest takes.
+                    bar.set_position(done as u64);
+                    bar.reset_eta();
+                    bar
+                };
                 self.show(what, make, |shown| shown.bar.set_position(done as u64));
                 if done == total {
                     self.done();

@@ -59,6 +59,8 @@ pub struct ModelOracle<'a, M> {
     pub generate: GenerateConfig,
     /// Most rows at a time; bounds memory.
     pub max_rows: usize,
+    /// Most bytes of keys and values, where fewer rows at a time take less; `None` for no bound.
+    pub memory: Option<u64>,
     /// For strategies that learn from examples.
     pub labelled: Option<Labelled<'a>>,
     /// Asked again and again in the first pass, and may break off. The second asks who sees its tokens.
@@ -69,7 +71,16 @@ impl<'a, M> ModelOracle<'a, M> {
     /// An oracle that answers greedily, 32 rows at a time, without labelled examples; change its fields for more.
     pub fn new(model: &'a M, tokenizer: &'a Tokenizer, pool: &'a ExpertPool) -> Self {
         let keep_going = &|| ControlFlow::Continue(());
-        Self { model, tokenizer, pool, generate: GenerateConfig::default(), max_rows: 32, labelled: None, keep_going }
+        Self {
+            model,
+            tokenizer,
+            pool,
+            generate: GenerateConfig::default(),
+            max_rows: 32,
+            memory: None,
+            labelled: None,
+            keep_going,
+        }
     }
 }
 
@@ -199,7 +210,8 @@ impl<M: CausalLm> ModelOracle<'_, M> {
 
     /// An engine that runs as many rows at a time as allowed.
     fn engine(&self) -> Engine<'_, M> {
-        Engine::new(self.model, EngineConfig { slots: self.max_rows.max(1), ..EngineConfig::default() })
+        let (slots, memory) = (self.max_rows.max(1), self.memory);
+        Engine::new(self.model, EngineConfig { slots, memory, ..EngineConfig::default() })
     }
 
     /// What requests of `engine` are to be under for each of `mixtures` of `bank`.

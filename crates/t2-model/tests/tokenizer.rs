@@ -9,7 +9,7 @@ use std::process::Command;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 use t2_chat::Message;
-use t2_model::text::{Tokenizer, TokenizerError};
+use t2_model::text::{StopStrings, Tokenizer, TokenizerError};
 use tempfile::TempDir;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
@@ -83,6 +83,41 @@ fn text_comes_back_at_once_and_in_pieces() {
     for text in TEXTS {
         assert_eq!(check_decode(&tokenizer, &tokenizer.encode_fragment(text).unwrap()), text);
     }
+}
+
+#[test]
+fn a_stop_string_is_found_across_tokens() {
+    #[track_caller]
+    fn check(tokenizer: &Tokenizer, text: &str, stop: &[&str], expected: Option<&str>) {
+        let stop: Vec<String> = stop.iter().map(|&stop| stop.to_owned()).collect();
+        let ids = tokenizer.encode_fragment(text).unwrap();
+        let mut texts = StopStrings::new(tokenizer, &stop, 2);
+        let ended = ids.iter().position(|&id| texts.push(1, id).unwrap());
+        let found = ended.map(|at| tokenizer.decode(&ids[..=at]).unwrap());
+        assert_eq!(found.as_deref(), expected, "{text:?}");
+    }
+    let dir = folder(&[("tokenizer.json", byte_level().to_string())]);
+    let tokenizer = load(dir.path());
+    // A token a byte.
+    check(&tokenizer, "4\n\nQuestion: 5?", &["Question:"], Some("4\n\nQuestion:"));
+    check(&tokenizer, "QuQuestion: 5?", &["Question:", "?"], Some("QuQuestion:"));
+    check(&tokenizer, "naïve → é", &["→"], Some("naïve →"));
+    check(&tokenizer, "4", &["Question:", ""], None);
+    check(&tokenizer, "4", &[], None);
+}
+
+#[test]
+fn an_answer_is_cut_where_its_prompt_ends_alone() {
+    let asked = [Message::user("ab ")];
+    let plain = load(folder(&[("tokenizer.json", byte_level().to_string())]).path());
+    // White space at the end of the prompt is the answer's; a token goes before the text.
+    let whole = [vec![256], plain.encode_fragment("ab  c").unwrap()].concat();
+    assert_eq!(plain.encode_answer(&asked, " c").unwrap(), (whole.clone(), 3));
+    let template = "{% for m in messages %}<{{ m.content }}>{% endfor %}{{ '\\n' }}";
+    let files = [("tokenizer.json", byte_level().to_string()), ("chat_template.jinja", template.to_owned())];
+    let chat = load(folder(&files).path());
+    assert_eq!(chat.encode_answer(&asked, " c").unwrap(), (plain.encode_fragment("<ab >\nc").unwrap(), 5));
+    assert_eq!(chat.raw().encode_answer(&asked, " c").unwrap(), (whole, 3));
 }
 
 #[test]

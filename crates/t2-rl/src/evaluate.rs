@@ -85,12 +85,14 @@ pub struct EvaluateConfig<'a> {
     pub memory: Option<u64>,
     /// Answers to each example, at least 1: more than one make sense where they are drawn.
     pub repeats: usize,
+    /// What answers are drawn by.
+    pub seed: u64,
 }
 
 impl<'a> EvaluateConfig<'a> {
     /// One answer to each example, by the base model, at most 64 at a time.
     pub fn new(generate: &'a GenerateConfig) -> Self {
-        Self { generate, active: Active::Base, batch: 64, memory: None, repeats: 1 }
+        Self { generate, active: Active::Base, batch: 64, memory: None, repeats: 1, seed: 0 }
     }
 }
 
@@ -115,11 +117,11 @@ impl Evaluation<'_> {
     }
 }
 
-/// Answer every example and grade the answers. Examples whose prompt is too long are left out.
+/// Answer every example and grade the answers. Examples that are too long for the model are left out.
 ///
 /// # Errors
 ///
-/// [`EvaluateError`] when a prompt is refused or the grader fails.
+/// [`EvaluateError`] when a prompt is refused, no example fits, there is nothing to choose among, or the grader fails.
 pub fn evaluate<'a>(
     model: &impl CausalLm,
     tokenizer: &Tokenizer,
@@ -150,11 +152,15 @@ pub fn evaluate_with<'a>(
     let by = task.answering().by;
     let room = if by == AnswerBy::Text { config.generate.max_new_tokens } else { 1 };
     let fitting = fitting(model, tokenizer, task, examples, room)?;
-    let Fitting { examples, skipped, .. } = fitting.not_empty(task)?;
+    let Fitting { examples, mut skipped, .. } = fitting.not_empty(task)?;
     let asked = Asked { model, tokenizer, task, examples: &examples, config };
     let answers = match by {
         AnswerBy::Text => asked.written(progress)?,
-        AnswerBy::Likelihood => asked.weighed(progress)?,
+        AnswerBy::Likelihood => {
+            let (answers, too_long) = asked.weighed(progress)?;
+            skipped.extend(too_long);
+            answers
+        }
     };
     Ok(Evaluation { answers, skipped })
 }

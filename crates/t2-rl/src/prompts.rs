@@ -19,6 +19,12 @@ pub struct Skipped {
     pub prompt_len: usize,
 }
 
+impl Skipped {
+    pub(crate) fn new(index: usize, example: &Example, prompt_len: usize) -> Self {
+        Self { index, question: beginning(&example.question), prompt_len }
+    }
+}
+
 /// The examples that fit a model, and those that do not.
 #[derive(Clone, Debug, Default)]
 pub struct Fitting<'a> {
@@ -52,7 +58,7 @@ pub fn fitting<'a>(
                 prompt.iter().for_each(|id| _ = found.prompts.update(&id.to_le_bytes()));
             }
             Err(GenerateError::TooLong { prompt_len, .. }) => {
-                found.skipped.push(Skipped { index, question: beginning(&example.question), prompt_len });
+                found.skipped.push(Skipped::new(index, example, prompt_len));
             }
             Err(other) => return Err(other.into()),
         }

@@ -7,20 +7,21 @@ mod results;
 mod samples;
 mod two_passes;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use t2_chat::Message;
 use t2_model::Hash;
 use t2_model::adapter::Active;
 use t2_model::decoder::{CausalLm, Decoder};
 use t2_model::generate::GenerateConfig;
-use t2_model::text::Tokenizer;
-use t2_task::{AnswerBy, Example, Grade, Settings, Split, Task};
+use t2_model::text::{ChatTemplate, Tokenizer};
+use t2_task::{AnswerBy, AsText, Example, Grade, Settings, Split, Task};
 
 use crate::error::SessionError;
+use crate::session::Session;
 
-pub use compare::compare;
+pub use compare::{comparable, compare};
 pub use graded::Graded;
 pub use results::{ResultsOf, results};
 pub use samples::{SampleKey, SampleRecord, SampleSettings, Samples, read};
@@ -73,14 +74,33 @@ impl Examples {
 /// `examples`, each with a name of its own: its place where it has none, and a number after one that others have too.
 fn named(examples: &[Example]) -> Vec<Example> {
     let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut taken = HashSet::new();
     let named = examples.iter().enumerate().map(|(at, example)| {
         let id = if example.id.is_empty() { at.to_string() } else { example.id.clone() };
         let before = seen.entry(id.clone()).or_default();
         *before += 1;
-        let id = if *before == 1 { id } else { format!("{id}#{before}") };
-        Example { id, ..example.clone() }
+        let mut number = *before;
+        let mut unique = if number == 1 { id.clone() } else { format!("{id}#{number}") };
+        while !taken.insert(unique.clone()) {
+            number += 1;
+            unique = format!("{id}#{number}");
+        }
+        Example { id: unique, ..example.clone() }
     });
     named.collect()
+}
+
+/// `task` as a model with this tokenizer can be asked: without a chat template as one text.
+pub(crate) fn as_asked<'t>(task: &'t dyn Task, tokenizer: &Tokenizer) -> Box<dyn Task + 't> {
+    if tokenizer.chat_template().is_some() { Box::new(task) } else { Box::new(AsText(task)) }
+}
+
+/// Refuse a task whose answers cannot be graded here before they are asked for: one of programs, where there is no sandbox.
+fn prove_grading(task: &dyn Task, examples: &[Example]) -> Result<(), SessionError> {
+    if let Some(example) = examples.iter().find(|example| example.tests.is_some()) {
+        task.grade(&[(example, "")])?;
+    }
+    Ok(())
 }
 
 /// How answers to `task` are completed: as `generate` says, and ended by the strings of the task too.
@@ -111,10 +131,12 @@ pub struct Subject<'a> {
 
 /// What tells the answers of one run from those of another.
 struct RunOf<'a> {
+    session: &'a Session<'a>,
     model: &'a Decoder,
+    tokenizer: &'a Tokenizer,
     generate: &'a GenerateConfig,
     /// Who answers: the expert, or the strategy and the experts to choose among.
-    who: serde_json::Value,
+    who: Value,
     repeats: usize,
 }
 
@@ -122,11 +144,16 @@ impl RunOf<'_> {
     /// The name of the run in its samples.
     fn name(&self, task: &dyn Task) -> String {
         let GenerateConfig { max_new_tokens, sampling, stop, stop_strings } = self.generate;
+        let Session { dtype, in_f32, seed, .. } = self.session;
+        let is_drawn = sampling.temperature > 0.0;
         let described = json!({
             "model": self.model.base_hash(),
             "who": self.who,
             "max_new_tokens": max_new_tokens,
+            "dtype": json!([dtype.map(|dtype| dtype.name()), in_f32]),
+            "template": self.tokenizer.chat_template().map(ChatTemplate::source),
             "sampling": format!("{sampling:?}"),
+            "seed": is_drawn.then_some(seed),
             "stop": stop,
             "stop_strings": stop_strings,
             "repeats": self.repeats,

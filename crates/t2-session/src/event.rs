@@ -54,8 +54,8 @@ pub enum Event<'a> {
     Tick,
 }
 
-/// Sees what goes on, and may break off long work, which then returns an error. What was decomposed, learned or downloaded
-/// by then is on disk; answers that were to be graded are lost.
+/// Sees what goes on, and may break off long work, which then returns an error. What was decomposed, learned, downloaded,
+/// or answered and kept by then is on disk.
 pub trait Watch {
     /// Something happened.
     fn see(&self, event: Event<'_>) -> ControlFlow<()>;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use t2_task::dataset::{DatasetSpec, shipped};
+use t2_task::dataset::{DatasetError, DatasetSpec, shipped};
 use t2_task::sandbox::Walls;
 use t2_task::{Settings, Task, TaskError};
 
@@ -44,7 +44,10 @@ impl Session<'_> {
             None if name.ends_with(".toml") => {
                 (DatasetSpec::read(name).map_err(TaskError::from)?, Path::new(name).parent())
             }
-            None => return Ok(t2_task::find(name, &settings)?),
+            None => {
+                let task = t2_task::find(name, &settings)?;
+                return refuse_others(&*task, wishes).map(|()| task);
+            }
         };
         let locate = |spec: &DatasetSpec| {
             let found = self.data_of(spec, data.as_deref(), beside);
@@ -67,15 +70,32 @@ impl Session<'_> {
     fn data_of(&self, spec: &DatasetSpec, data: Option<&Path>, beside: Option<&Path>) -> Result<PathBuf, SessionError> {
         if let Some(data) = data {
             let own = data.join(&spec.name);
-            return Ok(if spec.files.are_in(&own) { own } else { data.to_owned() });
+            if let Some(folder) = [own.as_path(), data].into_iter().find(|folder| spec.files.are_in(folder)) {
+                return Ok(folder.to_owned());
+            }
         }
         match (beside, &spec.hub) {
             (Some(beside), _) if spec.hub.is_none() || spec.files.are_in(beside) => Ok(beside.to_owned()),
+            // Whoever names a folder means it: the error says what it lacks.
+            (_, Some(_)) if data.is_some() => Ok(data.map(Path::to_owned).unwrap_or_default()),
             (_, Some(hub)) => {
                 let id = spec.revision.as_ref().map_or_else(|| hub.clone(), |revision| format!("{hub}@{revision}"));
                 Ok(source::dataset(&id, &spec.files.places(), &self.sources, self.watch)?)
             }
-            (_, None) => Ok(PathBuf::new()),
+            (_, None) => Ok(data.or(beside).map(Path::to_owned).unwrap_or_default()),
+        }
+    }
+}
+
+/// Refuse a variant or examples for a task that is put in one way.
+fn refuse_others(task: &dyn Task, wishes: &TaskWishes) -> Result<(), SessionError> {
+    let variant = wishes.variant.as_deref().filter(|&variant| variant != task.variant());
+    let shots = wishes.shots.filter(|&shots| shots != task.shots()).map(|shots| format!("{shots} examples first"));
+    match variant.map(str::to_owned).or(shots) {
+        None => Ok(()),
+        Some(variant) => {
+            let (name, known) = (task.name().to_owned(), task.variant().to_owned());
+            Err(TaskError::from(DatasetError::NoVariant { name, variant, known }).into())
         }
     }
 }

@@ -9,11 +9,11 @@ use t2_model::decomposition::Targets;
 use t2_model::files::write_atomically;
 use t2_rl::metrics::{JsonLines, Step, StepMetrics};
 use t2_rl::policy::Reinforce;
-use t2_rl::train::{TrainConfig, TrainInputs, train};
-use t2_task::{Split, TASKS};
+use t2_rl::train::{TrainConfig, TrainError, TrainInputs, train};
+use t2_task::{AnswerBy, Split, TASKS, Task};
 
 use crate::error::SessionError;
-use crate::evaluate::{Examples, Graded, Samples, Subject};
+use crate::evaluate::{Examples, Graded, Samples, Subject, as_asked};
 use crate::event::Event;
 use crate::model::Model;
 use crate::session::Session;
@@ -130,6 +130,11 @@ impl Session<'_> {
         let is_generated = TASKS.iter().any(|task| task.name() == run.task);
         let limit = if is_generated { EXAMPLES } else { usize::MAX };
         let Examples { task, examples, .. } = self.examples(run, Split::Train, limit)?;
+        let task = as_asked(&*task, model.tokenizer()?);
+        if task.answering().by == AnswerBy::Likelihood {
+            // Better said before the decomposition.
+            return Err(TrainError::Weighed { task: task.name().to_owned() }.into());
+        }
         if run.eval_limit > 0 {
             // Better refused now than when everything is learned.
             self.examples(run, Split::Test, 1)?;

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use burn::prelude::Device;
+use burn::tensor::DType;
 use serde_json::Value;
 use t2_dispatch::strategy::Classifier;
 use t2_model::adapter::Expert;
@@ -16,7 +17,7 @@ use t2_session::source::BUNDLED;
 use t2_session::{
     Event, Examples, Graded, Input, Model, SampleRecord, Samples, Session, SessionError, Sources, Subject, experts,
 };
-use t2_task::Split;
+use t2_task::{AnswerBy, Answering, Example, Split, Task, TaskError};
 use tempfile::TempDir;
 
 /// The bundled model, and questions to it.
@@ -114,9 +115,104 @@ fn answers_of_another_run_are_not_taken_for_those_of_this_one() {
     let kept: Vec<String> = read(&other.samples()).unwrap().into_iter().map(|sample| sample.task).collect();
     assert_eq!(kept, [&["tiny-math"; 5][..], &["tiny-reason"; 2]].concat());
 
+    // Fewer questions leave the others where they are.
+    let fewer = World { examples: Examples::named("tiny-math", Split::Test, 2).unwrap(), ..other };
+    assert_eq!(fewer.grade(&fewer.session(), 80).unwrap().samples.len(), 2);
+    assert_eq!(read(&fewer.samples()).unwrap().len(), 7);
+    let other = fewer;
+
+    // Without the chat template, or in another type, the same question is another one.
+    let in_f16 = Session { dtype: Some(DType::F16), ..other.session() };
+    assert!(matches!(other.grade(&in_f16, 80).unwrap_err(), SessionError::OtherSamples { .. }));
+
     std::fs::write(other.samples(), "{\"task\": \"tiny-math\"}\n{}\n").unwrap();
     let error = other.grade(&other.session(), 80).unwrap_err();
     assert!(error.to_string().contains("samples.jsonl:1"), "{error}");
+    // A file of one line that is something else is not taken for a sample that was cut off.
+    std::fs::write(other.samples(), "{\"steps\": 3}").unwrap();
+    assert!(other.grade(&other.session(), 80).is_err());
+    assert_eq!(std::fs::read(other.samples()).unwrap(), b"{\"steps\": 3}");
+}
+
+#[test]
+fn a_line_that_was_cut_off_within_a_character_is_left_out() {
+    let world = World::new(2);
+    world.grade(&world.session(), 80).unwrap();
+    let mut bytes = std::fs::read(world.samples()).unwrap();
+    bytes.extend_from_slice("{\"text\": \"é".as_bytes().split_last().unwrap().1);
+    std::fs::write(world.samples(), bytes).unwrap();
+    assert_eq!(read(&world.samples()).unwrap().len(), 2);
+}
+
+/// Questions with two choices, all of them for the test.
+struct Choosing;
+
+impl Task for Choosing {
+    fn name(&self) -> &str {
+        "choosing"
+    }
+
+    fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
+        if split == Split::Train {
+            return Err(TaskError::Other("there is nothing to learn from".into()));
+        }
+        let example = |at: usize| Example {
+            choices: vec!["yes".to_owned(), "no".to_owned()],
+            ..Example::new(format!("Is {at} a number?"), "A")
+        };
+        Ok((0..5.min(limit)).map(example).collect())
+    }
+
+    fn answering(&self) -> Answering {
+        Answering { by: AnswerBy::Likelihood, ..Answering::default() }
+    }
+
+    fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+        Ok(vec![1.0; graded.len()])
+    }
+}
+
+#[test]
+fn choices_are_weighed_once_however_many_answers_are_asked_for() {
+    let world = World::new(1);
+    let generate = world.model.greedy(80);
+    let examples = Examples::load(Box::new(Choosing), Split::Test, 5).unwrap();
+    let subject = Subject { repeats: 3, ..world.model.subject(&generate).unwrap() };
+    let mut samples = Samples::open(&world.samples()).unwrap();
+    let graded = world.session().plain(subject, &examples, "base", &mut samples).unwrap();
+    assert_eq!((graded.accuracy.n, graded.samples.len()), (5, 5));
+    samples.finish(graded.samples.iter()).unwrap();
+    let mut samples = Samples::open(&world.samples()).unwrap();
+    assert_eq!(world.session().plain(subject, &examples, "base", &mut samples).unwrap().resumed, 5);
+}
+
+#[test]
+fn two_passes_need_no_train_split_unless_the_strategy_learns_from_one() {
+    struct Written;
+    impl Task for Written {
+        fn name(&self) -> &str {
+            "written"
+        }
+
+        fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
+            Choosing.load(split, limit)
+        }
+
+        fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+            Choosing.rewards(graded)
+        }
+    }
+    let world = World::new(1);
+    let own: Vec<Expert> = experts::load_folder(&world.model.dir().join(experts::FOLDER)).unwrap();
+    let session = world.session();
+    let pool = session.pool(&world.model, own).unwrap();
+    let (generate, mut none) = (world.model.greedy(8), Samples::default());
+    let examples = Examples::load(Box::new(Written), Split::Test, 2).unwrap();
+    let graded = session.dispatched(&pool, &examples, &generate, &mut Classifier, &mut none).unwrap();
+    assert_eq!(graded.accuracy.n, 2);
+    let weighed = Examples::load(Box::new(Choosing), Split::Test, 2).unwrap();
+    let error = session.dispatched(&pool, &weighed, &generate, &mut Classifier, &mut none).unwrap_err();
+    assert!(matches!(error, SessionError::WeighedInTwoPasses { .. }), "{error}");
 }
 
 #[test]

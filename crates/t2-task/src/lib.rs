@@ -18,4 +18,4 @@ pub use sandbox::Tests;
 pub use settings::Settings;
 pub use split::Split;
 pub use t2_chat::Message;
-pub use task::{AnswerBy, Answering, RIGHT, TASKS, Task, WRONG, find, reward};
+pub use task::{AnswerBy, Answering, AsText, RIGHT, TASKS, Task, WRONG, find, reward};

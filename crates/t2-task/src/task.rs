@@ -159,6 +159,75 @@ pub trait Task: Send + Sync {
     }
 }
 
+/// A task whose conversations are laid out as one text, for models that only continue texts: the system message, then each
+/// question with its answer behind a space, an empty line between them, as the lm-evaluation-harness lays examples out.
+#[derive(Clone, Copy)]
+pub struct AsText<'a>(pub &'a dyn Task);
+
+impl Task for AsText<'_> {
+    fn prompt(&self, example: &Example) -> Vec<Message> {
+        let messages = self.0.prompt(example);
+        let mut text = String::new();
+        for (at, Message { role, content }) in messages.iter().enumerate() {
+            if role == "assistant" {
+                text.push(' ');
+            } else if at > 0 && !text.ends_with("\n\n") {
+                text.push_str("\n\n");
+            }
+            text.push_str(content);
+        }
+        vec![Message::user(text)]
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn about(&self) -> &str {
+        self.0.about()
+    }
+
+    fn load(&self, split: Split, limit: usize) -> Result<Vec<Example>, TaskError> {
+        self.0.load(split, limit)
+    }
+
+    fn answering(&self) -> Answering {
+        self.0.answering()
+    }
+
+    fn variant(&self) -> &str {
+        self.0.variant()
+    }
+
+    fn shots(&self) -> usize {
+        self.0.shots()
+    }
+
+    fn grader(&self) -> String {
+        self.0.grader()
+    }
+
+    fn extract(&self, example: &Example, completion: &str) -> Option<String> {
+        self.0.extract(example, completion)
+    }
+
+    fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+        self.0.rewards(graded)
+    }
+
+    fn grade(&self, graded: &[(&Example, &str)]) -> Result<Vec<Grade>, TaskError> {
+        self.0.grade(graded)
+    }
+
+    fn grade_weights(&self, example: &Example, weights: &[f32]) -> Grade {
+        self.0.grade_weights(example, weights)
+    }
+
+    fn continuations(&self, example: &Example) -> Vec<String> {
+        self.0.continuations(example)
+    }
+}
+
 /// How an answer is got from a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answering {
@@ -248,6 +317,37 @@ impl Task for &dyn Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A question after two that are answered.
+    struct Shown;
+
+    impl Task for Shown {
+        fn name(&self) -> &str {
+            "shown"
+        }
+
+        fn load(&self, _: Split, _: usize) -> Result<Vec<Example>, TaskError> {
+            Ok(vec![])
+        }
+
+        fn prompt(&self, example: &Example) -> Vec<Message> {
+            let turn = |question: &str, answer: &str| [Message::user(question), Message::assistant(answer)];
+            let mut prompt = vec![Message::system("Be brief.\n\n")];
+            prompt.extend(turn("1 + 1?", "2").into_iter().chain(turn("1 + 2?", "3")));
+            prompt.push(Message::user(&example.question));
+            prompt
+        }
+
+        fn rewards(&self, _: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+            Ok(vec![])
+        }
+    }
+
+    #[test]
+    fn a_conversation_as_one_text_holds_every_turn() {
+        let prompt = AsText(&Shown).prompt(&Example::new("2 + 2?", "4"));
+        assert_eq!(prompt, [Message::user("Be brief.\n\n1 + 1? 2\n\n1 + 2? 3\n\n2 + 2?")]);
+    }
 
     #[test]
     fn an_unknown_name_lists_the_known_ones() {

@@ -10,11 +10,12 @@ use t2_dispatch::strategy::FewShotConfig;
 use t2_model::files::write_atomically;
 use t2_model::generate::{GenerateConfig, Sampling};
 use t2_rl::evaluate::Comparison;
-use t2_session::evaluate::{ResultsOf, compare, read, results};
+use t2_session::evaluate::{ResultsOf, comparable, compare, read, results};
 use t2_session::{Examples, Graded, Input, Model, Samples, Session, SessionError, experts};
 use t2_task::Split;
 
 use crate::cli::{self, ExpertArgs, Global, ModelArg, TaskArgs, load_experts};
+use crate::device;
 use crate::output::{Output, percent};
 use crate::terminal::Terminal;
 
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1000, value_name = "N")]
     limit: usize,
     /// Most tokens of an answer [default: what the task says]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = cli::at_least_1)]
     max_new_tokens: Option<usize>,
     /// Draw answers at this temperature; 0 takes the most likely token [default: 0]
     #[arg(long, value_name = "T", value_parser = cli::temperature)]
@@ -42,9 +43,9 @@ pub(crate) struct Args {
     /// Draw among the fewest tokens whose probabilities reach P [default: 1]
     #[arg(long, value_name = "P", value_parser = cli::top_p, requires = "temperature")]
     top_p: Option<f32>,
-    /// Answers to each question, for pass@k; they need a temperature
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    repeats: usize,
+    /// Answers to each question, for pass@k [default: 1]
+    #[arg(long, value_name = "N", value_parser = cli::at_least_1, requires = "temperature", conflicts_with = "pool")]
+    repeats: Option<usize>,
     /// Put the last message of the user as it stands, without the chat template
     #[arg(long)]
     raw: bool,
@@ -74,20 +75,35 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    if args.repeats > 1 && args.temperature.unwrap_or(0.0) == 0.0 {
-        bail!("{} greedy answers to a question are all the same; add --temperature 0.8, or --repeats 1", args.repeats);
+    let repeats = args.repeats.unwrap_or(1);
+    if repeats > 1 && args.temperature == Some(0.0) {
+        bail!("{repeats} greedy answers to a question are all the same; add --temperature 0.8, or leave --repeats out");
+    }
+    if repeats > 1 && args.is_dispatched() {
+        bail!("two passes give one answer to a question; take --strategy none, or leave --repeats out");
     }
     let terminal = Terminal::new(out);
     let session = terminal.session(global)?;
     let wishes = args.how.wishes();
     let load = |name: &String| Examples::load(session.task(name, &wishes)?, args.split, args.limit);
     let tasks = args.task.iter().map(load).collect::<Result<Vec<_>, SessionError>>()?;
+    for (at, examples) in tasks.iter().enumerate() {
+        let name = examples.task.name();
+        if tasks[..at].iter().any(|before| before.task.name() == name) {
+            bail!("two of the tasks are called {name}; name each once, or grade them in two commands");
+        }
+    }
     let other = args.compare.as_deref().map(read).transpose()?;
+    if let (Some(path), Some(other)) = (&args.compare, &other) {
+        tasks.iter().try_for_each(|examples| comparable(examples, other, path))?;
+    }
     let mut samples = args.samples.as_deref().map_or_else(|| Ok(Samples::default()), Samples::open)?;
     let mut model = session.load(&args.model.model, Input::Text)?;
     if args.raw {
         model.tokenizer = model.tokenizer.map(|tokenizer| tokenizer.raw());
     }
+    // The model has its share of the memory by now.
+    let session = Session { memory: device::memory_for_answers(&session.device), ..session };
     let graded = grade(args, &session, model, &tasks, &mut samples).map_err(|error| match error {
         error if error.is_interrupted() && args.samples.is_some() => {
             anyhow::anyhow!("{error}; those are kept, and the same command goes on from there")
@@ -95,6 +111,10 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
         error => error.into(),
     })?;
     samples.finish(graded.iter().flat_map(|graded| &graded.samples))?;
+    let shaped = results(&graded, &described(args, &session));
+    if let Some(path) = &args.results {
+        write_atomically(path, serde_json::to_string_pretty(&shaped)?.as_bytes())?;
+    }
     let mut compared = vec![];
     for graded in &graded {
         say(graded, out);
@@ -104,11 +124,14 @@ pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<
             compared.push(comparison);
         }
     }
-    let shaped = results(&graded, &described(args, &session));
-    if let Some(path) = &args.results {
-        write_atomically(path, serde_json::to_string_pretty(&shaped)?.as_bytes())?;
-    }
     out.json(&document(&graded, compared, shaped)?)
+}
+
+impl Args {
+    /// Whether a first pass chooses among experts.
+    fn is_dispatched(&self) -> bool {
+        self.strategy != t2_dispatch::strategy::base().name || self.pool.is_some()
+    }
 }
 
 /// Every task, graded as the command line says.
@@ -130,12 +153,12 @@ fn grade(
         stop: stop.clone(),
         ..GenerateConfig::default()
     };
-    if args.strategy == t2_dispatch::strategy::base().name && args.pool.is_none() {
+    if !args.is_dispatched() {
         let experts = load_experts(&args.experts.experts, Some(model.dir()))?;
         let model = session.adapt(model, &experts)?;
         let graded = tasks.iter().map(|examples| {
             let generate = generate(examples);
-            let subject = t2_session::Subject { repeats: args.repeats, ..model.subject(&generate)? };
+            let subject = t2_session::Subject { repeats: args.repeats.unwrap_or(1), ..model.subject(&generate)? };
             session.plain(subject, examples, examples.task.name(), samples)
         });
         return graded.collect();
@@ -166,10 +189,11 @@ fn say_comparison(comparison: &Comparison, out: &Output) {
     let Comparison { n, difference, low, high, only_first, only_second, mcnemar_p, .. } = comparison;
     out.note(&format!(
         "  {:+.1} points to the other, 95 % from {:+.1} to {:+.1}, on {n} questions of both; right here alone {only_first}, \
-         there alone {only_second}; McNemar p = {mcnemar_p:.3}",
+         there alone {only_second}; McNemar p {}",
         100.0 * difference,
         100.0 * low,
-        100.0 * high
+        100.0 * high,
+        if *mcnemar_p < 0.001 { "< 0.001".to_owned() } else { format!("= {mcnemar_p:.3}") }
     ));
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use serde_json::{Value, json};
 use t2_session::{Input, Run, TaskWishes, Trained};
+use t2_task::TASKS;
 
 use crate::cli::{self, Global, TaskArgs};
 use crate::output::{Output, percent};
@@ -41,9 +42,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, global: &Global, out: &Output) -> anyhow::Result<()> {
-    let run = described(args, global)?;
+    let mut run = described(args, global)?;
     let terminal = Terminal::new(out);
     let session = terminal.session(global)?;
+    if args.config.is_none() && !TASKS.iter().any(|task| task.name() == run.task) {
+        // A file says itself how long answers may be; of a data set the task knows.
+        run.train.max_new_tokens = session.task(&run.task, &run.asked)?.answering().max_new_tokens;
+    }
     let model = session.load(&run.model, Input::Text)?;
     let trained = match session.train(&model, &run, &args.out) {
         Err(error) if error.is_interrupted() => {

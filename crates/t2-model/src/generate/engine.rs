@@ -312,6 +312,11 @@ impl<'m, M: CausalLm> Engine<'m, M> {
         self.bytes(self.cache.slots(), self.cache.capacity())
     }
 
+    /// Bytes of keys and values of a request of so many tokens, those of its prompt included.
+    pub fn bytes_of(&self, tokens: usize) -> u64 {
+        self.bytes(1, tokens)
+    }
+
     /// Let waiting requests in where there is room, give every row whose prompt is read its next token, and read a piece of
     /// the other prompts. Events come in the order of the requests; there may be none in a step that only reads.
     ///

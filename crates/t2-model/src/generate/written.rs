@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::engine::{After, Engine, Request};
-use super::{Completion, GenerateError};
+use super::{Completion, FinishReason, GenerateError};
 use crate::decoder::CausalLm;
 use crate::text::{StopStrings, Tokenizer, TokenizerError, stop};
 
@@ -55,7 +55,7 @@ where
     let completed = engine.complete_until(requests, |row, so_far| {
         let ends = so_far.ids.last().map_or(Ok(false), |&id| texts.push(row, id));
         let ends = match ends {
-            Ok(ends) => ends && so_far.is_going_on(),
+            Ok(ends) => ends && so_far.finish != FinishReason::Stop,
             Err(error) => {
                 unreadable = Some(error);
                 return After::BreakOff;

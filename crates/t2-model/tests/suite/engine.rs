@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use t2_model::decoder::{Decoder, DecoderConfig, Outgrown, RopeConfig, RopeScaling};
 use t2_model::generate::{
-    After, Engine, EngineConfig, Event, FinishReason, GenerateError, Request, RequestId, Sampling, ScoreRequest, Under,
+    Engine, EngineConfig, Event, FinishReason, GenerateError, Request, RequestId, Sampling, ScoreRequest, Under,
 };
 
 use crate::tiny;
@@ -375,27 +375,6 @@ fn tokens_that_are_given_are_scored_in_the_order_of_their_requests() {
 }
 
 /// A prompt that is not read to its end may hold what is no number: who cancels it leaves nothing of it behind.
-#[test]
-fn a_completion_that_its_caller_ends_leaves_the_others_alone() {
-    let world = World::new(tiny::config());
-    let (mut engine, under) = world.engine(EngineConfig::default());
-    let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let requests: Vec<Request> =
-        (0..3).map(|_| Request { stop: vec![], ..request(prompt(&mut rng), under[0]) }).collect();
-    let all = engine.complete(requests.clone(), |_, _| ControlFlow::Continue(())).unwrap();
-    let ended = engine.complete_until(requests, |row, so_far| {
-        assert_eq!(so_far.ids.len(), so_far.logprobs.len());
-        if row == 1 && so_far.ids.len() == 2 { After::End } else { After::GoOn }
-    });
-    let ended = ended.unwrap();
-    for row in [0, 2] {
-        assert_eq!((&ended[row].ids, ended[row].finish), (&all[row].ids, all[row].finish));
-    }
-    assert_eq!((&ended[1].ids[..], ended[1].finish), (&all[1].ids[..2], FinishReason::Text));
-    assert_eq!(ended[1].answer_ids(), ended[1].ids);
-    assert!(engine.is_idle());
-}
-
 #[test]
 fn a_prompt_that_is_cancelled_before_its_last_token_is_forgotten() {
     let broken = 17;

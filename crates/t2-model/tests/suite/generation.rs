@@ -8,7 +8,7 @@ use t2_model::adapter::mixture::MixtureError;
 use t2_model::decoder::{CausalLm, Decoder, DecoderConfig, LmShape, Outgrown, RopeConfig, RopeScaling};
 use t2_model::generate::score::{Sequences, log_likelihoods, option_log_likelihoods};
 use t2_model::generate::{
-    Completion, FinishReason, GenerateConfig, GenerateError, Prompts, Sampling, generate, generate_with,
+    After, Completion, FinishReason, GenerateConfig, GenerateError, Prompts, Sampling, generate, generate_with,
 };
 
 use crate::tiny;
@@ -273,4 +273,32 @@ fn sampled_log_probabilities_are_those_of_scoring() {
     }
     println!("largest difference between sampled and scored log-probability: {worst:.1e}");
     assert!(worst < LOGPROB_GAP, "{worst:e}");
+}
+
+#[test]
+fn a_completion_that_its_caller_ends_leaves_the_others_alone() {
+    let model = model();
+    let prompts = prompts();
+    let config = GenerateConfig { max_new_tokens: 6, ..GREEDY };
+    let (mut engine, requests) = Prompts::new(&prompts).requests(&model, &config).unwrap();
+    let all = engine.complete(requests.clone(), |_, _| ControlFlow::Continue(())).unwrap();
+    // One after two tokens, and one at its last.
+    let ended = engine.complete_until(requests, |row, so_far| {
+        assert_eq!(so_far.ids.len(), so_far.logprobs.len());
+        match (row, so_far.ids.len()) {
+            (1, 2) | (2, 6) => After::End,
+            _ => After::GoOn,
+        }
+    });
+    let ended = ended.unwrap();
+    for (row, (ended, all)) in ended.iter().zip(&all).enumerate() {
+        let (len, finish) = match row {
+            1 => (2, FinishReason::Text),
+            2 => (6, FinishReason::Text),
+            _ => (6, FinishReason::Length),
+        };
+        assert_eq!((&ended.ids[..], ended.finish), (&all.ids[..len], finish), "row {row}");
+        assert_eq!(ended.answer_ids(), ended.ids);
+    }
+    assert!(engine.is_idle());
 }

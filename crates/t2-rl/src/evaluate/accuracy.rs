@@ -12,7 +12,8 @@ pub struct Accuracy {
     pub n: usize,
     /// Share answered right.
     pub accuracy: f64,
-    /// Its standard error, `sqrt(p (1 - p) / n)`: 0 at 0 and at 100 %, where the interval is the better measure.
+    /// Its standard error, `sqrt(p (1 - p) / n)` of verdicts: 0 at 0 and at 100 %, where the interval is the better
+    /// measure.
     pub stderr: f64,
     /// Lower end of the 95 % interval.
     pub low: f64,
@@ -59,6 +60,10 @@ impl Accuracy {
         let accuracy = shares.iter().sum::<f64>() / count;
         let squares: f64 = shares.iter().map(|share| (share - accuracy).powi(2)).sum();
         let stderr = if n > 1 { (squares / (count - 1.0) / count).sqrt() } else { 0.0 };
+        if stderr == 0.0 && (accuracy == 0.0 || accuracy == 1.0) {
+            // As sure as one answer each would make it.
+            return Self::of_verdicts(std::iter::repeat_n(accuracy == 1.0, n));
+        }
         let (low, high) = ((accuracy - Z95 * stderr).max(0.0), (accuracy + Z95 * stderr).min(1.0));
         Self { n, accuracy, stderr, low, high }
     }
@@ -90,7 +95,7 @@ mod tests {
     fn shares_of_examples_have_the_error_of_their_mean() {
         // The deviations are 0.25 to both sides: sqrt(4 · 0.0625 / 3 / 4).
         check(Accuracy::of_shares(&[0.25, 0.75, 0.25, 0.75]), 4, 0.5, 0.1443, (0.2171, 0.7829));
-        check(Accuracy::of_shares(&[1.0, 1.0]), 2, 1.0, 0.0, (1.0, 1.0));
+        check(Accuracy::of_shares(&[1.0, 1.0]), 2, 1.0, 0.0, (0.3424, 1.0));
         check(Accuracy::of_shares(&[]), 0, 0.0, 0.0, (0.0, 1.0));
     }
 }

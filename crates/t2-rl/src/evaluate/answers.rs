@@ -4,12 +4,19 @@ use std::ops::ControlFlow;
 
 use t2_chat::Message;
 use t2_model::decoder::CausalLm;
-use t2_model::generate::{Completion, Engine, EngineConfig, FinishReason, ScoreRequest, Written, check_prompt, write};
+use t2_model::generate::{
+    Completion, Engine, EngineConfig, FinishReason, GenerateError, ScoreRequest, Under, Written, check_prompt, write,
+};
 use t2_model::text::{Tokenizer, TokenizerError};
 use t2_task::{Example, Grade, Task};
 
 use super::{EvaluateConfig, EvaluateError, grade};
+use crate::prompts::Skipped;
 use crate::rollout::RolloutError;
+
+/// Answers that are graded at a time: few enough that little is lost when a program is killed, and enough that running
+/// programs is not mostly starting.
+const GRADED_AT: usize = 16;
 
 /// An answer to an example, and what the grader says of it.
 #[derive(Clone, Debug)]
@@ -39,12 +46,12 @@ pub enum Progress<'p, 'a> {
     Graded(&'p [Answer<'a>]),
 }
 
-/// The seed of an answer to `example`, one for each `repeat`. It depends on these alone, so that an answer is the same
-/// whichever others are asked for.
-pub fn seed(example: &Example, repeat: usize) -> u64 {
+/// The seed of an answer to `example`, one for each `repeat`, of an evaluation with the seed `of`. It depends on these alone,
+/// so that an answer is the same whichever others are asked for.
+pub fn seed(example: &Example, repeat: usize, of: u64) -> u64 {
     let mut hash = blake3::Hasher::new();
     hash.update(example.id.as_bytes()).update(&[0]).update(example.question.as_bytes());
-    let seed = hash.update(&(repeat as u64).to_le_bytes()).finalize();
+    let seed = hash.update(&(repeat as u64).to_le_bytes()).update(&of.to_le_bytes()).finalize();
     let [a, b, c, d, e, f, g, h, ..] = *seed.as_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
@@ -71,9 +78,12 @@ struct Answers<'r, 'a, F> {
 }
 
 impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
-    fn engine(&self) -> Engine<'r, M> {
+    /// An engine for requests of at most `longest` tokens. Where the memory does not hold even one, they run one by one.
+    fn engine(&self, longest: usize) -> Engine<'r, M> {
         let EvaluateConfig { batch, memory, .. } = self.config;
-        Engine::new(self.model, EngineConfig { slots: batch.max(1), memory, ..EngineConfig::default() })
+        let config = EngineConfig { slots: batch.max(1), ..EngineConfig::default() };
+        let least = Engine::new(self.model, config).bytes_of(longest);
+        Engine::new(self.model, EngineConfig { memory: memory.map(|memory| memory.max(least)), ..config })
     }
 
     /// The model writes its answers.
@@ -85,13 +95,18 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
         let repeats = config.repeats.max(1);
         let rows: Vec<(&'a Example, usize)> =
             self.examples.iter().flat_map(|&example| (0..repeats).map(move |repeat| (example, repeat))).collect();
-        let mut engine = self.engine();
-        let under = engine.under(config.active, rows.len()).map_err(RolloutError::from)?;
-        let mut requests = Vec::with_capacity(rows.len());
-        for (&(example, repeat), under) in rows.iter().zip(under) {
-            let ids = tokenizer.encode_chat(&task.prompt(example)).map_err(RolloutError::from)?;
-            requests.push(config.generate.request(ids, under, seed(example, repeat)));
+        config.active.check(self.model, rows.len()).map_err(|error| RolloutError::from(GenerateError::from(error)))?;
+        let mut prompts = Vec::with_capacity(rows.len());
+        for &(example, _) in &rows {
+            prompts.push(tokenizer.encode_chat(&task.prompt(example)).map_err(RolloutError::from)?);
         }
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0) + config.generate.max_new_tokens;
+        let mut engine = self.engine(longest);
+        let under = engine.under(config.active, rows.len()).map_err(RolloutError::from)?;
+        let request = |((&(example, repeat), ids), under): ((&(&Example, usize), Vec<u32>), Under)| {
+            config.generate.request(ids, under, seed(example, repeat, config.seed))
+        };
+        let requests = rows.iter().zip(prompts).zip(under).map(request).collect();
         let mut answers = Answers { task, progress, complete: vec![], graded: vec![], rows: vec![] };
         let mut failed = None;
         let stop = &config.generate.stop_strings;
@@ -100,48 +115,59 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
             let seen = answers.see(row, so_far, |completion| {
                 Ok(Answer { repeat, ..written(example, Written::new(tokenizer, completion, stop)?) })
             });
-            let graded = seen.and_then(|()| answers.grade_from(config.batch));
+            let graded = seen.and_then(|()| answers.grade_from(GRADED_AT));
             failed = graded.err();
             if failed.is_some() { ControlFlow::Break(()) } else { answers.answering() }
         });
         answers.end(failed, ended.map(drop), rows.len())
     }
 
-    /// The model weighs continuations, a batch of examples at a time.
+    /// The model weighs continuations, some examples at a time. Those with one that is too long are in the second list.
     pub(super) fn weighed(
         self,
         progress: impl FnMut(Progress<'_, 'a>) -> ControlFlow<()>,
-    ) -> Result<Vec<Answer<'a>>, EvaluateError> {
-        let mut engine = self.engine();
+    ) -> Result<(Vec<Answer<'a>>, Vec<Skipped>), EvaluateError> {
+        let mut engine = self.engine(self.model.shape().max_seq_len);
         let mut answers = Answers { task: self.task, progress, complete: vec![], graded: vec![], rows: vec![] };
         let total = self.examples.len();
-        for (chunk, examples) in self.examples.chunks(self.config.batch.max(1)).enumerate() {
-            let mut requests = vec![];
-            let mut counts = vec![];
-            for &example in examples {
-                let continuations = self.scored(&mut engine, example)?;
-                counts.push(continuations.len());
-                requests.extend(continuations);
+        let mut skipped = vec![];
+        for (chunk, examples) in self.examples.chunks(GRADED_AT).enumerate() {
+            let (mut requests, mut asked) = (vec![], vec![]);
+            for (at, &example) in examples.iter().enumerate() {
+                let row = chunk * GRADED_AT + at;
+                match self.scored(&mut engine, example)? {
+                    Ok(continuations) => {
+                        asked.push((row, example, continuations.len()));
+                        requests.extend(continuations);
+                    }
+                    Err(prompt_len) => skipped.push(Skipped::new(row, example, prompt_len)),
+                }
             }
             let scored = engine.score_all(requests, || answers.answering());
             let mut scored = match scored.map_err(RolloutError::from) {
                 Ok(scored) => scored.into_iter(),
-                Err(error) => return answers.end(None, Err(error), total),
+                Err(error) => return Ok((answers.end(None, Err(error), total)?, skipped)),
             };
-            for (at, (&example, count)) in examples.iter().zip(counts).enumerate() {
+            for (row, example, count) in asked {
                 let weights: Vec<f32> = scored.by_ref().take(count).map(|logprobs| logprobs.iter().sum()).collect();
-                answers.complete.push((chunk * self.config.batch.max(1) + at, weighed(self.task, example, weights)));
+                answers.complete.push((row, weighed(self.task, example, weights)));
             }
             answers.grade_weights()?;
-            if answers.answering().is_break() && answers.graded.len() < total {
-                return Err(EvaluateError::Interrupted { done: answers.graded.len(), total });
+            let done = answers.graded.len();
+            if answers.answering().is_break() && done + skipped.len() < total {
+                return Err(EvaluateError::Interrupted { done, total });
             }
         }
-        answers.end(None, Ok(()), total)
+        Ok((answers.end(None, Ok(()), total)?, skipped))
     }
 
-    /// What scores each continuation of `example`.
-    fn scored(&self, engine: &mut Engine<'_, M>, example: &Example) -> Result<Vec<ScoreRequest>, EvaluateError> {
+    /// What scores each continuation of `example`, or the length of the one that is too long for the model.
+    #[expect(clippy::type_complexity, reason = "a list or a length, or an error")]
+    fn scored(
+        &self,
+        engine: &mut Engine<'_, M>,
+        example: &Example,
+    ) -> Result<Result<Vec<ScoreRequest>, usize>, EvaluateError> {
         let continuations = self.task.continuations(example);
         if continuations.len() < 2 {
             let (task, id, found) = (self.task.name().to_owned(), example.id.clone(), continuations.len());
@@ -155,7 +181,10 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
             Ok(ScoreRequest { ids, from, under })
         };
         let requests: Result<Vec<ScoreRequest>, RolloutError> = continuations.iter().zip(under).map(request).collect();
-        Ok(requests?)
+        match requests {
+            Err(RolloutError::Generate(GenerateError::TooLong { prompt_len, .. })) => Ok(Err(prompt_len)),
+            requests => Ok(Ok(requests?)),
+        }
     }
 }
 
@@ -235,12 +264,13 @@ impl<'a, F: FnMut(Progress<'_, 'a>) -> ControlFlow<()>> Answers<'_, 'a, F> {
         if let Some(error) = failed {
             return Err(error);
         }
+        // What was complete before an error is shown too.
+        self.grade_from(1)?;
         match ended {
-            Err(error) if !error.is_interrupted() => return Err(error.into()),
-            _ => self.grade_from(1)?,
-        }
-        if ended.is_err() {
-            return Err(EvaluateError::Interrupted { done: self.graded.len(), total });
+            Err(error) if error.is_interrupted() => {
+                return Err(EvaluateError::Interrupted { done: self.graded.len(), total });
+            }
+            ended => ended?,
         }
         let mut answers: Vec<(usize, Answer<'a>)> = self.rows.into_iter().zip(self.graded).collect();
         answers.sort_by_key(|(row, _)| *row);

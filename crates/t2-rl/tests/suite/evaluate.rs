@@ -240,14 +240,14 @@ fn choices_are_weighed_by_their_likelihood_after_the_prompt() {
 fn check_rewards(spoil: fn(usize, Vec<f32>) -> Vec<f32>, given: &str) {
     let graded = Graded::new();
     let error = graded.evaluate(&Spoilt::by(spoil), &graded.examples, &endless(), go_on).unwrap_err();
-    assert!(matches!(error, EvaluateError::Rewards { expected: 5, .. }), "{error:?}");
+    assert!(matches!(error, EvaluateError::Rewards { expected: 12, .. }), "{error:?}");
     assert!(error.to_string().contains(given) && error.to_string().contains("vowels"), "{error}");
 }
 
 #[test]
 fn rewards_that_are_no_numbers_or_too_few_or_too_many_are_refused() {
-    check_rewards(|_, rewards| rewards[1..].to_vec(), "4 numbers");
-    check_rewards(|_, rewards| [&rewards[..], &[1.0]].concat(), "6 numbers");
+    check_rewards(|_, rewards| rewards[1..].to_vec(), "11 numbers");
+    check_rewards(|_, rewards| [&rewards[..], &[1.0]].concat(), "13 numbers");
     check_rewards(|_, rewards| rewards.iter().map(|_| f32::NAN).collect(), "NaN at 0");
     check_rewards(|_, rewards| rewards.iter().map(|reward| reward / 0.0).collect(), "inf at 0");
 }

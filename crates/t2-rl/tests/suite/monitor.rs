@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use t2_model::generate::FinishReason;
 use t2_rl::metrics::{Monitor, Step, StepMetrics};
 use t2_rl::train::{TrainConfig, TrainError, TrainInputs, train};
-use t2_task::Task;
+use t2_task::{AnswerBy, Answering, Example, Split, Task, TaskError, reward};
 
 use crate::heard::warnings;
 use crate::tiny::{Spoilt, Tiny, config};
@@ -98,4 +99,68 @@ fn training_that_learns_nothing_says_so_once() {
     check_idle(4, |_| true, 0);
     check_idle(8, |step| step != 3, 0);
     check_idle(11, |step| step != 5, 2);
+}
+
+/// [`Vowels`](crate::tiny::Vowels) whose answers end at one, or are weighed.
+struct Ended(Answering);
+
+impl Task for Ended {
+    fn name(&self) -> &'static str {
+        "ended"
+    }
+
+    fn load(&self, _: Split, _: usize) -> Result<Vec<Example>, TaskError> {
+        Ok(vec![])
+    }
+
+    fn answering(&self) -> Answering {
+        self.0.clone()
+    }
+
+    fn rewards(&self, graded: &[(&Example, &str)]) -> Result<Vec<f32>, TaskError> {
+        Ok(graded.iter().map(|(_, text)| reward(text.len() % 2 == 0)).collect())
+    }
+}
+
+#[test]
+fn what_is_learned_from_ends_at_a_stop_string() {
+    let (tiny, dir) = (Tiny::new(), tempfile::tempdir().unwrap());
+    let stop: Vec<String> = ["a", "e", "i", "o"].map(str::to_owned).to_vec();
+    let task = Ended(Answering { stop: stop.clone(), ..Answering::default() });
+    let config = TrainConfig { steps: 2, ..config() };
+    let (mut ended, mut gap) = (0, 0.0_f32);
+    let mut check = |Step { metrics, samples }: Step<'_>| {
+        gap = gap.max(metrics.logprob_gap);
+        for sample in samples {
+            let (completion, text) = (&sample.rollout.completion, &sample.rollout.text);
+            assert_eq!(completion.ids.len(), completion.logprobs.len());
+            assert!(!stop.iter().any(|stop| text.contains(stop.as_str())), "{text:?}");
+            let whole = tiny.tokenizer.decode(&completion.ids).unwrap();
+            let is_ended = completion.finish == FinishReason::Text;
+            // The token that brings the string is the last that is learned from.
+            let before = tiny.tokenizer.decode(&completion.ids[..completion.ids.len() - 1]).unwrap();
+            let holds = |text: &str| stop.iter().any(|stop| text.contains(stop.as_str()));
+            assert_eq!((is_ended, false), (holds(&whole), holds(&before)), "{whole:?}");
+            assert!(!is_ended || !sample.rollout.is_cut());
+            ended += usize::from(is_ended);
+        }
+        ControlFlow::Continue(())
+    };
+    let inputs = TrainInputs { task: &task, ..tiny.inputs(dir.path()) };
+    train(tiny.model.clone(), &config, inputs, &mut check).unwrap();
+    assert!(ended > 0 && gap < 1e-3, "{ended} ended, {gap}");
+    // Another string makes another run.
+    let other = Ended(Answering { stop: vec!["u".to_owned()], ..Answering::default() });
+    let inputs = TrainInputs { task: &other, ..tiny.inputs(dir.path()) };
+    let error = train(tiny.model.clone(), &config, inputs, &mut ()).unwrap_err();
+    assert!(error.to_string().contains("stop strings"), "{error}");
+}
+
+#[test]
+fn a_task_whose_choices_are_weighed_teaches_nothing() {
+    let (tiny, dir) = (Tiny::new(), tempfile::tempdir().unwrap());
+    let task = Ended(Answering { by: AnswerBy::Likelihood, ..Answering::default() });
+    let inputs = TrainInputs { task: &task, ..tiny.inputs(dir.path()) };
+    let error = train(tiny.model.clone(), &config(), inputs, &mut ()).unwrap_err();
+    assert!(matches!(error, TrainError::Weighed { .. }) && error.to_string().contains("ended"), "{error}");
 }

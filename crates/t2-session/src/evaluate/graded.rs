@@ -1,9 +1,9 @@
 //! What an evaluation found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use t2_model::Hash;
 use t2_rl::evaluate::Accuracy;
 use t2_task::grade::pass_at_k;
@@ -110,13 +110,16 @@ impl Graded {
     /// Of all `samples` to a split of `task`, as many for each example as `repeats`, in the order of the examples.
     pub(super) fn of(task: &dyn Task, split: Split, repeats: usize, samples: Vec<SampleRecord>) -> Self {
         let repeats = repeats.max(1);
-        let share = |is_right: &dyn Fn(&SampleRecord) -> bool| {
+        // Of those samples that are judged at all: rows of one file may be graded by different metrics.
+        let share = |is_right: &dyn Fn(&SampleRecord) -> Option<bool>| {
             if repeats == 1 {
-                return Accuracy::of_verdicts(samples.iter().map(is_right));
+                return Accuracy::of_verdicts(samples.iter().filter_map(is_right));
             }
-            let shares = samples
-                .chunks(repeats)
-                .map(|all| all.iter().filter(|sample| is_right(sample)).count() as f64 / all.len() as f64);
+            let shares = samples.chunks(repeats).filter_map(|all| {
+                let judged: Vec<bool> = all.iter().filter_map(is_right).collect();
+                let right = judged.iter().filter(|&&right| right).count();
+                (!judged.is_empty()).then(|| right as f64 / judged.len() as f64)
+            });
             Accuracy::of_shares(&shares.collect::<Vec<_>>())
         };
         let mut metrics = BTreeMap::new();
@@ -125,10 +128,10 @@ impl Graded {
                 metrics.insert(format!("pass@{k},none"), estimate);
             }
         }
-        let names = samples.first().map(|sample| &sample.metrics).into_iter().flat_map(Map::keys);
+        let names: BTreeSet<&String> = samples.iter().flat_map(|sample| sample.metrics.keys()).collect();
         let is_right = |name: &String| {
             let name = name.clone();
-            move |sample: &SampleRecord| sample.metrics.get(&name).and_then(Value::as_bool).unwrap_or(false)
+            move |sample: &SampleRecord| sample.metrics.get(&name).and_then(Value::as_bool)
         };
         Self {
             task: task.name().to_owned(),
@@ -138,8 +141,8 @@ impl Graded {
             grader: task.grader(),
             repeats,
             is_weighed: task.answering().by == AnswerBy::Likelihood,
-            accuracy: share(&SampleRecord::is_right),
-            metrics: names.map(|name| (name.clone(), share(&is_right(name)))).chain(metrics).collect(),
+            accuracy: share(&|sample| Some(sample.is_right())),
+            metrics: names.into_iter().map(|name| (name.clone(), share(&is_right(name)))).chain(metrics).collect(),
             cut: samples.iter().filter(|sample| sample.cut).count(),
             samples,
             ..Self::empty()

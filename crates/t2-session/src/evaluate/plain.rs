@@ -6,9 +6,12 @@ use std::time::Instant;
 
 use serde_json::json;
 use t2_rl::evaluate::{Answer, EvaluateConfig, EvaluateError, Evaluation, Progress, evaluate_with};
-use t2_task::{Example, Task};
+use t2_task::{AnswerBy, Example, Task};
 
-use super::{Asking, BASE, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, Subject, ended_by, named};
+use super::{
+    Asking, BASE, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, Subject, as_asked, ended_by, named,
+    prove_grading,
+};
 use crate::error::SessionError;
 use crate::event::Event;
 use crate::session::Session;
@@ -20,7 +23,8 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`SessionError::Evaluate`] when a prompt is refused, the grader fails, or the watcher broke off: what was answered
-    /// by then is in `samples`. [`SessionError::OtherSamples`] where those are of another run.
+    /// by then is in `samples`. [`SessionError::OtherSamples`] where those are of another run, [`SessionError::Keep`] where
+    /// no more can be written to them.
     pub fn plain(
         &self,
         subject: Subject<'_>,
@@ -28,35 +32,41 @@ impl Session<'_> {
         what: &str,
         samples: &mut Samples,
     ) -> Result<Graded, SessionError> {
-        let Subject { model, repeats, .. } = subject;
+        let Subject { model, tokenizer, .. } = subject;
         let Examples { task, split, examples } = examples;
-        let examples = &named(examples);
-        let generate = &ended_by(&**task, subject.generate);
+        let (examples, task) = (&named(examples), &*as_asked(&**task, tokenizer));
+        // To weigh the same choices again gives the same.
+        let is_weighed = task.answering().by == AnswerBy::Likelihood;
+        let repeats = if is_weighed { 1 } else { subject.repeats.max(1) };
+        let generate = &ended_by(task, subject.generate);
         let who = json!([subject.name, subject.hash]);
-        let run = RunOf { model, generate, who, repeats }.name(&**task);
-        let asking = Asking { task: &**task, split: *split, tokenizer: subject.tokenizer, generate, run: &run };
+        let run = RunOf { session: self, model, tokenizer, generate, who, repeats }.name(task);
+        let asking = Asking { task, split: *split, tokenizer, generate, run: &run };
         let known = samples.known(task.name(), *split, &run)?;
-        let (mut records, left) = sort(&**task, known, examples, repeats.max(1));
+        let (mut records, left) = sort(task, known, examples, repeats);
         let resumed = records.values().map(Vec::len).sum();
         let start = Instant::now();
         let mut skipped = 0;
         if !left.is_empty() {
-            let total = examples.len() * repeats.max(1);
+            prove_grading(task, &left)?;
+            let total = examples.len() * repeats;
             let mut failed = None;
             let progress = |progress: Progress<'_, '_>| match progress {
+                Progress::Answering(_) if failed.is_some() => ControlFlow::Break(()),
                 Progress::Answering(done) => self.watch.see(Event::Answering { what, done: resumed + done, total }),
                 Progress::Graded(answers) => {
                     let new: Vec<SampleRecord> = answers.iter().map(|answer| subject.record(asking, answer)).collect();
-                    if let Err(error) = samples.append(&new) {
-                        failed = Some(error);
+                    // Behind a line that was half written nothing could be read.
+                    if failed.is_none() {
+                        failed = samples.append(&new).err();
                     }
                     new.into_iter().for_each(|sample| records.entry(sample.id.clone()).or_default().push(sample));
-                    if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    ControlFlow::Continue(())
                 }
             };
-            let config =
-                EvaluateConfig { generate, active: subject.active, batch: BATCH, memory: self.memory, repeats };
-            let done = evaluate_with(model, subject.tokenizer, &**task, &left, config, progress);
+            let (memory, seed) = (self.memory, self.seed);
+            let config = EvaluateConfig { generate, active: subject.active, batch: BATCH, memory, repeats, seed };
+            let done = evaluate_with(model, tokenizer, task, &left, config, progress);
             // The bar goes, also where the work broke off; there is nothing left to break off.
             let _ = self.watch.see(Event::Answering { what, done: total, total });
             if let Some(error) = failed {
@@ -83,7 +93,7 @@ impl Session<'_> {
             second_pass_secs: start.elapsed().as_secs_f64(),
             expert: (subject.name != BASE || subject.hash.is_some()).then(|| subject.name.to_owned()),
             expert_hash: subject.hash,
-            ..Graded::of(&**task, *split, repeats, in_order)
+            ..Graded::of(task, *split, repeats, in_order)
         })
     }
 }

@@ -80,7 +80,14 @@ fn config(graded: &Graded) -> Value {
         "num_fewshot": graded.shots,
         "repeats": graded.repeats,
         "test_split": graded.split,
-        "metadata": { "version": version(graded), "grader": graded.grader, "variant": graded.variant },
+        "metadata": {
+            "version": version(graded),
+            "grader": graded.grader,
+            "variant": graded.variant,
+            "strategy": graded.strategy,
+            "expert": graded.expert,
+            "expert_hash": graded.expert_hash,
+        },
     })
 }
 

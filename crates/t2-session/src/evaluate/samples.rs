@@ -1,6 +1,6 @@
 //! Answers as they are kept: a file with a line for each, which an evaluation that was broken off goes on with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -96,12 +96,14 @@ pub type SampleKey<'a> = (&'a str, Split, &'a str, usize);
 ///
 /// [`SessionError::Read`], and [`SessionError::Sample`] for the first line that is no sample.
 pub fn read(path: &Path) -> Result<Vec<SampleRecord>, SessionError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SessionError::Read { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| SessionError::Read { path: path.to_owned(), source })?;
     let mut samples = vec![];
-    for (at, line) in text.split_inclusive('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match serde_json::from_str(line) {
+    // Not as one text: a line may have been cut off within a character.
+    for (at, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
             Ok(sample) => samples.push(sample),
-            Err(_) if !line.ends_with('\n') => {
+            Err(_) if line.trim_ascii().is_empty() => {}
+            Err(error) if !line.ends_with(b"\n") && (error.is_eof() || std::str::from_utf8(line).is_err()) => {
                 tracing::warn!("the last line of {} was cut off and is left out", path.display());
             }
             Err(source) => return Err(SessionError::Sample { path: path.to_owned(), line: at + 1, source }),
@@ -156,7 +158,10 @@ impl Samples {
             if sample.run != run {
                 return Err(SessionError::OtherSamples { path: path.clone(), task: task.to_owned() });
             }
-            found.entry(sample.id.clone()).or_default().push(sample.clone());
+            let of_example = found.entry(sample.id.clone()).or_default();
+            // One that was asked again is behind the one that it replaces.
+            of_example.retain(|before| before.repeat != sample.repeat);
+            of_example.push(sample.clone());
         }
         found.values_mut().for_each(|samples| samples.sort_by_key(|sample| sample.repeat));
         Ok(found)
@@ -180,7 +185,7 @@ impl Samples {
         file.write_all(text.as_bytes()).map_err(|source| SessionError::Keep { path: path.clone(), source })
     }
 
-    /// Write the file anew: what it held of other tasks and splits, then `all` the answers of this evaluation, in their order.
+    /// Write the file anew: what it held beside them, then `all` the answers of this evaluation, in their order.
     ///
     /// # Errors
     ///
@@ -188,10 +193,9 @@ impl Samples {
     pub fn finish<'s>(self, all: impl Iterator<Item = &'s SampleRecord>) -> Result<(), SessionError> {
         let Some(Kept { path, known, .. }) = self.kept else { return Ok(()) };
         let all: Vec<&SampleRecord> = all.collect();
-        let is_other = |known: &&SampleRecord| {
-            !all.iter().any(|sample| (&sample.task, sample.split) == (&known.task, known.split))
-        };
-        let lines: Vec<&SampleRecord> = known.iter().filter(is_other).chain(all.iter().copied()).collect();
+        let now: HashSet<SampleKey<'_>> = all.iter().map(|sample| sample.key()).collect();
+        let others = known.iter().filter(|known| !now.contains(&known.key()));
+        let lines: Vec<&SampleRecord> = others.chain(all.iter().copied()).collect();
         write_lines(&path, lines)
     }
 }

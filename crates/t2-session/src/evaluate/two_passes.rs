@@ -12,7 +12,9 @@ use t2_rl::fitting;
 use t2_task::{AnswerBy, Example, Grade, Split};
 
 use super::plain::sort;
-use super::{Asking, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, ended_by, named};
+use super::{
+    Asking, BATCH, Examples, Graded, New, RunOf, SampleRecord, Samples, as_asked, ended_by, named, prove_grading,
+};
 use crate::error::SessionError;
 use crate::event::Event;
 use crate::session::{Pool, Session};
@@ -54,31 +56,33 @@ impl Session<'_> {
         samples: &mut Samples,
     ) -> Result<Graded, SessionError> {
         let Examples { task, split, examples } = examples;
-        let examples = &named(examples);
+        let (examples, task) = (&named(examples), &*as_asked(&**task, pool.tokenizer));
         if task.answering().by == AnswerBy::Likelihood {
             return Err(SessionError::WeighedInTwoPasses { task: task.name().to_owned() });
         }
-        let generate = &ended_by(&**task, generate);
+        let generate = &ended_by(task, generate);
         let hashes = pool.experts.hashes();
         let who = json!([strategy.name(), hashes, self.seed]);
-        let run = RunOf { model: &pool.model, generate, who, repeats: 1 }.name(&**task);
-        let asking = Asking { task: &**task, split: *split, tokenizer: pool.tokenizer, generate, run: &run };
-        let (known, left) = sort(&**task, samples.known(task.name(), *split, &run)?, examples, 1);
+        let (model, tokenizer) = (&pool.model, pool.tokenizer);
+        let run = RunOf { session: self, model, tokenizer, generate, who, repeats: 1 }.name(task);
+        let asking = Asking { task, split: *split, tokenizer: pool.tokenizer, generate, run: &run };
+        let (known, left) = sort(task, samples.known(task.name(), *split, &run)?, examples, 1);
         let resumed = known.len();
-        let fitting = fitting(&pool.model, pool.tokenizer, &**task, &left, generate.max_new_tokens);
+        let fitting = fitting(model, tokenizer, task, &left, generate.max_new_tokens);
         let fitting = fitting.map_err(EvaluateError::from)?;
-        let fitting = if resumed > 0 { fitting } else { fitting.not_empty(&**task)? };
-        let shots = task.load(Split::Train, SHOTS)?;
+        let fitting = if resumed > 0 { fitting } else { fitting.not_empty(task)? };
+        prove_grading(task, &left)?;
+        // A strategy that learns from examples looks for one mixture, once.
+        let learns = STRATEGIES.iter().any(|known| known.name == strategy.name() && known.needs_examples);
+        let shots = if learns { task.load(Split::Train, SHOTS)? } else { vec![] };
         let mut passes = Passes { records: known, sums: vec![0.0; pool.experts.len()], ..Passes::default() };
         for sample in passes.records.values().flatten() {
             *passes.choices.entry(sample.choice.clone()).or_default() += 1;
         }
-        // A strategy that learns from examples looks for one mixture, once.
-        let learns = STRATEGIES.iter().any(|known| known.name == strategy.name() && known.needs_examples);
         let batch = if learns { fitting.examples.len().max(1) } else { BATCH };
         let passing = Passing { session: self, pool, asking, shots: &shots };
         let total = resumed + fitting.examples.len();
-        let ended = fitting.examples.chunks(batch).try_for_each(|chunk| {
+        let ended: Result<(), SessionError> = fitting.examples.chunks(batch).try_for_each(|chunk| {
             let done = passes.records.len();
             let new = passing.ask(chunk, strategy, &mut passes, (done, total))?;
             samples.append(&new)?;
@@ -87,7 +91,7 @@ impl Session<'_> {
         });
         let what = passing.what(strategy);
         let _ = self.watch.see(Event::Answering { what: &what, done: total, total });
-        ended.map_err(|error: SessionError| error)?;
+        ended?;
         let mut records = passes.records;
         let in_order = examples.iter().filter_map(|example| records.remove(&example.id)).flatten().collect();
         let means: Vec<f32> = passes.sums.iter().map(|sum| sum / passes.answered.max(1) as f32).collect();
@@ -100,7 +104,7 @@ impl Session<'_> {
             second_pass_secs: passes.second_pass_secs,
             choices: passes.choices,
             mixture: pool.experts.named(&means),
-            ..Graded::of(&**task, *split, 1, in_order)
+            ..Graded::of(task, *split, 1, in_order)
         })
     }
 }
@@ -138,11 +142,12 @@ impl Passing<'_> {
         let keep_going = || session.keep_going();
         let mut oracle = ModelOracle {
             max_rows: BATCH,
+            memory: session.memory,
             labelled: Some(Labelled { shots: &labelled, grade: &grade_shots }),
             keep_going: &keep_going,
             ..pool.oracle(asking.generate.clone())
         };
-        let query = |example: &&Example| Query { prompt: task.prompt(example), seed: seed(example, 0) };
+        let query = |example: &&Example| Query { prompt: task.prompt(example), seed: seed(example, 0, session.seed) };
         let queries: Vec<Query> = examples.iter().map(query).collect();
         let mut last = 0;
         let both = two_pass_with(strategy, &queries, &pool.experts, &mut oracle, |query, _| {

@@ -76,7 +76,8 @@ impl<M: CausalLm> Engine<'_, M> {
                 so_far.finish = finish.unwrap_or(FinishReason::Cancelled);
                 match on_token(row, so_far) {
                     After::BreakOff => return ControlFlow::Break(()),
-                    After::End if finish.is_none() => {
+                    // Not where a token has ended it; at the limit it would have ended here too.
+                    After::End if finish != Some(FinishReason::Stop) => {
                         so_far.finish = FinishReason::Text;
                         engine.cancel(request);
                     }
