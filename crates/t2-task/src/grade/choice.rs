@@ -222,13 +222,13 @@ impl Lone<'_> {
 
 /// The text after the words and signs that may stand between an announcement and a letter.
 fn without_fillers(text: &str) -> &str {
-    let text = text.trim_start_matches(BEFORE);
-    match words(text).next() {
-        Some((0, word)) if FILLERS.split(' ').any(|filler| word.eq_ignore_ascii_case(filler)) => {
-            without_fillers(&text[word.len()..])
-        }
-        _ => text,
+    let mut text = text.trim_start_matches(BEFORE);
+    while let Some((0, word)) = words(text).next()
+        && FILLERS.split(' ').any(|filler| word.eq_ignore_ascii_case(filler))
+    {
+        text = text[word.len()..].trim_start_matches(BEFORE);
     }
+    text
 }
 
 /// Whether `before`, what stands in front of a letter or a word of choosing, turns it into its contrary.

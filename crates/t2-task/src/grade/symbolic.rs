@@ -13,20 +13,24 @@ mod token;
 use answer::{Answer, answer};
 use polynomial::Value;
 
-/// A longer text is no answer, and would take long.
+/// A longer text is no answer, and would take long, and more of the stack than there is.
 const MAX_LEN: usize = 400;
+
+/// What a text is; `None` where it cannot be read, or is too long.
+fn read(text: &str) -> Option<Answer> {
+    if text.len() <= MAX_LEN { answer(text) } else { None }
+}
 
 /// Whether two answers are the same. A unit counts where both have one; `50\%` is 50 and also 1/2.
 pub(super) fn same(a: &str, b: &str) -> bool {
-    let read = |text: &str| if text.len() <= MAX_LEN { answer(text) } else { None };
     read(a).is_some_and(|a| read(b).is_some_and(|b| a.same(&b)))
 }
 
 /// Whether two answers are values without units that are the same, or real numbers that differ by no more than a part of
 /// the larger one.
 pub(super) fn nearly_same(a: &str, b: &str, part: f64) -> bool {
-    let value = |text: &str| match answer(text)? {
-        Answer::Value { value, unit } if text.len() <= MAX_LEN && unit.is_empty() => Some(value),
+    let value = |text: &str| match read(text)? {
+        Answer::Value { value, unit } if unit.is_empty() => Some(value),
         _ => None,
     };
     let (Some(a), Some(b)) = (value(a), value(b)) else { return false };
@@ -230,6 +234,44 @@ mod tests {
             &"1+".repeat(300),
         ] {
             check(text, text, false);
+        }
+    }
+
+    #[test]
+    fn functions_of_functions_are_worked_out_or_equal_nothing() {
+        for (function, known) in
+            [("\\sqrt ", 5), ("\\ln ", 5), ("sin^2 ", 5), ("√", 5), ("|x+", 3), ("x^", 9), ("2^-", 9), ("\\frac x", 9)]
+        {
+            let nested =
+                |count: usize| function.repeat(count) + "x" + &"|".repeat(if function == "|x+" { count } else { 0 });
+            check(&nested(known), &nested(known), true);
+            let deep = nested(390 / function.len());
+            check(&deep, &deep, false);
+        }
+        let factorials = format!("x{}", "!".repeat(300));
+        check(&factorials, &factorials, false);
+        check("\\sin(\\sqrt{2x+2})", "\\sin(\\sqrt2 \\sqrt{1+x})", true);
+        check("\\sin(\\cos x)", "\\cos(\\sin x)", false);
+    }
+
+    #[test]
+    fn mixed_numbers_in_one_another_do_not_take_for_ever() {
+        let fractions = |close: &str| "1\\frac{".repeat(30) + "1" + &close.repeat(30);
+        for text in [fractions(""), fractions("}{2}"), fractions("}{1\\frac12}")] {
+            check(&text, &text, false);
+        }
+        check("3\\frac{1}{2}", "3.5", true);
+        check("3\\frac12", "3.5", true);
+        check("3\\frac{3}{2}", "4.5", true);
+        check("3\\frac{x}{2}", "1.5x", true);
+    }
+
+    #[test]
+    fn a_text_without_end_is_no_answer() {
+        for part in ["{", "-", "(", "1", "\\frac", "\\text{", "sin ", ",", "="] {
+            let text = part.repeat(100_000 / part.len());
+            check(&text, &text, false);
+            assert!(!nearly_same(&text, &text, 1e-3), "{part:?}");
         }
     }
 

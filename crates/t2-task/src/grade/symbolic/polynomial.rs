@@ -6,6 +6,7 @@
 //! complete: a root of a sum is a symbol of its own, and √(3 + 2√2) is not seen to be 1 + √2.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -15,6 +16,8 @@ use num_traits::{One, Pow, Signed, ToPrimitive, Zero};
 const MAX_TERMS: usize = 2_000;
 /// More digits than answers have, in bits.
 const MAX_BITS: u64 = 4_096;
+/// The longest name of a function with its arguments. A function of itself, squared and so on, could be gigabytes.
+const MAX_NAME: usize = 2_000;
 /// The largest prime that is looked for in the radicand of a root. What is left counts as a prime.
 const MAX_PRIME: u32 = 2_000;
 
@@ -26,12 +29,35 @@ enum Symbol {
     Named(String),
 }
 
+impl fmt::Display for Symbol {
+    /// A name stands behind its length, so that no two symbols and no two products of symbols look alike, whatever is in
+    /// their names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prime(prime) => write!(f, "{prime}"),
+            Self::Named(name) => write!(f, "{}:{name}", name.len()),
+        }
+    }
+}
+
 /// Exponents, which are positive.
 type Monomial = BTreeMap<Symbol, BigRational>;
 
 /// Coefficients, which are not zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Polynomial(BTreeMap<Monomial, BigRational>);
+
+impl fmt::Display for Polynomial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (monomial, coefficient) in &self.0 {
+            write!(f, "+{coefficient}")?;
+            for (symbol, exponent) in monomial {
+                write!(f, "*{symbol}^{exponent}")?;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Polynomial {
     fn number(value: BigRational) -> Self {
@@ -147,10 +173,12 @@ impl Value {
         Self::symbol(symbol, exponent)
     }
 
-    /// A function of values, as a symbol: the same one for the same values, however they are written.
-    pub(super) fn function(name: &str, arguments: &[Self]) -> Self {
+    /// A function of values, as a symbol: the same one for the same values, however they are written. `None` where they
+    /// are larger than an answer.
+    pub(super) fn function(name: &str, arguments: &[Self]) -> Option<Self> {
         let arguments: Vec<String> = arguments.iter().map(Self::key).collect();
-        Self::named(&format!("{name}({})", arguments.join(",")))
+        let name = format!("{name}({})", arguments.join(","));
+        (name.len() <= MAX_NAME).then(|| Self::named(&name))
     }
 
     fn symbol(symbol: Symbol, exponent: BigRational) -> Self {
@@ -161,7 +189,7 @@ impl Value {
     /// One text for each value as it is written: for values that are divided by the same polynomial.
     fn key(&self) -> String {
         let scale = self.below.first().recip();
-        format!("{:?}/{:?}", self.above.scaled(&scale).0, self.below.scaled(&scale).0)
+        format!("{}/{}", self.above.scaled(&scale), self.below.scaled(&scale))
     }
 
     /// The number, where it is rational.
@@ -212,7 +240,7 @@ impl Value {
     /// `self` to the power of `exponent`. `None` where it has no value, or is larger than an answer.
     pub(super) fn power(&self, exponent: &Self) -> Option<Self> {
         let Some(number) = exponent.as_number() else {
-            return Some(Self::function("power", &[self.clone(), exponent.clone()]));
+            return Self::function("power", &[self.clone(), exponent.clone()]);
         };
         match number.is_integer() {
             true => self.whole_power(number.to_i64()?),
@@ -244,7 +272,7 @@ impl Value {
         }
         let content = content(&self.above) / content(&self.below);
         let rest = self.times(&Self::number(content.recip()))?;
-        let root = Self::function("root", &[rest, Self::number(exponent.clone())]);
+        let root = Self::function("root", &[rest, Self::number(exponent.clone())])?;
         root_of_number(&content, exponent)?.times(&root)
     }
 }

@@ -7,7 +7,7 @@ use num_traits::{One, Signed, ToPrimitive};
 use super::polynomial::Value;
 use super::token::Token;
 
-/// Brackets in brackets, and roots in roots: more than answers have.
+/// Brackets in brackets, roots in roots, functions of functions: more than answers have.
 const MAX_DEPTH: usize = 40;
 /// The largest number whose factorial is worked out.
 const MAX_FACTORIAL: u32 = 100;
@@ -62,19 +62,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn sum(&mut self) -> Option<Value> {
+    /// What `read` reads within what is being read. `None` where it stands deeper than answers go.
+    fn within(&mut self, read: impl FnOnce(&mut Self) -> Option<Value>) -> Option<Value> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
-        let mut sum = self.signed()?;
-        while let Some(adds) = self.adds() {
-            self.next();
-            let term = self.product()?;
-            sum = if adds { sum.plus(&term)? } else { sum.minus(&term)? };
-        }
+        let value = if self.depth > MAX_DEPTH { None } else { read(self) };
         self.depth -= 1;
-        Some(sum)
+        value
+    }
+
+    fn sum(&mut self) -> Option<Value> {
+        self.within(|reader| {
+            let mut sum = reader.signed()?;
+            while let Some(adds) = reader.adds() {
+                reader.next();
+                let term = reader.product()?;
+                sum = if adds { sum.plus(&term)? } else { sum.minus(&term)? };
+            }
+            Some(sum)
+        })
     }
 
     /// A product behind any number of signs.
@@ -178,7 +183,7 @@ impl<'a> Reader<'a> {
         let value = self.until('|')?;
         Some(match value.as_number() {
             Some(number) => Value::number(number.abs()),
-            None => Value::function("abs", &[value]),
+            None => Value::function("abs", &[value])?,
         })
     }
 
@@ -200,15 +205,14 @@ impl<'a> Reader<'a> {
         Some(Value::number(proper.map_or_else(|| number.clone(), |part| number + part)))
     }
 
-    /// The value of a `\frac` of two numbers below 1, which is then read; else nothing is.
+    /// The value of a `\frac` of two numbers below 1, which is then read; else nothing is. It looks at no more tokens
+    /// than such a fraction has: reading ahead what is then read again would take twice as long for each `\frac` within.
     fn fraction_of_numbers(&mut self) -> Option<BigRational> {
-        let mut ahead = Reader { tokens: self.tokens, ..*self };
-        ahead.next();
-        let above = ahead.argument()?.as_number()?;
-        let below = ahead.argument()?.as_number()?;
+        let (above, rest) = braced_number(&self.tokens[1..])?;
+        let (below, rest) = braced_number(rest)?;
         let whole = above.is_integer() && below.is_integer() && above.is_positive() && above < below;
         whole.then(|| {
-            self.tokens = ahead.tokens;
+            self.tokens = rest;
             above / below
         })
     }
@@ -221,10 +225,10 @@ impl<'a> Reader<'a> {
         }
         if let Some(adds) = self.adds() {
             self.next();
-            let value = self.argument()?;
+            let value = self.within(Self::argument)?;
             return Some(if adds { value } else { value.negated() });
         }
-        self.primary()
+        self.within(Self::primary)
     }
 
     /// `_1` and `_{10}` as they stand.
@@ -265,8 +269,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A function: `\sin x`, `\sin(2x)`, `\sin^2 x`, `\log_2 8`. Without brackets, its argument goes on to the next operator
-    /// or function.
+    /// A function: `\sin x`, `\sin(2x)`, `\sin^2 x`, `\log_2 8`. Without brackets, its argument goes on to the next
+    /// operator or function.
     fn function(&mut self, name: &str) -> Option<Value> {
         let subscript = self.subscript()?;
         let exponent = match self.sign() {
@@ -279,7 +283,7 @@ impl<'a> Reader<'a> {
         let argument = match self.sign() {
             Some('(' | '{') => self.primary()?,
             _ => {
-                let mut argument = self.power()?;
+                let mut argument = self.within(Self::power)?;
                 while self.starts_factor()
                     && !matches!(self.tokens.first(), Some(Token::Command(name)) if name != "frac")
                 {
@@ -288,14 +292,24 @@ impl<'a> Reader<'a> {
                 argument
             }
         };
-        Value::function(&format!("{name}{subscript}"), &[argument]).power(&exponent)
+        Value::function(&format!("{name}{subscript}"), &[argument])?.power(&exponent)
+    }
+}
+
+/// The number that tokens start with, in braces or not, and what follows it.
+fn braced_number(tokens: &[Token]) -> Option<(&BigRational, &[Token])> {
+    match tokens {
+        [Token::Number(number), rest @ ..] | [Token::Sign('{'), Token::Number(number), Token::Sign('}'), rest @ ..] => {
+            Some((number, rest))
+        }
+        _ => None,
     }
 }
 
 fn factorial(value: &Value) -> Option<Value> {
     let number = value.as_number();
     let Some(number) = number.filter(BigRational::is_integer).and_then(|number| number.to_u32()) else {
-        return Some(Value::function("factorial", std::slice::from_ref(value)));
+        return Value::function("factorial", std::slice::from_ref(value));
     };
     (number <= MAX_FACTORIAL)
         .then(|| Value::number(BigRational::from((1..=number).map(BigInt::from).product::<BigInt>())))
