@@ -32,6 +32,7 @@ pub use likelihood::likelihood;
 pub use math::math;
 pub use multiple_choice::choice;
 pub use pass_at_k::pass_at_k;
+pub(crate) use words::FINAL;
 pub use words::{topic, yes_no};
 
 use numbers::Number;
@@ -46,8 +47,13 @@ const BOX: &str = "\\boxed{";
 /// The final answer of a reference is the text after its last `####` or in its last `\boxed{}`, or all of it. A number
 /// is compared as a number, a single letter as a choice, anything else as text, without regard to capitals, emphasis
 /// and the mark that ends a sentence.
+///
+/// A reference whose final answer is empty has none, and no completion arrives at it.
 pub fn same_final_answer(reference: &str, completion: &str) -> bool {
-    let wanted = after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim();
+    let wanted = wanted(reference);
+    if wanted.is_empty() {
+        return false;
+    }
     if let Some(number) = numbers::whole(wanted) {
         return last_number(completion).is_some_and(|found| found.same(number));
     }
@@ -63,7 +69,7 @@ pub fn same_final_answer(reference: &str, completion: &str) -> bool {
 /// What [`same_final_answer`] compares with `reference`: the number, the letter or the text that `completion` arrives
 /// at.
 pub fn final_answer(reference: &str, completion: &str) -> Option<String> {
-    let wanted = after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim();
+    let wanted = wanted(reference);
     if numbers::whole(wanted).is_some() {
         return final_number(completion).map(|number| number.to_string());
     }
@@ -71,6 +77,11 @@ pub fn final_answer(reference: &str, completion: &str) -> Option<String> {
         return final_letter(completion).map(|letter| letter.to_string());
     }
     final_text(completion).map(str::to_owned)
+}
+
+/// The final answer of a reference; empty where it has none.
+pub(crate) fn wanted(reference: &str) -> &str {
+    after_marker(reference).or(boxed(reference).map(|(_, answer)| answer)).unwrap_or(reference).trim()
 }
 
 /// The number right after the last `####`.
@@ -210,6 +221,10 @@ mod tests {
             ("J. R. R. Tolkien", "The answer is J. R. R. Tolkien.", true),
             ("[1, 2)", "it's (1, 2]", false),
             ("...", "?", false),
+            ("####", "no idea", false),
+            ("The sum.\n#### ", "", false),
+            ("\\boxed{}", "\\boxed{}", false),
+            ("", "", false),
         ] {
             check(reference, completion, same);
         }

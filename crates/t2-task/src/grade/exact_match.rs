@@ -8,7 +8,8 @@ pub(super) const EXACT: GraderInfo =
     GraderInfo { name: "exact", version: 1, about: "text that matches, apart from white space around it" };
 
 /// Whether `completion` is `reference`, white space around both apart. Further metrics pass over capitals, and over
-/// punctuation too.
+/// punctuation too. Their names are ours: in lm-evaluation-harness these are options of a task, which reports
+/// `exact_match` whatever it sets.
 pub fn exact(reference: &str, completion: &str) -> Grade {
     let (reference, completion) = (python::strip(reference), python::strip(completion));
     let same = |options: ExactMatch| options.same(reference, completion);
@@ -24,15 +25,13 @@ pub fn exact(reference: &str, completion: &str) -> Grade {
     )
 }
 
-/// What the metric passes over: the options of `exact_match` in lm-evaluation-harness.
+/// What the metric passes over: options of `exact_match` in lm-evaluation-harness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExactMatch {
     /// Capitals.
     pub ignore_case: bool,
     /// The punctuation of ASCII.
     pub ignore_punctuation: bool,
-    /// The digits of ASCII.
-    pub ignore_numbers: bool,
 }
 
 impl ExactMatch {
@@ -43,10 +42,7 @@ impl ExactMatch {
 
     fn plain(self, text: &str) -> String {
         let text = if self.ignore_case { text.to_lowercase() } else { text.into() };
-        let passed_over = |c: &char| {
-            (self.ignore_punctuation && python::is_punctuation(*c)) || (self.ignore_numbers && c.is_ascii_digit())
-        };
-        text.chars().filter(|c| !passed_over(c)).collect()
+        text.chars().filter(|c| !(self.ignore_punctuation && python::is_punctuation(*c))).collect()
     }
 }
 

@@ -20,7 +20,7 @@ pub const GRADERS: &[Grader] = &[
     },
     Grader { info: math::MATH, run: |reference, _, completion| math(reference, completion) },
     Grader { info: multiple_choice::CHOICE, run: multiple_choice::choice },
-    Grader { info: words::FINAL, run: |reference, _, completion| words::final_answer(reference, completion) },
+    Grader { info: words::FINAL, run: |reference, _, completion| words::arrived(reference, completion) },
     Grader { info: exact_match::EXACT, run: |reference, _, completion| exact_match::exact(reference, completion) },
     Grader { info: words::YES_NO, run: |reference, _, completion| words::yes_no(reference, completion) },
     Grader { info: words::TOPIC, run: |reference, _, completion| words::topic(reference, completion) },
@@ -34,7 +34,8 @@ pub const GRADERS: &[Grader] = &[
 pub const PROGRAM: GraderInfo =
     GraderInfo { name: "program", version: 1, about: "a Python program, run against hidden tests in the sandbox" };
 
-/// What grades choices by how likely the model finds them: [`likelihood`]. It needs a model, so it is not in [`GRADERS`].
+/// What grades choices by how likely the model finds them: [`likelihood`]. It needs a model, so it is not in
+/// [`GRADERS`].
 ///
 /// [`likelihood`]: likelihood::likelihood
 pub const LIKELIHOOD: GraderInfo = likelihood::LIKELIHOOD;
@@ -111,7 +112,7 @@ impl Grade {
 
     /// Of a reward: right where it is more than 0.
     pub fn of_reward(reward: f32) -> Self {
-        Self { reward, ..Self::new(None, [("acc,none", reward > 0.0)]) }
+        Self { reward, ..Self::new(None, [("acc", reward > 0.0)]) }
     }
 }
 
@@ -132,6 +133,20 @@ mod tests {
     #[test]
     fn a_grader_is_kept_with_its_version() {
         assert_eq!(gsm8k::GSM8K.to_string(), "gsm8k@1");
+    }
+
+    #[test]
+    fn every_grader_survives_a_text_without_end() {
+        let choices = ["yes".to_owned(), "no".to_owned()];
+        for part in ["{", "-", "\\boxed{", "(", "[", "\\sqrt", "the answer is ", "is ", "1,", "```\n"] {
+            let text = format!("the answer is {}", part.repeat(20_000));
+            for grader in GRADERS {
+                for (reference, completion) in [("A", text.as_str()), (&text, &text)] {
+                    let grade = grader.grade(reference, &choices, completion);
+                    assert!(!grade.metrics.is_empty(), "{} has no metric", grader.info);
+                }
+            }
+        }
     }
 
     #[test]

@@ -23,11 +23,13 @@ pub fn math(reference: &str, completion: &str) -> Grade {
     let wanted = hendrycks::boxed(reference).unwrap_or(reference);
     let found = answer(completion);
     let is_equivalent = found.as_deref().is_some_and(|found| hendrycks::is_equivalent(found, wanted));
+    // A normal form without any text says nothing: a box that is empty, or holds `\text{ Monday}`.
+    let says_something = hendrycks::normalize(wanted).is_none_or(|normal| !normal.is_empty());
     let same_value = || found.as_deref().is_some_and(|found| symbolic::same(found, wanted));
     Grade::new(
         found.clone(),
         [
-            ("same_value", is_equivalent || same_value()),
+            ("same_value", (is_equivalent && says_something) || same_value()),
             ("is_equiv", is_equivalent),
             ("hendrycks_math/exact_match", hendrycks::is_equivalent(hendrycks::between_dollars(completion), wanted)),
             ("minerva_math/same_value", by_minerva(wanted, completion)),
@@ -37,7 +39,7 @@ pub fn math(reference: &str, completion: &str) -> Grade {
 
 /// What the task `minerva_math` of lm-evaluation-harness says, but for `sympy`, which it asks.
 fn by_minerva(wanted: &str, completion: &str) -> bool {
-    let Some(found) = minerva::final_answer(completion) else { return false };
+    let Some(found) = minerva::behind_phrase(completion) else { return false };
     let [found, wanted] = [&found, wanted].map(minerva::normalize);
     (!found.is_empty() && found == wanted) || symbolic::same(&found, &wanted)
 }
@@ -49,7 +51,7 @@ fn answer(completion: &str) -> Option<String> {
     }
     let announced = || super::choice::announced(completion).and_then(first_sentence);
     let line = || Some(completion.trim()).filter(|line| !line.is_empty() && !line.contains('\n'));
-    minerva::final_answer(completion)
+    minerva::behind_phrase(completion)
         .or_else(|| announced().or_else(|| last_in_dollars(completion)).or_else(line).map(str::to_owned))
         .map(|answer| without_dollars(answer.trim()).to_owned())
 }
@@ -85,6 +87,18 @@ fn first_sentence(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_without_a_normal_form_is_right_by_its_value_alone() {
+        #[track_caller]
+        fn check(reference: &str, completion: &str, right: bool) {
+            let grade = math(reference, completion);
+            assert_eq!((grade.is_right(), grade.metric("is_equiv")), (right, Some(true)), "{completion:?}");
+        }
+        check("\\boxed{}", "\\boxed{}", false);
+        check("\\boxed{\\text{ Monday}}", "\\boxed{\\text{ Tuesday}}", false);
+        check("\\boxed{\\text{ Monday}}", "\\boxed{\\text{ Monday}}", true);
+    }
 
     #[test]
     fn answers_are_found() {

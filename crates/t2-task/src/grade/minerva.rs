@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 use super::python;
 
 /// What stands between `Final Answer: The final answer is` and `. I hope it is correct.`
-pub(super) fn final_answer(text: &str) -> Option<String> {
+pub(super) fn behind_phrase(text: &str) -> Option<String> {
     static PHRASE: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"Final Answer: The final answer is(.*?). I hope it is correct."));
     // A text that was cut off after the answer counts.
@@ -170,7 +170,7 @@ mod tests {
     fn the_phrase_is_found() {
         #[track_caller]
         fn check(text: &str, expected: Option<&str>) {
-            assert_eq!(final_answer(text).as_deref(), expected, "{text:?}");
+            assert_eq!(behind_phrase(text).as_deref(), expected, "{text:?}");
         }
         for (text, expected) in [
             ("So. Final Answer: The final answer is $5$. I hope it is correct.", Some("$5$")),

@@ -15,15 +15,16 @@ pub(super) const CHOICE: GraderInfo =
 /// Grades a text that chooses: `reference` is the letter of the right one of `choices`.
 ///
 /// The metric that counts, `letter`, is ours: the choice whose very text is given, else the letter that a text marks,
-/// announces, opens with or names last (see [`final_letter`](super::final_letter)), else the choice whose text it announces. Two are of lm-evaluation-harness:
-/// `exact_match,remove_whitespace` of `arc_challenge_chat`, where all of the text must be the letter (the task puts words
-/// into the model's mouth so that it is), and `exact_match,flexible-extract` of `mmlu_flan_cot_zeroshot`, which takes the
-/// last letter in parentheses, else the last choice whose text occurs, else the last letter behind a colon.
+/// announces, opens with or names last (see [`final_letter`](super::final_letter)), else the choice whose text it
+/// announces. Two are of lm-evaluation-harness: `exact_match,remove_whitespace` of `arc_challenge_chat`, where all of the
+/// text must be the letter (the task puts words into the model's mouth so that it is), and `exact_match,flexible-extract`
+/// of `mmlu_flan_cot_zeroshot`, which takes the last letter in parentheses, else the last choice whose text occurs, else
+/// the last letter behind a colon.
 pub fn choice(reference: &str, choices: &[String], completion: &str) -> Grade {
     let said = super::final_text(completion).unwrap_or_default();
     let quoted_alone = quoted(choices, completion).filter(|_| !is_letter(completion));
     let chosen = quoted_alone.or_else(|| super::final_letter(completion)).or_else(|| quoted(choices, said));
-    let loosely = ExactMatch { ignore_case: true, ignore_punctuation: true, ignore_numbers: false };
+    let loosely = ExactMatch { ignore_case: true, ignore_punctuation: true };
     let flexible = flexible(choices, completion);
     Grade::new(
         chosen.map(Into::into),

@@ -1,5 +1,6 @@
 //! Answers as the original project (`SakanaAI/self-adaptive-llms`, with its package fishfarm) reads them, for
-//! comparison with its numbers. Its faults are kept: see each grader.
+//! comparison with its numbers: three parsers. Programs are found and run as everywhere. Its faults are kept: see each
+//! grader.
 
 use std::sync::LazyLock;
 
@@ -22,8 +23,8 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is a regular expression")
 }
 
-/// Grades the last number of a text. Its pattern knows no signs and no commas: −5 is 5, and `1,234` is 234. Digits that are
-/// not those of ASCII, which the original knows, are passed over here.
+/// Grades the last number of a text. Its pattern knows no signs and no commas: −5 is 5, and `1,234` is 234. Digits that
+/// are not those of ASCII, which the original knows, are passed over here.
 pub fn gsm8k(reference: &str, completion: &str) -> Grade {
     let [wanted, found] = [reference, completion].map(last_number);
     // A reference is made a whole number before it is compared.
@@ -63,14 +64,6 @@ pub fn math(reference: &str, completion: &str) -> Grade {
     let wanted = hendrycks::boxed(reference).unwrap_or(reference);
     let found = announced(completion).or_else(|| last_box(completion));
     Grade::new(found.map(Into::into), [("acc", found.is_some_and(|found| is_equivalent(wanted, found)))])
-}
-
-/// The program in a text that goes on behind an opening fence, as the original asks for programs: all up to the next
-/// fence. A text that opens with a fence of its own is read behind it.
-pub fn program(completion: &str) -> &str {
-    let opened = completion.trim_start().strip_prefix("```").and_then(|text| text.split_once('\n'));
-    let text = opened.map_or(completion, |(_, code)| code);
-    text.split("```").next().unwrap_or(text)
 }
 
 /// What the last `\boxed` holds, where a brace opens right behind it.
@@ -189,13 +182,6 @@ mod tests {
             ("\\boxed{5}", "\\boxed{6}", false),
         ] {
             check(reference, completion, right);
-        }
-    }
-
-    #[test]
-    fn a_program_ends_at_a_fence() {
-        for text in ["x = 1\n```\nIt works.", "```python\nx = 1\n```\nIt works.", "x = 1\n"] {
-            assert_eq!(program(text), "x = 1\n", "{text:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How likely one of k programs passes, where n were tried.
 
-/// The unbiased estimate of pass@k from `n` tries of which `c` passed ([Chen et al. 2021](https://arxiv.org/abs/2107.03374),
-/// equation 1): the share of the sets of k tries that hold one which passed,
+/// The unbiased estimate of pass@k from `n` tries of which `c` passed: the share of the sets of k tries that hold one
+/// which passed ([Chen et al. 2021](https://arxiv.org/abs/2107.03374), equation 1),
 ///
 /// ```text
 /// pass@k = 1 − C(n − c, k) / C(n, k) = 1 − Π_{i = n−c+1}^{n} (1 − k / i)

@@ -5,7 +5,7 @@ use super::grader::{Grade, GraderInfo};
 use super::python;
 
 /// A number, a letter or a text, as the reference is.
-pub(super) const FINAL: GraderInfo = GraderInfo {
+pub(crate) const FINAL: GraderInfo = GraderInfo {
     name: "final",
     version: 1,
     about: "the final answer: a number, a letter or a text, as the reference is",
@@ -16,16 +16,18 @@ pub(super) const YES_NO: GraderInfo = GraderInfo { name: "yes-no", version: 1, a
 pub(super) const TOPIC: GraderInfo = GraderInfo { name: "topic", version: 1, about: "the first word" };
 
 /// Grades the [final answer](super::same_final_answer) of a text.
-pub(super) fn final_answer(reference: &str, completion: &str) -> Grade {
+pub(super) fn arrived(reference: &str, completion: &str) -> Grade {
     let found = super::final_answer(reference, completion);
     Grade::new(found, [("final_answer", super::same_final_answer(reference, completion))])
 }
 
 /// Grades a decision: what a text announces, else what it opens with, else the one thing that it says, where `yes` is
-/// `true` and `no` is `false`. The metric `exact_match` is that of the task `boolq-seq2seq` of lm-evaluation-harness.
+/// `true` and `no` is `false`. The metric `exact_match` is whether all of the text is the reference, but for capitals,
+/// punctuation and white space around it. It is ours: that of the task `boolq-seq2seq` of lm-evaluation-harness wants the
+/// space that stands before the word.
 pub fn yes_no(reference: &str, completion: &str) -> Grade {
     let (wanted, found) = (decision(reference), decided(completion));
-    let loosely = ExactMatch { ignore_case: true, ignore_punctuation: true, ignore_numbers: false };
+    let loosely = ExactMatch { ignore_case: true, ignore_punctuation: true };
     let name = |decision| if decision { "yes" } else { "no" };
     Grade::new(
         found.map(|found| name(found).into()),

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use t2_chat::topic_question;
 
 use crate::example::Example;
+use crate::grade::topic;
 use crate::sandbox::Walls;
 use crate::tiny::corpus::story;
 use crate::tiny::problem::{Generated, GradedBy, Problem};
@@ -47,8 +48,7 @@ pub(crate) fn ask(prompt: &str) -> String {
 
 /// An answer is right when its first word is the topic.
 fn is_right(example: &Example, completion: &str) -> bool {
-    let first = completion.split_whitespace().next().unwrap_or("");
-    first.trim_matches(|c: char| !c.is_alphanumeric()).eq_ignore_ascii_case(&example.reference)
+    topic(&example.reference, completion).is_right()
 }
 
 #[cfg(test)]
