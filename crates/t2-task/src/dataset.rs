@@ -4,7 +4,7 @@
 //! on a folder it is a [`DatasetTask`]. [`SPECS`] are the descriptions that ship with the crate; `docs/tasks.md` is the
 //! guide to writing one.
 //!
-//! Nothing here downloads: [`Files::wanted`] names the files that whoever does should fetch.
+//! Nothing here downloads: [`Files::places`] names the files that whoever does should fetch.
 
 mod error;
 mod fields;
@@ -203,10 +203,18 @@ impl DatasetTask {
     fn askable(&self, example: &Example) -> Result<(), String> {
         self.prompter.messages(example)?;
         self.prompter.continuations(example)?;
-        if matches!(self.graded_by, GradedBy::Program) && example.tests.is_none() {
-            return Err("there are no tests to run; expected a key `tests.code` that gives some".into());
+        self.graded_by.takes(example)
+    }
+
+    /// The same task, known to be one of programs alone, or of texts alone, where its rows are.
+    pub(crate) fn sorted(mut self) -> Result<Self, TaskError> {
+        let examples = self.examples(Split::All)?;
+        match examples.iter().filter(|example| example.tests.is_some()).count() {
+            0 => self.spec.tests = None,
+            programs if programs == examples.len() => self.graded_by = GradedBy::Program,
+            _ => {}
         }
-        Ok(())
+        Ok(self)
     }
 
     /// What is shown before a question, and one example more, where there is one.
@@ -219,7 +227,10 @@ impl DatasetTask {
         let shots = match (&self.spec.files.shots, &self.origin) {
             _ if !self.spec.shots.is_empty() => self.spec.shots.iter().map(written).collect(),
             (Some(files), Origin::Files { folder, templates }) => self.set_apart(files, folder, templates)?,
-            _ => self.drawn(asked + 1)?,
+            _ => match self.drawn(asked + 1) {
+                Err(TaskError::Dataset(DatasetError::NoSplit { .. })) => vec![],
+                drawn => drawn?,
+            },
         };
         if shots.len() < asked {
             return Err(DatasetError::FewShots { name: self.spec.name.clone(), has: shots.len(), asked }.into());
@@ -280,7 +291,7 @@ impl Task for DatasetTask {
     }
 
     fn grader(&self) -> String {
-        self.graded_by.versioned(self.answering().by == AnswerBy::Likelihood)
+        self.graded_by.versioned(self.answering().by == AnswerBy::Likelihood, self.spec.tests.is_some())
     }
 
     /// As the description says; a template that asks for more than there is makes of each choice what every task does.

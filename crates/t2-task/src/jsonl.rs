@@ -18,8 +18,6 @@ use glob::Pattern;
 use crate::dataset::{DatasetError, DatasetSpec, DatasetTask, FileSet};
 use crate::error::TaskError;
 use crate::settings::Settings;
-use crate::split::Split;
-use crate::task::Task;
 
 /// What files of questions have in common.
 const SPEC: &str = r#"
@@ -52,10 +50,8 @@ pub fn open(path: impl AsRef<Path>, settings: &Settings) -> Result<DatasetTask, 
     let read =
         |source| DatasetError::Read { path: path.into(), expected: "a file with one JSON object a line", source };
     std::fs::metadata(path).map_err(read)?;
-    let task = spec.open(path.parent().unwrap_or(Path::new("")), settings)?;
     // A broken line is said now, not when a split is asked for.
-    task.load(Split::All, 0)?;
-    Ok(task)
+    spec.open(path.parent().unwrap_or(Path::new("")), settings)?.sorted()
 }
 
 #[cfg(test)]
@@ -63,7 +59,8 @@ mod tests {
     use super::*;
     use crate::example::Example;
     use crate::sandbox::tests::python_is_missing;
-    use crate::task::{RIGHT, WRONG};
+    use crate::split::Split;
+    use crate::task::{RIGHT, Task, WRONG};
 
     /// The task of a file of this name, below a folder of its own.
     fn parse(name: &str, bytes: &[u8]) -> Result<DatasetTask, TaskError> {
@@ -106,6 +103,37 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_program_passes_no_checks() {
+        if python_is_missing() {
+            return;
+        }
+        let task = parse(
+            "sum.jsonl",
+            br#"{"question": "Write sum.", "answer": "def sum(x): return x[0] + x[1]", "checks": ["assert sum([1, 2]) == 3"]}"#,
+        );
+        let (task, right) = (task.unwrap(), "def sum(x):\n    return x[0] + x[1]");
+        let example = &examples(&task)[0];
+        assert_eq!(
+            task.rewards(&[(example, ""), (example, "x = 1"), (example, right)]).unwrap(),
+            [WRONG, WRONG, RIGHT]
+        );
+    }
+
+    #[test]
+    fn the_grader_is_that_of_the_lines() {
+        #[track_caller]
+        fn check(lines: &[&str], grader: &str) {
+            assert_eq!(parse("a.jsonl", lines.join("\n").as_bytes()).unwrap().grader(), grader, "{lines:?}");
+        }
+        let text = r#"{"question": "2?", "answer": "2"}"#;
+        let program = r#"{"question": "f?", "answer": "def f(): return 1", "checks": ["assert f() == 1"]}"#;
+        check(&[text], "final@1");
+        check(&[program], "program@1");
+        check(&[program, text], "final@1+program@1");
+        check(&[], "final@1");
+    }
+
+    #[test]
     fn a_broken_line_is_named() {
         #[track_caller]
         fn check(line: &str, problem: &str) {
@@ -116,6 +144,18 @@ mod tests {
         for (line, problem) in [
             ("{\"question\": \"2?\"}", "uses `answer`, which is not there"),
             ("{\"question\": \"2?\", \"answer\": \" \"}", "the answer is empty"),
+            (
+                "{\"question\": \"2?\", \"answer\": \"It is 2.\\n####\"}",
+                "the final answer of `It is 2.\n####` is empty",
+            ),
+            (
+                "{\"question\": \"f?\", \"answer\": \"def f(): pass\", \"checks\": [\"assert sum([1]) == 1\"]}",
+                "the tests name nothing that the right answer defines (f)",
+            ),
+            (
+                "{\"question\": \"f?\", \"answer\": \"def f(x=1): pass\\nassert f() == 1\", \"checks\": [\"x = [1]; assert x\"]}",
+                "the tests name nothing that the right answer defines (f)",
+            ),
             ("{\"question\": \"\", \"answer\": \"2\"}", "the question is empty"),
             ("what is 2?", "expected value"),
             ("{\"question\": \"2?\", \"answer\": null}", "the value is null"),

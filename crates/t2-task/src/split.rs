@@ -11,11 +11,11 @@ use crate::error::TaskError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// 85 % of the questions, to learn from.
+    /// To learn from; 85 % where the hash of the question decides.
     Train,
-    /// 5 % of the questions, to choose settings by.
+    /// To choose settings by; 5 % where the hash of the question decides.
     Valid,
-    /// 10 % of the questions, to report.
+    /// To report; 10 % where the hash of the question decides.
     Test,
     /// All questions, whichever part they belong to: for files too small to be split. What is reported on them must not
     /// have been learned from.

@@ -14,7 +14,7 @@ use super::SampleRecord;
 /// The numbers of tries for which pass@k is reported, where there are as many answers.
 const TRIES: [usize; 3] = [1, 10, 100];
 /// The metric of programs.
-const PASS_AT_1: &str = "pass@1,none";
+const PASS_AT_1: &str = "pass@1";
 
 /// pass@k over examples with as many answers as `repeats`; `None` where answers are no programs.
 fn pass_at(samples: &[SampleRecord], repeats: usize, k: usize) -> Option<Accuracy> {
@@ -125,7 +125,7 @@ impl Graded {
         let mut metrics = BTreeMap::new();
         for k in TRIES.into_iter().filter(|&k| k > 1 && k <= repeats) {
             if let Some(estimate) = pass_at(&samples, repeats, k) {
-                metrics.insert(format!("pass@{k},none"), estimate);
+                metrics.insert(format!("pass@{k}"), estimate);
             }
         }
         let names: BTreeSet<&String> = samples.iter().flat_map(|sample| sample.metrics.keys()).collect();

@@ -99,7 +99,10 @@ pub enum DatasetError {
         known: String,
     },
     /// There are fewer examples to show than were asked for.
-    #[error("{name} has {has} examples to show before a question, and {asked} were asked for; ask for fewer shots")]
+    #[error(
+        "{name} has {has} examples to show before a question, and {asked} were asked for; ask for fewer shots, or write \
+         some as `[[shots]]`"
+    )]
     FewShots {
         /// The task.
         name: String,

@@ -8,6 +8,7 @@ use super::rows::Row;
 use super::spec::DatasetSpec;
 use super::template::{Templates, fields};
 use crate::example::Example;
+use crate::grade::fences;
 use crate::sandbox::Tests;
 
 /// The templates of a description that see a row.
@@ -71,24 +72,28 @@ impl RowTemplates {
         for name in &self.meta {
             meta.insert(name.clone(), render(&format!("meta.{name}"))?);
         }
+        let (question, reference) = (render("question")?, render("reference")?);
         let example = Example {
             id,
-            question: render("question")?,
-            reference: render("reference")?,
+            question,
             choices: self.list("choices", self.choices.as_deref(), &row)?,
-            tests: self.tests(&row)?,
+            tests: self.tests(&row, &reference)?,
+            reference,
             meta,
         };
-        checked(example)
+        checked(example, self.choices.is_some())
     }
 
-    fn tests(&self, row: &Value) -> Result<Option<Tests>, String> {
+    fn tests(&self, row: &Value, reference: &str) -> Result<Option<Tests>, String> {
         let code = self.templates.render("tests.code", row)?;
         if code.trim().is_empty() {
             return Ok(None);
         }
         let prelude = self.templates.render("tests.prelude", row)?;
-        let entry_points = self.list("tests.entry_points", self.entry_points.as_deref(), row)?;
+        let entry_points = match self.entry_points.as_deref() {
+            None => tested_functions(reference, &prelude, &code)?,
+            given => self.list("tests.entry_points", given, row)?,
+        };
         Ok(Some(Tests { prelude, code, entry_points }))
     }
 
@@ -116,11 +121,61 @@ fn own_id(row: &Row) -> Option<String> {
     ids.filter_map(text).find(|id: &String| !id.is_empty())
 }
 
-fn checked(example: Example) -> Result<Example, String> {
-    let right = letters(&example.choices).into_iter().any(|letter| letter == example.reference);
+/// The functions of a right program that its tests name: those are the program's even where Python has one of the same
+/// name. Tests that name nothing of the program would be passed by every program.
+fn tested_functions(reference: &str, prelude: &str, code: &str) -> Result<Vec<String>, String> {
+    let program = fences::program(reference);
+    let named = |name: &str| words(code).any(|word| word == name);
+    let bound: Vec<&str> = fences::defined(&program).into_iter().chain(assigned(&program)).collect();
+    if !bound.iter().any(|name| named(name) || words(prelude).any(|word| word == *name)) {
+        return Err(format!(
+            "the tests name nothing that the right answer defines ({}): every program would pass them; expected a call \
+             of its function, or `tests.entry_points`",
+            if bound.is_empty() { "no function, no class".into() } else { bound.join(", ") }
+        ));
+    }
+    Ok(fences::functions(&program).into_iter().filter(|name| named(name)).map(Into::into).collect())
+}
+
+/// The names that a Python source assigns or imports at its top level.
+fn assigned(source: &str) -> impl Iterator<Item = &str> {
+    let top = source.lines().filter(|line| !line.starts_with([' ', '\t', '#']));
+    top.flat_map(|line| match line.split_once(" import ").or_else(|| line.split_once("import ")) {
+        Some((_, names)) => words(names).collect(),
+        None => line.split_once('=').filter(is_assignment).map_or(vec![], |(names, _)| words(names).collect()),
+    })
+}
+
+/// Whether what stands around the first `=` of a line is names and a value: no comparison, no default of an argument.
+fn is_assignment((names, value): &(&str, &str)) -> bool {
+    !value.starts_with('=') && names.chars().all(|c| c.is_alphanumeric() || "_, ".contains(c))
+}
+
+/// The names in a Python source, but for those of parts, which stand behind a point.
+fn words(source: &str) -> impl Iterator<Item = &str> {
+    let mut part = false;
+    source.split_inclusive(|c: char| !c.is_alphanumeric() && c != '_').filter_map(move |piece| {
+        let word = piece.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '_');
+        let is_part = std::mem::replace(&mut part, piece.ends_with('.'));
+        (!word.is_empty() && !is_part).then_some(word)
+    })
+}
+
+/// An example that can be asked; `asks_choices` where each must have some.
+fn checked(example: Example, asks_choices: bool) -> Result<Example, String> {
+    let letters = letters(&example.choices);
+    let right = letters.contains(&example.reference);
     match () {
         () if example.question.trim().is_empty() => Err("the question is empty".into()),
         () if example.reference.trim().is_empty() => Err("the answer is empty".into()),
+        () if asks_choices && example.choices.is_empty() => {
+            Err("`choices` is an empty list; expected at least one choice".into())
+        }
+        () if example.choices.len() > letters.len() => Err(format!(
+            "there are {} choices; expected at most {}, one for each letter",
+            example.choices.len(),
+            letters.len()
+        )),
         () if !example.choices.is_empty() && !right => Err(format!(
             "`reference` is `{}`; expected the letter of one of the {} choices, from A on",
             example.reference,

@@ -2,7 +2,7 @@
 
 use crate::error::TaskError;
 use crate::example::Example;
-use crate::grade::{self, GRADERS, Grade, Grader, LIKELIHOOD, PROGRAM, program};
+use crate::grade::{self, FINAL, GRADERS, Grade, Grader, LIKELIHOOD, PROGRAM, program, wanted};
 use crate::sandbox::{self, Walls};
 
 /// Who grades an answer. One to an example with tests is graded by running them, whoever else grades.
@@ -25,12 +25,32 @@ impl GradedBy {
         })
     }
 
-    /// The name and the version, `gsm8k@1`; of choices that are weighed those of that grader.
-    pub(super) fn versioned(self, is_weighed: bool) -> String {
+    /// The name and the version, `gsm8k@1`; of choices that are weighed those of that grader; where examples may have
+    /// tests beside a grader of text, those of both.
+    pub(super) fn versioned(self, is_weighed: bool, may_have_tests: bool) -> String {
         match self {
             _ if is_weighed => LIKELIHOOD.to_string(),
+            Self::Text(grader) if may_have_tests => format!("{}+{PROGRAM}", grader.info),
             Self::Text(grader) => grader.info.to_string(),
             Self::Program => PROGRAM.to_string(),
+        }
+    }
+
+    /// Whether a right answer is there to compare with.
+    pub(super) fn takes(self, example: &Example) -> Result<(), String> {
+        match self {
+            Self::Program if example.tests.is_none() => {
+                Err("there are no tests to run; expected a key `tests.code` that gives some".into())
+            }
+            Self::Text(grader)
+                if grader.info == FINAL && example.tests.is_none() && wanted(&example.reference).is_empty() =>
+            {
+                Err(format!(
+                    "the final answer of `{}` is empty; expected one behind `####`, in `\\boxed{{}}`, or alone",
+                    example.reference
+                ))
+            }
+            _ => Ok(()),
         }
     }
 

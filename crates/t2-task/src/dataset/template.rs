@@ -11,12 +11,6 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use minijinja_contrib::pycompat;
 use serde::Serialize;
 
-/// The names of the functions that a Python source defines, for the entry points of tests.
-fn functions(source: &str) -> Vec<String> {
-    let defined = source.lines().filter_map(|line| line.strip_prefix("def ")?.split('(').next());
-    defined.map(|name| name.trim().to_owned()).collect()
-}
-
 /// Steps after which a template is stopped: a second of a template that does not end.
 const MAX_STEPS: u64 = 1_000_000;
 
@@ -34,7 +28,6 @@ impl Templates {
         env.set_keep_trailing_newline(true);
         env.set_fuel(Some(MAX_STEPS));
         env.set_unknown_method_callback(pycompat::unknown_method_callback);
-        env.add_filter("functions", functions);
         env.set_formatter(|out, state, value| match value.is_none() {
             true => Err(Error::new(ErrorKind::InvalidOperation, "the value is null")),
             false => minijinja::escape_formatter(out, state, value),

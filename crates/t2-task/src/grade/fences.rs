@@ -62,8 +62,13 @@ fn joined(cells: &[&Block]) -> String {
 }
 
 /// The names that code defines at its top level: functions, classes and lambdas.
-fn defined(code: &str) -> Vec<&str> {
+pub(crate) fn defined(code: &str) -> Vec<&str> {
     code.lines().filter_map(defined_name).collect()
+}
+
+/// The names of the functions that code defines at its top level, those of lambdas among them.
+pub(crate) fn functions(code: &str) -> Vec<&str> {
+    code.lines().filter(|line| !line.starts_with("class ")).filter_map(defined_name).collect()
 }
 
 fn defined_name(line: &str) -> Option<&str> {

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::example::Example;
 use crate::grade::fences;
+use crate::grade::program::indented;
 use crate::sandbox::Walls;
 use crate::tiny::code::{program, step, written};
 use crate::tiny::operations::{ARITHMETIC, CHOICES, COMPARISONS, REDUCTIONS, TEXTS};
@@ -72,15 +73,6 @@ fn program_of(example: &Example, completion: &str) -> String {
     }
     let head = example.question.find("def ").map_or("", |at| &example.question[at..]);
     format!("{head}\n{}", indented(&code))
-}
-
-/// `code` as the body of a function: indented unless its first line already is.
-fn indented(code: &str) -> String {
-    let code = code.trim_start_matches('\n');
-    if code.starts_with([' ', '\t']) {
-        return code.into();
-    }
-    code.lines().map(|line| format!("    {line}\n")).collect()
 }
 
 #[cfg(test)]

@@ -140,7 +140,23 @@ fn what_cannot_be_shown_is_named() {
         assert_eq!(error, expected);
     }
     check(Some("cot"), None, "q has no variant `cot`; use one of few-shot, plain, step-by-step, teacher, text");
-    check(None, Some(41), "q has 40 examples to show before a question, and 41 were asked for; ask for fewer shots");
+    check(
+        None,
+        Some(41),
+        "q has 40 examples to show before a question, and 41 were asked for; ask for fewer shots, or write some as `[[shots]]`",
+    );
+}
+
+#[test]
+fn a_task_without_a_train_split_has_no_shots_of_its_own() {
+    let (folder, files) = (folder(&[("a.csv", "q,a\n1?,1\n")]), "files = { test = 'a.csv' }");
+    let few_shot = Settings { variant: Some("few-shot".into()), ..Settings::default() };
+    let error = spec(files).open(folder.path(), &few_shot).unwrap_err().to_string();
+    assert!(error.contains("q has 0 examples to show") && error.contains("[[shots]]"), "{error}");
+    let shots = "[[shots]]\nquestion = '0?'\nreference = '0'";
+    let one = Settings { shots: Some(1), ..few_shot };
+    let task = spec(&format!("{files}\n{shots}")).open(folder.path(), &one).unwrap();
+    assert_eq!(task.prompt(&task.load(Split::Test, 1).unwrap()[0]).len(), 3);
 }
 
 #[test]

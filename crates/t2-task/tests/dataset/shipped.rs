@@ -136,6 +136,20 @@ fn the_right_answer_of_every_row_is_graded_right() {
 }
 
 #[test]
+fn an_empty_program_is_wrong_for_every_row() {
+    for spec in specs().filter(|spec| spec.tests.is_some()) {
+        let folder = laid_out(&spec, 0);
+        let task = opened(&spec, &folder, "plain");
+        assert_eq!(task.grader(), "program@1", "{}", spec.name);
+        let examples = task.load(Split::All, usize::MAX).unwrap();
+        let graded: Vec<_> = examples.iter().flat_map(|example| [(example, ""), (example, "x = 1")]).collect();
+        if let Some(rewards) = rewards(&task, &graded) {
+            assert!(rewards.iter().all(|reward| *reward == WRONG), "{} {rewards:?}", spec.name);
+        }
+    }
+}
+
+#[test]
 fn a_function_with_the_name_of_one_of_pythons_is_the_programs() {
     let spec = shipped("mbpp-sanitized").unwrap();
     let folder = laid_out(&spec, 1);

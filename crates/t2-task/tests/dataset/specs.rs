@@ -141,6 +141,8 @@ fn what_is_wrong_with_a_description_is_named() {
         (with("id = '{{ none }}'"), ["`id` failed", "the value is null"]),
         (with("choices = 'q +'"), ["`choices` is no expression", "`choices.text`"]),
         (with("choices = 'q'"), ["a.jsonl:1: `choices` is 1?; expected a list", "[a, b, c, d]"]),
+        (with("choices = '[]'"), ["a.jsonl:1: `choices` is an empty list", "at least one"]),
+        (with("choices = 'range(27)'"), ["a.jsonl:1: there are 27 choices", "at most 26"]),
         (with("choices = 'many'"), ["a.jsonl:1: `reference` is `1`", "the letter of one of the 1 choices"]),
         (with("").replace("'exact'", "'best'"), ["there is no grader `best`", "gsm8k"]),
         (with("").replace("'exact'", "'program'"), ["a.jsonl:1: there are no tests", "tests.code"]),
@@ -177,4 +179,29 @@ fn limits_are_those_of_the_variant_else_of_the_task() {
     assert_eq!(long.grader(), "final@1");
     assert_eq!(open(&spec, &folder).answering(), answering(&["Q:"], 9));
     assert_eq!(open(&spec, &folder).grader(), "exact@1");
+}
+
+#[test]
+fn functions_that_the_tests_name_are_the_programs() {
+    #[track_caller]
+    fn check(reference: &str, prelude: &str, code: &str, entry_points: &[&str]) {
+        let row = serde_json::json!({ "q": "?", "a": reference, "prelude": prelude, "code": code });
+        let spec = spec("[tests]\nprelude = '{{ prelude }}'\ncode = '{{ code }}'\n[files]\ntest = 'a.jsonl'");
+        let example = load(&spec, &folder(&[("a.jsonl", &row.to_string())]), Split::Test).unwrap().remove(0);
+        assert_eq!(example.tests.unwrap().entry_points, entry_points, "{code:?}");
+    }
+    let sum = "import math\ndef helper(x): return x\ndef sum(x):\n    return helper(x)";
+    for (reference, prelude, code, entry_points) in [
+        (sum, "", "assert sum(1) == 1", &["sum"][..]),
+        (sum, "", "assert sum_of(sum(1))", &["sum"]),
+        (&format!("Here:\n```python\n{sum}\n```\n"), "", "assert sum(1) == 1", &["sum"]),
+        (sum, "", "assert helper(1).sum and x.sum", &["helper"]),
+        ("len = lambda x: 3", "", "assert len([]) == 3", &["len"]),
+        ("class Box:\n    def open(self): pass", "", "assert Box().open() is None", &[]),
+        ("from math import gcd as f", "", "assert f(1, 1) == 1", &[]),
+        ("x, y = 1, 2", "", "assert x == 1", &[]),
+        (sum, "def check(): assert sum(1) == 1", "check()", &[]),
+    ] {
+        check(reference, prelude, code, entry_points);
+    }
 }

@@ -19,7 +19,7 @@ fn files(counts: [usize; 4]) -> Vec<(&'static str, String)> {
             lines(code, &|n| {
                 let n = n + 601;
                 format!(
-                    "{{\"task_id\": {n}, \"text\": \"function {n}\", \"code\": \"x\", \"test_list\": [\"t\"], \"test_setup_code\": \"\"}}\n"
+                    "{{\"task_id\": {n}, \"text\": \"function {n}\", \"code\": \"x = 1\", \"test_list\": [\"assert x\"], \"test_setup_code\": \"\"}}\n"
                 )
             }),
         ),
