@@ -3,8 +3,8 @@
 //! `cargo run --package t2-task --example gold -- FOLDER [DESCRIPTIONS]`
 //!
 //! A shipped data set is looked for in the folder of its name below FOLDER. DESCRIPTIONS is a folder of further TOML
-//! files, whose paths are those below FOLDER; `crates/t2-task/examples/gold` has some. A data set that is not there is
-//! passed over, and says so.
+//! files, whose paths are those below FOLDER; `crates/t2-task/examples/gold` has some, which say where their data is from.
+//! A data set that is not there is passed over, and says so.
 
 #![expect(clippy::print_stdout, reason = "an example shows its figures")]
 
