@@ -65,7 +65,7 @@ fn described(name: &str) -> Result<Option<(DatasetSpec, Option<PathBuf>)>, TaskE
 }
 
 fn known_names() -> String {
-    let names = TASKS.iter().map(|task| task.name()).chain(SPECS.iter().map(|(name, _)| *name));
+    let names = TASKS.iter().map(Task::name).chain(SPECS.iter().map(|(name, _)| *name));
     names.collect::<Vec<_>>().join(", ")
 }
 
