@@ -162,7 +162,6 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
     }
 
     /// What scores each continuation of `example`, or the length of the one that is too long for the model.
-    #[expect(clippy::type_complexity, reason = "a list or a length, or an error")]
     fn scored(
         &self,
         engine: &mut Engine<'_, M>,
