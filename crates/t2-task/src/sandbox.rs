@@ -152,7 +152,7 @@ pub struct SandboxConfig {
     pub limits: Limits,
     /// The interpreter; `None` is the `python3` on the `PATH`. It must be Python 3.9 or newer.
     pub python: Option<PathBuf>,
-    /// How many programs run at a time; `None` is one per processor.
+    /// How many programs run at a time, at most 256; `None` is one per processor.
     pub workers: Option<usize>,
 }
 

@@ -15,7 +15,7 @@ use super::error::SandboxError;
 use super::warm::Warm;
 
 /// What a cell is for, by the byte that the warm parent knows it by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(u8)]
 pub(super) enum Role {
     /// Runs the tests.
@@ -28,6 +28,8 @@ pub(super) enum Role {
 
 /// How long a cell may take to be there, or to be gone. A fork takes milliseconds; this is for a machine that is busy.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process takes from closing its files to its end, on a machine that is busy.
+const LAST_MOMENTS: Duration = Duration::from_millis(500);
 /// The largest report on the end of a cell.
 const MOST_REPORTED: u64 = 1 << 16;
 
@@ -102,6 +104,9 @@ pub(super) struct Ending {
     pub status: i32,
     /// Time on a processor.
     pub cpu_seconds: f64,
+    /// Whether it ended before it was ended.
+    #[serde(skip)]
+    pub by_itself: bool,
 }
 
 /// A cell. Dropping it ends it.
@@ -121,7 +126,7 @@ impl Cell {
             Ok(Frame { tag: b'r', .. }) => Ok(()),
             Ok(frame) => Err(Lost::Refused(frame.refusal())),
             // The keeper knows why there is no cell.
-            Err(lost) => match self.report() {
+            Err(lost) => match self.report(PATIENCE) {
                 Ok(frame) if frame.tag == b'!' => Err(Lost::Refused(frame.refusal())),
                 _ => Err(lost),
             },
@@ -136,19 +141,27 @@ impl Cell {
         Line::new(&mut self.channel).receive(most, deadline)
     }
 
-    /// Ends the cell, if it has not ended, and waits until nothing of it is left.
-    pub(super) fn end(mut self) -> Result<Ending, Lost> {
-        // An error means that the keeper is gone already, which the report will show.
-        let _ = self.leash.shutdown(Shutdown::Write);
-        let frame = self.report()?;
+    /// Ends the cell, if it has not ended, and waits until nothing of it is left. One whose channel came to its end is
+    /// `gone`, and is given the time to end by itself.
+    pub(super) fn end(mut self, gone: bool) -> Result<Ending, Lost> {
+        let last = if gone { self.report(LAST_MOMENTS).ok() } else { None };
+        let by_itself = last.is_some();
+        let frame = match last {
+            Some(frame) => frame,
+            None => {
+                // An error means that the keeper is gone already, which the report will show.
+                let _ = self.leash.shutdown(Shutdown::Write);
+                self.report(PATIENCE)?
+            }
+        };
         match serde_json::from_slice(&frame.body) {
-            Ok(ending) if frame.tag == b'e' => Ok(ending),
+            Ok(ending) if frame.tag == b'e' => Ok(Ending { by_itself, ..ending }),
             _ => Err(Lost::Refused(frame.refusal())),
         }
     }
 
-    fn report(&mut self) -> Result<Frame, Lost> {
-        Line::new(&mut self.leash).receive(MOST_REPORTED, Instant::now() + PATIENCE)
+    fn report(&mut self, patience: Duration) -> Result<Frame, Lost> {
+        Line::new(&mut self.leash).receive(MOST_REPORTED, Instant::now() + patience)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Finding the interpreter, and asking it once what it is.
 
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -73,27 +73,43 @@ fn find_within(python: &Path, patience: Duration) -> Result<Python, SandboxError
 
 /// What the interpreter prints when asked, or an error where it says nothing in time.
 fn ask(python: &Path, patience: Duration) -> io::Result<Vec<u8>> {
-    let mut child = Command::new(python)
-        .args(ISOLATED)
-        .args(["-c", ASK])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut stdout = child.stdout.take().expect("standard output was piped when the child was started");
-    let (sender, said) = mpsc::channel();
-    // A thread of its own, so that an interpreter that never answers does not block the caller.
-    thread::spawn(move || {
-        let mut answer = Vec::new();
-        let read = stdout.read_to_end(&mut answer).map(|_| answer);
-        // Nobody listens any more after a timeout.
-        let _ = sender.send(read);
-    });
-    let said = said.recv_timeout(patience);
+    answer(Command::new(python).args(ISOLATED).args(["-c", ASK]), patience)
+}
+
+/// What a command prints until it closes its output, on a socket: one can be read for a limited time.
+fn answer(command: &mut Command, patience: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + patience;
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let mut child = command.stdin(Stdio::null()).stdout(OwnedFd::from(theirs)).stderr(Stdio::null()).spawn()?;
+    // The command holds the other end too, and with it that there is no end to read.
+    command.stdout(Stdio::null());
+    let said = read_until(&mut ours, deadline);
     // It has ended or is to end; to kill what has ended does no harm.
     let _ = child.kill();
     let _ = child.wait();
-    said.unwrap_or_else(|_| Err(io::Error::other(format!("it did not answer within {} s", patience.as_secs_f32()))))
+    said.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other(format!("it did not answer within {} s", patience.as_secs_f32()))
+        }
+        _ => error,
+    })
+}
+
+fn read_until(socket: &mut UnixStream, deadline: Instant) -> io::Result<Vec<u8>> {
+    let (mut said, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        match socket.read(&mut part) {
+            Ok(0) => return Ok(said),
+            Ok(read) => said.extend_from_slice(&part[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,5 +129,13 @@ mod tests {
         check("echo", PATIENCE, "asked for its version it said");
         // No process starts and answers in no time.
         check("true", Duration::ZERO, "did not answer within 0 s");
+    }
+    #[test]
+    fn a_child_that_keeps_the_output_open_is_not_waited_for() {
+        let started = Instant::now();
+        let patience = Duration::from_millis(50);
+        let error = answer(Command::new("sh").args(["-c", "sleep 20 &"]), patience).unwrap_err().to_string();
+        assert!(error.contains("did not answer within 0.05 s"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }

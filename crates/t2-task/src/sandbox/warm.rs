@@ -33,6 +33,8 @@ const HARNESS: &[(&str, &str)] = &[
 ];
 /// Long enough for a busy machine to load an interpreter.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one that is told to end may take to end its cells and to remove what they wrote.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the warm parent is told first.
 #[derive(Serialize)]
@@ -56,8 +58,14 @@ struct Bounds {
 
 /// A running warm parent. It ends, with all of its cells, when this is dropped, or when this process ends.
 pub(super) struct Warm {
+    pub(super) has_walls: bool,
     control: Mutex<UnixStream>,
+    /// The control socket once more, to hang up on a warm parent that somebody is talking to.
+    line: UnixStream,
     child: Mutex<Child>,
+    /// Its standard error: a socket, which can be read for a time. All its processes hold the other end, so that it
+    /// comes to an end with the last of them.
+    stderr: UnixStream,
 }
 
 impl Warm {
@@ -69,10 +77,13 @@ impl Warm {
         };
         let starting = |error: io::Error| SandboxError::broken("starting", error);
         let (control, theirs) = UnixStream::pair().map_err(starting)?;
-        let child = spawn(python, theirs).map_err(starting)?;
-        let warm = Self { control: Mutex::new(control), child: Mutex::new(child) };
+        let line = control.try_clone().map_err(starting)?;
+        let (stderr, their_stderr) = UnixStream::pair().map_err(starting)?;
+        let child = spawn(python, theirs, their_stderr).map_err(starting)?;
+        let has_walls = config.walls == Walls::All;
+        let warm = Self { has_walls, control: Mutex::new(control), line, child: Mutex::new(child), stderr };
         warm.settle(config, filters)?;
-        if config.walls == Walls::All {
+        if has_walls {
             warm.probe()?;
         }
         Ok(warm)
@@ -90,16 +101,32 @@ impl Warm {
 
     /// The error for a warm parent that has stopped working, with its last words.
     pub(super) fn broken(&self, doing: &'static str, detail: &dyn ToString) -> SandboxError {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         // It is of no use any more; whether it ended by itself makes no difference.
-        let _ = child.kill();
-        let mut said = String::new();
-        if let Some(stderr) = &mut child.stderr {
-            // What was read before an error is still worth showing.
-            let _ = stderr.take(1 << 16).read_to_string(&mut said);
-        }
+        let _ = self.line.shutdown(Shutdown::Both);
+        let _ = self.child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        let said = self.last_words();
         let last = said.lines().rfind(|line| !line.trim().is_empty());
         SandboxError::broken(doing, last.map_or_else(|| detail.to_string(), |line| line.trim().into()))
+    }
+
+    /// What was said on standard error, until it comes to its end or the time is up.
+    fn last_words(&self) -> String {
+        let deadline = Instant::now() + FAREWELL;
+        let (mut said, mut part) = (Vec::new(), [0; 4096]);
+        while said.len() < 1 << 16 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stderr.set_read_timeout(Some(left)).is_err() {
+                break;
+            }
+            match (&self.stderr).read(&mut part) {
+                Ok(0) => break,
+                Ok(read) => said.extend_from_slice(&part[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What was read before an error is still worth showing.
+                Err(_) => break,
+            }
+        }
+        String::from_utf8_lossy(&said).into_owned()
     }
 
     /// Says what is wanted, and waits until the jail stands.
@@ -132,7 +159,7 @@ impl Warm {
         cell.ready(deadline).map_err(|lost| lost.into_error(self))?;
         let asked = cell.send(b'?', b"", deadline).and_then(|()| cell.receive(1 << 16, deadline));
         let found = asked.map_err(|lost| self.broken("trying its own walls", &lost))?;
-        cell.end().map_err(|lost| lost.into_error(self))?;
+        cell.end(false).map_err(|lost| lost.into_error(self))?;
         if found.body == NOTHING { Ok(()) } else { Err(found.first_refusal()) }
     }
 }
@@ -140,18 +167,20 @@ impl Warm {
 impl Drop for Warm {
     fn drop(&mut self) {
         // It ends at the end of its input, and in any case when killed; an error means that it has ended.
-        let _ = self.control.get_mut().unwrap_or_else(PoisonError::into_inner).shutdown(Shutdown::Both);
+        let _ = self.line.shutdown(Shutdown::Both);
+        // Nobody wants to know what it says; they end when it and all that it started have ended.
+        self.last_words();
         let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = child.kill();
         let _ = child.wait();
     }
 }
 
-fn spawn(python: &Python, control: UnixStream) -> io::Result<Child> {
+fn spawn(python: &Python, control: UnixStream, stderr: UnixStream) -> io::Result<Child> {
     let mut command = Command::new(&python.path);
     command.args(ISOLATED).args(["-c", BOOT]).args(HARNESS.iter().flat_map(|(name, source)| [name, source]));
     command.env_clear().envs(python.library_path.iter().map(|path| ("LD_LIBRARY_PATH", path))).current_dir("/");
-    command.stdin(OwnedFd::from(control)).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(OwnedFd::from(control)).stdout(Stdio::null()).stderr(OwnedFd::from(stderr));
     // Ctrl-C at a terminal goes to the whole group: it is the caller's to decide what becomes of the sandbox.
     command.process_group(0);
     command.spawn()

@@ -92,9 +92,9 @@ def hold_only(channel):
         stream.reconfigure(encoding="utf-8")
 
 
-def limit(limits):
+def limit(limits, walls):
     """Sets each limit, hard and soft, to what is asked or to less where the system allows only less."""
-    for name, wanted in {
+    wanted_limits = {
         "RLIMIT_CPU": limits["cpu_seconds"],
         "RLIMIT_AS": limits["memory_bytes"],
         "RLIMIT_FSIZE": limits["scratch_bytes"],
@@ -102,7 +102,11 @@ def limit(limits):
         "RLIMIT_NOFILE": limits["open_files"],
         "RLIMIT_STACK": limits["stack_bytes"],
         "RLIMIT_CORE": 0,
-    }.items():
+    }
+    if not walls and sys.platform == "linux":
+        # It would count all that the user runs: only a namespace makes it the cell's own.
+        del wanted_limits["RLIMIT_NPROC"]
+    for name, wanted in wanted_limits.items():
         with wall(f"limit {name}"):
             kind = getattr(resource, name)
             allowed = resource.getrlimit(kind)[1]
@@ -110,6 +114,14 @@ def limit(limits):
             resource.setrlimit(kind, (value, value))
             if resource.getrlimit(kind) != (value, value):
                 raise ValueError(f"it was set to {value} and is {resource.getrlimit(kind)}")
+
+
+def die_with(parent):
+    """Has the system end this process with its parent, where there is no namespace that ends, and the system can."""
+    if sys.platform == "linux":
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # it ended before that was asked for
 
 
 def privileges():
@@ -132,7 +144,7 @@ def enclose(config, channel):
             syscalls.restrict_files(config["ruleset"])
     with wall("files"):
         hold_only(channel)
-    limit(config["limits"])
+    limit(config["limits"], config["walls"])
     if config["walls"]:
         with wall("privileges"):
             privileges()
@@ -150,6 +162,7 @@ def live(role, channel, home, config):
             if home is not None:
                 os.setsid()
                 os.chdir(home)
+                die_with(config["keeper"])
             enclose(config, channel)
         wire.send(CHANNEL, b"r")
         ROLES[role](CHANNEL)

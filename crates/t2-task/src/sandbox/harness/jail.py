@@ -1,5 +1,6 @@
 """The jail of the warm parent and of all its cells: namespaces, and a root that holds Python's library and no more."""
 import os
+import select
 import signal
 import sys
 
@@ -23,13 +24,19 @@ def enter(config):
         build(library())
         syscalls.set_hostname("t2")
     with cell.wall("processes"):
+        # Nothing is ever written: the one outside lives as long as there is no end to read.
+        outside, held = os.pipe()
         child = os.fork()
     if child != 0:
         # Nobody waits for what a jail has to say but by its socket, which the child has.
         os.close(config["control"])
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0x7F)
+    os.close(held)
     with cell.wall("user"):
         become_nobody(config)
+        if select.select([outside], [], [], 0)[0]:
+            os._exit(1)  # the one outside ended before its end was tied to that of this process
+        os.close(outside)
 
 
 def library():
@@ -49,8 +56,8 @@ def separate(config):
     ready, go = os.pipe()
     done, say = os.pipe()
     parent = os.getpid()
-    helper = os.fork()
-    if helper == 0:
+    mapper = os.fork()
+    if mapper == 0:
         # Only from outside of a namespace can more than one user be mapped into it.
         failed = 0
         try:
@@ -65,7 +72,7 @@ def separate(config):
     syscalls.unshare(flags)
     os.write(go, b"1")
     failed = int(os.read(done, 16))
-    os.waitpid(helper, 0)
+    os.waitpid(mapper, 0)
     for each in (ready, go, done, say):
         os.close(each)
     if failed != 0:

@@ -190,6 +190,8 @@ def setting(asker, case):
     """The names that the tests find: those of the prelude, modules, and stand-ins for what is the program's."""
     scope = {"__name__": "tests"}
     exec(compile(case["prelude"], "prelude", "exec"), scope)
+    if "StopIteration" not in case["prelude"] + case["code"]:
+        scope.setdefault("next", next_of_program)
     called = called_names(case["code"])
     for name in free_names(case["code"]) - scope.keys() - vars(builtins).keys():
         if name not in called and is_module(name):
@@ -199,6 +201,16 @@ def setting(asker, case):
     for name in case["entry_points"]:
         scope[name] = Handle(asker, {"name": name})
     return scope
+
+
+def next_of_program(iterator, *default):
+    """`next`, for tests that do not say what they make of an end: in what `map` calls it would end the tests' own loop."""
+    try:
+        return next(iterator, *default)
+    except StopIteration:
+        if type(iterator) is not Handle:
+            raise
+        raise RuntimeError("the program has no next element") from None
 
 
 def why(error, code):

@@ -35,7 +35,7 @@ class Held:
 
 class Keeper:
     def __init__(self, control, config):
-        self.control, self.config = control, config
+        self.control, self.config = control, {**config, "keeper": os.getpid()}
         self.cells = {}
         self.ended, woken = os.pipe()
         os.set_blocking(self.ended, False)
@@ -45,16 +45,30 @@ class Keeper:
 
     def work(self):
         """Starts and ends cells until nobody is left to ask for them."""
-        while True:
-            leashes = [leash for leash, held in self.cells.items() if not held.is_ending]
-            ready, _, _ = select.select([self.control, self.ended, *leashes], [], [])
-            for leash in set(leashes).intersection(ready):
-                self.cells[leash].end()
-            if self.ended in ready:
-                os.read(self.ended, 4096)
-                self.bury()
-            if self.control in ready and not self.start():
-                return
+        try:
+            while self.step():
+                pass
+        finally:
+            self.clear()
+
+    def step(self):
+        """Waits for something to do, and does it; false once nobody asks for cells any more."""
+        leashes = [leash for leash, held in self.cells.items() if not held.is_ending]
+        ready, _, _ = select.select([self.control, self.ended, *leashes], [], [])
+        for leash in set(leashes).intersection(ready):
+            self.cells[leash].end()
+        if self.ended in ready:
+            os.read(self.ended, 4096)
+            self.bury()
+        return self.control not in ready or self.start()
+
+    def clear(self):
+        """Ends every cell, and removes what it wrote."""
+        for held in self.cells.values():
+            held.end()
+        for held in self.cells.values():
+            os.waitpid(held.process, 0)
+            held.clear()
 
     def start(self):
         """Starts the cell that is asked for; false once nobody asks any more."""
@@ -62,12 +76,14 @@ class Keeper:
         if not role:
             return False
         channel, leash = files
-        home = None if self.config["walls"] else tempfile.mkdtemp(prefix="t2-scratch-")
+        home = None
         try:
+            home = None if self.config["walls"] else tempfile.mkdtemp(prefix="t2-scratch-")
             child = syscalls.clone(cell.BORN_IN) if home is None else os.fork()
         except OSError as error:
-            wire.send(leash, b"!", wire.dumps(cell.Refusal("processes", error).args[0]))
-            os.close(leash)
+            say(leash, b"!", cell.Refusal("processes", error).args[0])
+            if home is not None:
+                shutil.rmtree(home, ignore_errors=True)
         else:
             if child == 0:
                 cell.live(role, channel, home, self.config)
@@ -83,9 +99,14 @@ class Keeper:
                 continue
             held.clear()
             report = {"status": status, "cpu_seconds": used.ru_utime + used.ru_stime}
-            try:
-                wire.send(leash, b"e", wire.dumps(report))
-            except OSError:
-                pass  # nobody wants to know
-            os.close(leash)
+            say(leash, b"e", report)
             del self.cells[leash]
+
+
+def say(leash, tag, words):
+    """Says the last of what there is to say of a cell."""
+    try:
+        wire.send(leash, tag, wire.dumps(words))
+    except OSError:
+        pass  # nobody wants to know
+    os.close(leash)

@@ -28,13 +28,19 @@ OPEN_FILES = 1024
 
 
 def main():
-    control = take_control()
+    control = socket.socket(fileno=os.dup(0))
     _, body = wire.receive(control.fileno())
     config = wire.loads(body)
     config["filters"] = [bytes.fromhex(program) for program in config["filters"]]
     config["control"] = control.fileno()
     os.environ.clear()
     try:
+        with cell.wall("files"):
+            hold_only(control.fileno())
+        with cell.wall("limit RLIMIT_NOFILE"):
+            hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard) if hard >= 0 else OPEN_FILES, hard))
+        be_the_first_to_go()
         with cell.wall("Python's modules"):
             preload()
         with cell.wall("jail"):
@@ -50,9 +56,8 @@ def main():
     os._exit(0)
 
 
-def take_control():
-    """The control socket, which is standard input at first; every other file but standard error is closed."""
-    control = os.dup(0)
+def hold_only(control):
+    """Closes every file but the control socket, which was standard input at first, and standard error."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
@@ -62,9 +67,15 @@ def take_control():
                 os.close(int(name))
             except OSError:
                 pass  # the folder itself, which is closed by now
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard) if hard >= 0 else OPEN_FILES, hard))
-    return socket.socket(fileno=control)
+
+
+def be_the_first_to_go():
+    """Where memory runs out, a cell is to be ended, not the process that all of this is for."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
+    except OSError:
+        pass  # a system that does not ask
 
 
 def preload():

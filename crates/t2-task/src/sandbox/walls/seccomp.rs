@@ -51,6 +51,15 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
         let of_value = |value: &u64| SeccompRule::new(vec![is(*argument, *value)?]);
         rules.insert(*call, values.iter().map(of_value).collect::<Result<_, BackendError>>()?);
     }
+    // Limits may be lowered, but for that of time: who reaches one that is lower looks like one that the system ended.
+    let another = || SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, sys::RLIMIT_CPU.into());
+    let asks = || SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0);
+    let mut limits = Vec::new();
+    for process in [0, ITSELF] {
+        limits.push(SeccompRule::new(vec![is(0, process)?, another()?])?);
+        limits.push(SeccompRule::new(vec![is(0, process)?, asks()?])?);
+    }
+    rules.insert(sys::SYS_prlimit64, limits);
     let thread = sys::CLONE_THREAD.unsigned_abs().into();
     let is_thread = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(thread), thread)?;
     rules.insert(sys::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
@@ -72,7 +81,6 @@ const ALLOWED_WITH: &[(i64, u8, &[u64])] = &[
     (sys::SYS_tgkill, 0, &[ITSELF]),
     // To name memory or a thread, and to ask for the filter and for privileges.
     (sys::SYS_prctl, 0, &[15, 16, 21, 39, 0x5356_4d41]),
-    (sys::SYS_prlimit64, 0, &[0, ITSELF]),
 ];
 
 /// Calls that are allowed whatever they are called with, on every processor.
@@ -83,7 +91,7 @@ const ALLOWED: &[i64] = &[
     sys::SYS_mremap, sys::SYS_msync, sys::SYS_munmap,
     // files that are open
     sys::SYS_close, sys::SYS_close_range, sys::SYS_copy_file_range, sys::SYS_dup, sys::SYS_dup3, sys::SYS_fallocate,
-    sys::SYS_fchdir, sys::SYS_fchmod, sys::SYS_fcntl, sys::SYS_fdatasync, sys::SYS_flock, sys::SYS_fstat,
+    sys::SYS_fchdir, sys::SYS_fchmod, sys::SYS_fcntl, sys::SYS_fdatasync, sys::SYS_fstat,
     sys::SYS_fstatfs, sys::SYS_fsync, sys::SYS_ftruncate, sys::SYS_getdents64, sys::SYS_lseek, sys::SYS_pread64,
     sys::SYS_preadv, sys::SYS_pwrite64, sys::SYS_pwritev, sys::SYS_read, sys::SYS_readv, sys::SYS_sendfile,
     sys::SYS_write, sys::SYS_writev,
@@ -115,7 +123,7 @@ const ALLOWED_HERE: &[i64] = &[
     sys::SYS_access, sys::SYS_alarm, sys::SYS_arch_prctl, sys::SYS_chmod, sys::SYS_creat, sys::SYS_dup2,
     sys::SYS_epoll_wait, sys::SYS_getpgrp, sys::SYS_getrlimit, sys::SYS_link, sys::SYS_lstat, sys::SYS_mkdir,
     sys::SYS_open, sys::SYS_pause, sys::SYS_pipe, sys::SYS_poll, sys::SYS_readlink, sys::SYS_rename,
-    sys::SYS_renameat, sys::SYS_rmdir, sys::SYS_select, sys::SYS_setrlimit, sys::SYS_stat, sys::SYS_symlink,
+    sys::SYS_renameat, sys::SYS_rmdir, sys::SYS_select, sys::SYS_stat, sys::SYS_symlink,
     sys::SYS_time, sys::SYS_unlink,
 ];
 #[cfg(target_arch = "aarch64")]
@@ -147,6 +155,7 @@ mod tests {
             ("bpf", sys::SYS_bpf),
             ("io_uring_setup", sys::SYS_io_uring_setup),
             ("keyctl", sys::SYS_keyctl),
+            ("flock", sys::SYS_flock),
             ("process_vm_readv", sys::SYS_process_vm_readv),
         ] {
             assert!(!rules.contains_key(&call), "{name}");
