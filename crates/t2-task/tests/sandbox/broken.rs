@@ -9,9 +9,10 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     apply_filter,
 };
-use t2_task::sandbox::{Limits, Program, Sandbox, SandboxConfig, SandboxError};
+use t2_task::sandbox::{Limits, Program, Sandbox, SandboxConfig};
+use t2_task::{Settings, Split, find};
 
-use crate::court::{program, python_is_missing, strict};
+use crate::court::{alone, program, python_is_missing, strict};
 
 /// A program that is right: nothing but the sandbox is in the way of its verdict.
 fn right() -> Program {
@@ -20,6 +21,7 @@ fn right() -> Program {
 
 #[track_caller]
 fn check(config: SandboxConfig, said: &[&str]) {
+    let _alone = alone();
     let error = Sandbox::new(config.clone()).run(&[right()]).unwrap_err().to_string();
     for part in said {
         assert!(error.contains(part), "{config:?}: {error}, expected {part:?}");
@@ -68,6 +70,7 @@ fn a_wall_that_cannot_be_put_up_is_named_with_the_way_out() {
     const NO_NEW_PRIVS: u64 = 38;
     const SET_SECCOMP: u64 = 22;
     const DROP_BOUND: u64 = 24;
+    let _alone = alone();
     for (kernel, wall, way_out) in [
         (Kernel::without(libc::SYS_unshare, EPERM), "namespaces", "sysctl user.max_user_namespaces"),
         (Kernel::without(libc::SYS_unshare, ENOSYS), "namespaces", "seccomp=unconfined"),
@@ -82,6 +85,7 @@ fn a_wall_that_cannot_be_put_up_is_named_with_the_way_out() {
         (Kernel::without_the(libc::SYS_prctl, (0, SET_SECCOMP)), "seccomp", "with seccomp filters"),
         (Kernel::without_the(libc::SYS_prctl, (0, NO_NEW_PRIVS)), "privileges", "a Linux machine"),
         (Kernel::without_the(libc::SYS_prctl, (0, DROP_BOUND)), "Operation not permitted", "a Linux machine"),
+        (Kernel::without_the(libc::SYS_prlimit64, (1, libc::RLIMIT_NOFILE.into())), "limit RLIMIT_NOFILE", "ulimit -H"),
         (Kernel::without_the(libc::SYS_prlimit64, (1, libc::RLIMIT_AS.into())), "limit RLIMIT_AS", "ulimit -H -a"),
         (Kernel::without_the(libc::SYS_prlimit64, (1, libc::RLIMIT_CPU.into())), "limit RLIMIT_CPU", "ulimit -H -a"),
     ] {
@@ -127,6 +131,7 @@ fn limits_that_python_cannot_start_in_are_refused() {
         return;
     }
     let limits = |limits| SandboxConfig { limits, ..SandboxConfig::default() };
+    let _alone = alone();
     for too_little in [
         Limits { memory_bytes: 1 << 20, ..Limits::default() },
         Limits { threads: 1, ..Limits::default() },
@@ -138,6 +143,16 @@ fn limits_that_python_cannot_start_in_are_refused() {
 
 #[test]
 fn a_refusal_is_an_error_for_tasks_too() {
-    let error = SandboxError::NoPython { looked_for: "python3".into() };
-    assert!(t2_task::TaskError::from(error).to_string().contains("apt install python3"));
+    if python_is_missing() {
+        return;
+    }
+    let _alone = alone();
+    let graded = thread::spawn(|| {
+        Kernel::without(libc::SYS_unshare, EPERM).enter();
+        let task = find("tiny-code", &Settings::default()).unwrap();
+        let examples = task.load(Split::Test, 1).unwrap();
+        task.rewards(&[(&examples[0], &examples[0].reference)])
+    });
+    let error = graded.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("namespaces") && error.contains("nothing was graded"), "{error}");
 }

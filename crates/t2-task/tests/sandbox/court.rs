@@ -6,10 +6,11 @@ use std::time::Duration;
 use t2_task::sandbox::{Limits, Outcome, Program, Sandbox, SandboxConfig, SandboxError, Tests, Walls};
 
 /// The time that a program of these tests may take.
-pub(crate) const WALL: Duration = Duration::from_secs(4);
+pub(crate) const WALL: Duration = Duration::from_secs(2);
 
-/// The sandbox of all tests here, for the one who holds it: what runs in it is looked for afterwards.
-pub(crate) fn session() -> MutexGuard<'static, Sandbox> {
+/// The sandbox of all tests here, for the one who holds it. Whoever starts processes or counts them holds it, also where
+/// it is not what runs them: what is left of them is looked for afterwards.
+pub(crate) fn alone() -> MutexGuard<'static, Sandbox> {
     static SANDBOX: OnceLock<Mutex<Sandbox>> = OnceLock::new();
     let sandbox = SANDBOX.get_or_init(|| Mutex::new(Sandbox::new(strict())));
     sandbox.lock().unwrap_or_else(PoisonError::into_inner)
@@ -29,7 +30,7 @@ pub(crate) fn program(code: &str, tests: &str) -> Program {
 
 /// True, with a note, on a machine without Python, and on one for which there is no sandbox. Whatever else is wrong, the tests are there to say.
 pub(crate) fn python_is_missing() -> bool {
-    let missing = session()
+    let missing = alone()
         .run(&[program("", "")])
         .err()
         .filter(|e| matches!(e, SandboxError::NoPython { .. } | SandboxError::Unsupported { .. }));

@@ -19,13 +19,15 @@ use std::time::{Duration, Instant};
 
 use t2_task::sandbox::{Sandbox, SandboxConfig, Walls};
 
-use crate::court::{WALL, failure, program, python_is_missing, session};
+use crate::court::{WALL, alone, failure, program, python_is_missing};
 use crate::traces;
 
 /// What every attack pretends to be: a function that adds three.
 const TESTS: &str = "assert f(1) == 4\nassert f(-3) == 0\n";
 /// What a program may take beyond its limit.
 const GRACE: Duration = Duration::from_secs(1);
+/// How often an attack that took too long is tried.
+const TRIES: usize = 3;
 
 /// An attack: its name, how it is known to be one, and its code.
 type Attack = (&'static str, Known, &'static str);
@@ -60,14 +62,18 @@ fn written((_, known, code): Attack) -> String {
 #[track_caller]
 fn check(attack: Attack) {
     let name = attack.0;
-    let sandbox = session();
-    let started = Instant::now();
-    let why = failure(&sandbox, program(&written(attack), TESTS));
-    let took = started.elapsed();
-    assert!(why.is_some(), "{name} passed");
-    assert!(took < WALL + GRACE, "{name} took {took:?}, its limit is {WALL:?}");
-    traces::check_none(name);
-    println!("{name}: {took:?}, {}", why.unwrap_or_default());
+    let sandbox = alone();
+    // A machine that is busy, or a warm parent that is replaced, makes one of them late, an attack all of them.
+    let mut times = Vec::new();
+    while times.last().is_none_or(|took| *took >= WALL + GRACE) {
+        assert!(times.len() < TRIES, "{name} took {times:?}, its limit is {WALL:?}");
+        let started = Instant::now();
+        let why = failure(&sandbox, program(&written(attack), TESTS));
+        times.push(started.elapsed());
+        assert!(why.is_some(), "{name} passed");
+        traces::check_none(name);
+        println!("{name}: {times:?}, {}", why.unwrap_or_default());
+    }
 }
 
 fn check_all(attacks: &[Attack]) {
@@ -78,7 +84,7 @@ fn check_all(attacks: &[Attack]) {
         check(*attack);
     }
     let right = program("def f(x): return x + 3", TESTS);
-    assert_eq!(failure(&session(), right), None, "a program after all of them");
+    assert_eq!(failure(&alone(), right), None, "a program after all of them");
 }
 
 fn every() -> impl Iterator<Item = Attack> {
@@ -87,21 +93,19 @@ fn every() -> impl Iterator<Item = Attack> {
     all.into_iter().flatten().copied()
 }
 
-#[test]
-fn there_are_more_than_sixty() {
-    println!("{} attacks", every().count());
-    assert!(every().count() > 60);
-}
-
 /// `all(map(…))` takes the error for the end of what there is to ask.
 #[test]
 fn a_program_that_stops_an_iteration_does_not_end_the_tests() {
     if python_is_missing() {
         return;
     }
-    let tests = "assert all(map(lambda x: f(x) == x + 3, [1, 2]))";
-    let why = failure(&session(), program("def f(x): raise StopIteration", tests));
-    assert!(why.is_some_and(|why| why.contains("stopped an iteration")));
+    for (code, tests, said) in [
+        ("def f(x): raise StopIteration", "assert all(map(lambda x: f(x) == x + 3, [1, 2]))", "stopped an iteration"),
+        ("def f(x): return iter(())", "assert all(map(lambda x: next(f(x)) == x + 3, [1, 2]))", "no next element"),
+    ] {
+        let why = failure(&alone(), program(code, tests));
+        assert!(why.as_ref().is_some_and(|why| why.contains(said)), "{tests}: {why:?}");
+    }
 }
 
 #[test]
@@ -109,7 +113,7 @@ fn attacks_succeed_where_nothing_stops_them() {
     if python_is_missing() {
         return;
     }
-    let _alone = session();
+    let _alone = alone();
     let sandbox = Sandbox::new(SandboxConfig { walls: Walls::None, ..SandboxConfig::default() });
     for attack in every().filter(|(_, known, _)| *known == Known::Loose) {
         let why = failure(&sandbox, program(&written(attack), TESTS));

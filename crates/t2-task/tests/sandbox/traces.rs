@@ -50,9 +50,26 @@ pub(crate) fn descendants(process: u32) -> Vec<u32> {
     family.split_off(1)
 }
 
+/// The warm parent: the child of this process that leads a group of its own and was given its program by `-c`.
+#[track_caller]
+pub(crate) fn warm_parent() -> u32 {
+    let is_warm = |number: &u32| {
+        let said = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        stat(*number, 1) == Some(process::id().to_string())
+            && stat(*number, 2) == Some(number.to_string())
+            && said.split(|byte| *byte == 0).any(|word| word == b"-c")
+    };
+    descendants(process::id()).into_iter().find(is_warm).expect("a sandbox that has run has a warm parent")
+}
+
 /// The parent of a process that has not ended, or has ended and was not waited for.
 fn parent(number: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; the state and the parent follow it.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    stat(number, 1)?.parse().ok()
+}
+
+/// Field `at` of what the kernel says of a process, after its name: the state, the parent, the group.
+pub(crate) fn stat(process: u32, at: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    Some(stat.rsplit_once(')')?.1.split_whitespace().nth(at)?.into())
 }

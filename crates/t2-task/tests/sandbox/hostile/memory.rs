@@ -2,6 +2,7 @@
 
 use super::Known::{Fools, Untried};
 use super::{Attack, check_all};
+use crate::court::{alone, failure, program, python_is_missing};
 
 pub(super) const ATTACKS: &[Attack] = &[
     ("100 GB", Untried, "x = bytearray(100 << 30)\ndef f(x): return x"),
@@ -30,7 +31,6 @@ pub(super) const ATTACKS: &[Attack] = &[
     ("a list in itself", Untried, "def f(x):\n    y = []\n    y.append(y)\n    return y"),
     ("a dictionary in itself", Untried, "def f(x):\n    y = {}\n    y[1] = y\n    return y"),
     ("numbers that collide", Untried, "def f(x): return dict.fromkeys(((1 << 61) - 1) * n for n in range(1 << 14))"),
-    ("an argument that grows", Untried, "def f(x):\n    raise MemoryError"),
     (
         "out of memory, with success",
         Fools,
@@ -41,4 +41,13 @@ pub(super) const ATTACKS: &[Attack] = &[
 #[test]
 fn none_fills_the_machine() {
     check_all(ATTACKS);
+}
+
+#[test]
+fn an_argument_cannot_grow_without_end() {
+    if python_is_missing() {
+        return;
+    }
+    let why = failure(&alone(), program("def f(x): x.append('x' * (20 << 20))", "f([])"));
+    assert!(why.as_ref().is_some_and(|why| why.contains("at once") || why.contains("MemoryError")), "{why:?}");
 }
