@@ -28,7 +28,7 @@ pub struct GenerateConfig {
     pub sampling: Sampling,
     /// Token ids that end a completion; they are part of it.
     pub stop: Vec<u32>,
-    /// Strings that end a completion where its text is read, see [`write`]; [`generate`] knows token ids alone and looks
+    /// Strings that end a completion where its text is read, see [`write()`]; [`generate`] knows token ids alone and looks
     /// for none.
     pub stop_strings: Vec<String>,
 }
