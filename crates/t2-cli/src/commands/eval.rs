@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Answers to each question, for pass@k [default: 1]
     #[arg(long, value_name = "N", value_parser = cli::at_least_1, requires = "temperature", conflicts_with = "pool")]
     repeats: Option<usize>,
-    /// Put the last message of the user as it stands, without the chat template
+    /// Put the whole conversation as one text, without the chat template
     #[arg(long)]
     raw: bool,
     /// Keep every answer in this file, a JSON object a line, as it comes; the same command goes on where it was broken off

@@ -127,21 +127,24 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
         self,
         progress: impl FnMut(Progress<'_, 'a>) -> ControlFlow<()>,
     ) -> Result<(Vec<Answer<'a>>, Vec<Skipped>), EvaluateError> {
-        let mut engine = self.engine(self.model.shape().max_seq_len);
+        let (mut rows, mut skipped) = (vec![], vec![]);
+        for (row, &example) in self.examples.iter().enumerate() {
+            match self.encoded(example)? {
+                Ok(continuations) => rows.push((row, example, continuations)),
+                Err(prompt_len) => skipped.push(Skipped::new(row, example, prompt_len)),
+            }
+        }
+        let longest = rows.iter().flat_map(|(_, _, continuations)| continuations).map(|(ids, _)| ids.len()).max();
+        let mut engine = self.engine(longest.unwrap_or(0));
         let mut answers = Answers { task: self.task, progress, complete: vec![], graded: vec![], rows: vec![] };
         let total = self.examples.len();
-        let mut skipped = vec![];
-        for (chunk, examples) in self.examples.chunks(GRADED_AT).enumerate() {
+        while !rows.is_empty() {
             let (mut requests, mut asked) = (vec![], vec![]);
-            for (at, &example) in examples.iter().enumerate() {
-                let row = chunk * GRADED_AT + at;
-                match self.scored(&mut engine, example)? {
-                    Ok(continuations) => {
-                        asked.push((row, example, continuations.len()));
-                        requests.extend(continuations);
-                    }
-                    Err(prompt_len) => skipped.push(Skipped::new(row, example, prompt_len)),
-                }
+            for (row, example, continuations) in rows.drain(..GRADED_AT.min(rows.len())) {
+                let under = engine.under(self.config.active, continuations.len()).map_err(RolloutError::from)?;
+                asked.push((row, example, continuations.len()));
+                let request = |((ids, from), under)| ScoreRequest { ids, from, under };
+                requests.extend(continuations.into_iter().zip(under).map(request));
             }
             let scored = engine.score_all(requests, || answers.answering());
             let mut scored = match scored.map_err(RolloutError::from) {
@@ -161,28 +164,23 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
         Ok((answers.end(None, Ok(()), total)?, skipped))
     }
 
-    /// What scores each continuation of `example`, or the length of the one that is too long for the model.
-    fn scored(
-        &self,
-        engine: &mut Engine<'_, M>,
-        example: &Example,
-    ) -> Result<Result<Vec<ScoreRequest>, usize>, EvaluateError> {
+    /// The prompt of `example` with each continuation, and how many tokens of that are the prompt; or the length of the one
+    /// that is too long for the model.
+    fn encoded(&self, example: &Example) -> Result<Result<Vec<(Vec<u32>, usize)>, usize>, EvaluateError> {
         let continuations = self.task.continuations(example);
         if continuations.len() < 2 {
             let (task, id, found) = (self.task.name().to_owned(), example.id.clone(), continuations.len());
             return Err(EvaluateError::Choices { task, id, found });
         }
         let prompt: Vec<Message> = self.task.prompt(example);
-        let under = engine.under(self.config.active, continuations.len()).map_err(RolloutError::from)?;
-        let request = |(continuation, under): (&String, _)| {
-            let (ids, from) = self.tokenizer.encode_answer(&prompt, continuation)?;
+        let encode = |continuation: &String| {
+            let (ids, prompt_len) = self.tokenizer.encode_answer(&prompt, continuation)?;
             check_prompt(self.model.shape(), 0, &ids, 0)?;
-            Ok(ScoreRequest { ids, from, under })
+            Ok((ids, prompt_len))
         };
-        let requests: Result<Vec<ScoreRequest>, RolloutError> = continuations.iter().zip(under).map(request).collect();
-        match requests {
+        match continuations.iter().map(encode).collect() {
             Err(RolloutError::Generate(GenerateError::TooLong { prompt_len, .. })) => Ok(Err(prompt_len)),
-            requests => Ok(Ok(requests?)),
+            encoded => Ok(Ok(encoded?)),
         }
     }
 }

@@ -41,8 +41,10 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`SessionError::Dispatch`] when the strategy lacks something or a prompt is refused, and when the watcher broke
-    /// off; [`SessionError::Evaluate`] when no example fits the model and when the grader fails;
-    /// [`SessionError::WeighedInTwoPasses`] for a task whose choices are weighed; [`SessionError::OtherSamples`].
+    /// off; [`SessionError::Evaluate`] when no example fits the model and when the grader fails; [`SessionError::Task`] when
+    /// programs cannot be run, or the strategy learns from a split that the task does not have;
+    /// [`SessionError::WeighedInTwoPasses`] for a task whose choices are weighed; [`SessionError::OtherSamples`] and
+    /// [`SessionError::Keep`] for the file of answers.
     #[expect(
         clippy::too_many_arguments,
         reason = "who answers, what, how, who chooses, what is kept: no two belong together"
