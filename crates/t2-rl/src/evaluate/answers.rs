@@ -66,6 +66,9 @@ pub(super) struct Asked<'r, 'a, M> {
     pub(super) config: EvaluateConfig<'r>,
 }
 
+/// Token ids of a prompt with a continuation, and how many of them are the prompt.
+type Encoded = (Vec<u32>, usize);
+
 /// Answers that are complete, some of which are graded.
 struct Answers<'r, 'a, F> {
     task: &'r dyn Task,
@@ -166,7 +169,7 @@ impl<'r, 'a, M: CausalLm> Asked<'r, 'a, M> {
 
     /// The prompt of `example` with each continuation, and how many tokens of that are the prompt; or the length of the one
     /// that is too long for the model.
-    fn encoded(&self, example: &Example) -> Result<Result<Vec<(Vec<u32>, usize)>, usize>, EvaluateError> {
+    fn encoded(&self, example: &Example) -> Result<Result<Vec<Encoded>, usize>, EvaluateError> {
         let continuations = self.task.continuations(example);
         if continuations.len() < 2 {
             let (task, id, found) = (self.task.name().to_owned(), example.id.clone(), continuations.len());
