@@ -23,8 +23,10 @@ def write(folder, name, layers=None, vocab=256):
     hidden, intermediate, all_layers, heads, kv_heads = SHAPES[name]
     layers = layers or all_layers
     kv = hidden // heads * kv_heads
-    random = torch.Generator().manual_seed(2501)
-    weight = lambda *shape: (torch.randn(*shape, generator=random) / shape[-1] ** 0.5).to(torch.bfloat16)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    random = torch.Generator(device).manual_seed(2501)
+    normal = lambda *shape: torch.randn(*shape, generator=random, device=device)
+    weight = lambda *shape: (normal(*shape) / shape[-1] ** 0.5).to(torch.bfloat16).cpu()
     ones = lambda: torch.ones(hidden, dtype=torch.bfloat16)
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 //! Times one solver on one shape, and measures what it returned: a JSON line for scripts that compare.
 //!
 //! `svd_times DEVICE SOLVER SHAPE RUNS`, for example `svd_times cpu auto 32x576x1536 5`. Devices are `cpu`, `wgpu` and
-//! `cuda`, as far as the build has them; solvers `auto`, `host` and `kernels`. The matrices are Gaussian and on the
+//! `cuda`, as far as the build has them; solvers `auto`, `host`, `kernels` and `cusolver`. The matrices are Gaussian and on the
 //! device before the clock starts, and so are the factors when it stops. Before the timed runs there is one that
-//! compiles the kernels.
+//! compiles the kernels. `RUST_LOG=t2_linalg=debug` shows what the steps of `cusolver` take.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement takes arguments and prints a line")]
 
@@ -14,11 +14,14 @@ use burn::prelude::*;
 use t2_linalg::cases::{Case, FINITE};
 use t2_linalg::quality::Quality;
 use t2_linalg::{AutoSvd, HostSvd, SvdSolver};
+use tracing_subscriber::EnvFilter;
 
 /// Matrices of a batch whose factors are measured; f64 on the host takes longer than the decomposition.
 const MEASURED: usize = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let log = EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [device_name, solver_name, shape, runs] = &args[..] else {
         return Err("usage: svd_times DEVICE SOLVER SHAPE RUNS, for example: svd_times cpu auto 32x576x1536 5".into());
@@ -65,6 +68,12 @@ fn solver(name: &str) -> Result<Box<dyn SvdSolver>, Box<dyn Error>> {
         "host" => Ok(Box::new(HostSvd::default())),
         #[cfg(feature = "gpu")]
         "kernels" => Ok(Box::new(t2_linalg::BlockJacobiSvd::default())),
+        #[cfg(feature = "cuda")]
+        "cusolver" => Ok(Box::new(t2_linalg::CusolverSvd::default())),
+        #[cfg(feature = "cuda")]
+        "cusolver-alone" => Ok(Box::new(t2_linalg::CusolverSvd { alone_from: 1 })),
+        #[cfg(feature = "cuda")]
+        "cusolver-together" => Ok(Box::new(t2_linalg::CusolverSvd { alone_from: usize::MAX })),
         other => Err(format!("`{other}` is no solver of this build").into()),
     }
 }

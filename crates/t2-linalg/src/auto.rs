@@ -1,45 +1,100 @@
-//! The choice between the host and the device.
+//! The choice of a solver, by where matrices are and how large they are.
 
 use burn::prelude::*;
 
 use crate::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
 
-/// Decomposes matrices where it is fastest: those on a GPU there, with `BlockJacobiSvd`, if the crate was built with
-/// the feature `wgpu` or `cuda`; all others on the CPU, with [`HostSvd`].
+/// Up to so many singular values the kernels of this crate keep a matrix in the memory of one multiprocessor, and are
+/// faster than cuSOLVER.
+#[cfg(feature = "cuda")]
+const KERNELS_TO: usize = 64;
+
+/// cuSOLVER is asked where f32 is at most so many times as fast as f64: 2 on the GPUs of data centres, 32 or 64 on those
+/// of consumers.
+#[cfg(feature = "cuda")]
+const FAST_F64: usize = 4;
+
+/// Decomposes matrices where it is fastest: those on a GPU there, if the crate was built with the feature `wgpu` or
+/// `cuda`; all others on the CPU, with [`HostSvd`].
 ///
-/// Matrices on a GPU that is emulated in software, such as Mesa's llvmpipe, are decomposed by [`HostSvd`] too, which is
-/// faster there. Wherever it is computed, the decomposition is returned on the device of the matrices.
+/// | matrices are on | solver |
+/// | --- | --- |
+/// | the CPU, or a GPU emulated in software, such as Mesa's llvmpipe | [`HostSvd`] |
+/// | a GPU of NVIDIA's by CUDA, more than 64 singular values, f32 at most 4 times as fast as f64, cuSOLVER found | `CusolverSvd` |
+/// | any other GPU | `BlockJacobiSvd` |
+///
+/// docs/benchmarks.md has what was measured of them. If cuSOLVER fails, the batch is decomposed by `BlockJacobiSvd`, and
+/// a warning is logged. Wherever it is computed, the decomposition is returned on the device of the matrices, and
+/// [`Attempt::solver`] says who computed it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AutoSvd {
     /// Decomposes matrices that are not on a GPU.
     pub host: HostSvd,
-    /// Decomposes matrices that are on a GPU.
+    /// Decomposes matrices that are on a GPU, with the kernels of this crate.
     #[cfg(feature = "gpu")]
     pub gpu: crate::BlockJacobiSvd,
+    /// Decomposes matrices that are on a GPU of NVIDIA's.
+    #[cfg(feature = "cuda")]
+    pub cusolver: crate::CusolverSvd,
 }
 
 impl AutoSvd {
-    /// The solver that is chosen for matrices on `device`.
-    pub fn solver(&self, device: &Device) -> &dyn SvdSolver {
+    /// The solver that is chosen for matrices of `[m, n]` on `device`.
+    pub fn solver(&self, dims: [usize; 2], device: &Device) -> &dyn SvdSolver {
+        #[cfg(feature = "cuda")]
+        if dims[0].min(dims[1]) > KERNELS_TO && has_fast_cusolver(device) {
+            return &self.cusolver;
+        }
         #[cfg(feature = "gpu")]
         if crate::kernel::is_hardware(device) {
             return &self.gpu;
         }
-        let _ = device;
+        let _ = (dims, device);
         &self.host
     }
+
+    /// What `work` makes of the solver for `a`; of the kernels if that is cuSOLVER and fails.
+    fn ask<T>(&self, a: &Tensor<3>, work: impl Fn(&dyn SvdSolver) -> Result<T, SvdError>) -> Result<T, SvdError> {
+        let [_, m, n] = a.dims();
+        match work(self.solver([m, n], &a.device())) {
+            #[cfg(feature = "cuda")]
+            Err(SvdError::Cusolver(error)) => {
+                tracing::warn!(%error, m, n, "cuSOLVER failed; BlockJacobiSvd decomposes these matrices");
+                work(&self.gpu)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Whether `device` computes in f64 fast enough for cuSOLVER, and has it. If only the libraries are missing, a warning
+/// says so once.
+#[cfg(feature = "cuda")]
+fn has_fast_cusolver(device: &Device) -> bool {
+    use std::sync::Once;
+
+    static ABSENT: Once = Once::new();
+    if !crate::CusolverSvd::f32_over_f64(device).is_some_and(|ratio| ratio <= FAST_F64) {
+        return false;
+    }
+    let is_present = crate::CusolverSvd::runs_on(device);
+    if !is_present {
+        let error = crate::CusolverError::Absent;
+        ABSENT.call_once(|| tracing::warn!(%error, "BlockJacobiSvd decomposes what cuSOLVER would in less time"));
+    }
+    is_present
 }
 
 impl SvdSolver for AutoSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
-        self.solver(&a.device()).svd_each(a)
+        self.ask(&a, |solver| solver.svd_each(a.clone()))
     }
 
     fn demand(&self, dims: [usize; 2], device: &Device) -> Demand {
-        self.solver(device).demand(dims, device)
+        self.solver(dims, device).demand(dims, device)
     }
 
     fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {
-        self.solver(&a.device()).singular_values(a)
+        self.ask(&a, |solver| solver.singular_values(a.clone()))
     }
 }

@@ -49,11 +49,16 @@ pub(crate) enum Schedule {
     OneByOne,
 }
 
-/// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`.
+/// Runs `decompose`, which belongs to `solver`, on every finite matrix of `a`, `[batch, m, n]`.
 ///
 /// `W` is the memory that `decompose` computes in. There is one for each core, which is used for one matrix after
 /// another: allocated anew for each, it would go back to the system and be asked for again, page by page.
-pub(crate) fn decompose_each<W, F>(a: Tensor<3>, schedule: Schedule, decompose: F) -> Result<Attempt, SvdError>
+pub(crate) fn decompose_each<W, F>(
+    solver: &'static str,
+    a: Tensor<3>,
+    schedule: Schedule,
+    decompose: F,
+) -> Result<Attempt, SvdError>
 where
     W: Default + Send,
     F: Fn(Matrix<'_>, &mut Factors<'_>, &mut W) -> Result<(), SvdError> + Sync,
@@ -67,7 +72,7 @@ where
         s: Tensor::from_data(TensorData::new(s, [batch, k]), options),
         vt: Tensor::from_data(TensorData::new(vt, [batch, k, n]), options),
     };
-    Ok(Attempt { svd, failed })
+    Ok(Attempt { svd, failed, solver })
 }
 
 /// Runs `decompose` on every finite matrix of `a`, `[batch, m, n]`, for the singular values alone, `[batch, k]`: the
@@ -174,4 +179,41 @@ fn fix_signs(factors: Factors<'_>, [m, n]: [usize; 2]) {
     for (row, largest) in vt.chunks_mut(n).zip(&largest) {
         row.iter_mut().for_each(|value| *value *= largest.signum());
     }
+}
+
+/// The factors of matrices without entries.
+#[cfg(feature = "gpu")]
+pub(crate) fn empty_factors([batch, m, n]: [usize; 3], device: &Device) -> Svd {
+    let k = m.min(n);
+    let zeros = |shape| Tensor::zeros(shape, device);
+    Svd { u: zeros([batch, m, k]), s: Tensor::zeros([batch, k], device), vt: zeros([batch, k, n]) }
+}
+
+/// Makes the factors of the matrices that `failed` NaN. Errors count from the matrix `first` on.
+#[cfg(feature = "gpu")]
+pub(crate) fn spoil(mut svd: Svd, failed: &[SvdError], first: usize) -> Svd {
+    for offset in failed.iter().filter_map(SvdError::index).map(|index| index - first) {
+        let matrix = offset..offset + 1;
+        svd.u = svd.u.slice_fill([matrix.clone()], f32::NAN);
+        svd.s = svd.s.slice_fill([matrix.clone()], f32::NAN);
+        svd.vt = svd.vt.slice_fill([matrix], f32::NAN);
+    }
+    svd
+}
+
+/// Joins the parts of a batch, of which there is at least one, which were decomposed one after another.
+#[cfg(feature = "gpu")]
+pub(crate) fn join(mut parts: Vec<Attempt>) -> Attempt {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let solver = parts[0].solver;
+    let failed = parts.iter_mut().flat_map(|part| part.failed.drain(..)).collect();
+    let parts: Vec<Svd> = parts.into_iter().map(|part| part.svd).collect();
+    let svd = Svd {
+        u: Tensor::cat(parts.iter().map(|svd| svd.u.clone()).collect(), 0),
+        s: Tensor::cat(parts.iter().map(|svd| svd.s.clone()).collect(), 0),
+        vt: Tensor::cat(parts.iter().map(|svd| svd.vt.clone()).collect(), 0),
+    };
+    Attempt { svd, failed, solver }
 }

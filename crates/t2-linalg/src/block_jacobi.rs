@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use burn::tensor::DType;
 
-use crate::batch::{Matrix, check_finite};
+use crate::batch::{Matrix, check_finite, empty_factors, join, spoil};
 use crate::kernel::{self, Options, Outcome};
 use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 
@@ -22,6 +22,9 @@ const TOLERATED: f32 = 16.0;
 /// The most values in a buffer of the kernels, if that is not too few for one matrix: half a gigabyte of f32, which
 /// every driver allocates in one piece.
 const VALUES_AT_ONCE: usize = 1 << 27;
+
+/// What an [`Attempt`] calls this solver.
+const NAME: &str = "BlockJacobiSvd";
 
 /// Decomposes matrices on the GPU they are on, in f32, with kernels of this crate.
 ///
@@ -53,25 +56,24 @@ impl SvdSolver for BlockJacobiSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
         let device = a.device();
         if !Self::runs_on(&device) {
-            return Err(SvdError::NoKernels { solver: "BlockJacobiSvd", device: format!("{device:?}") });
+            return Err(SvdError::NoKernels { solver: NAME, device: format!("{device:?}") });
         }
         let [batch, m, n] = a.dims();
         let a = a.without_autodiff().cast(DType::F32);
         let k = m.min(n);
         if batch * k == 0 {
-            let zeros = |shape| Tensor::zeros(shape, &device);
-            let svd = Svd { u: zeros([batch, m, k]), s: Tensor::zeros([batch, k], &device), vt: zeros([batch, k, n]) };
-            return Ok(Attempt { svd, failed: Vec::new() });
+            return Ok(Attempt { svd: empty_factors([batch, m, n], &device), failed: Vec::new(), solver: NAME });
         }
         let at_once = at_once([m, n]);
         let attempts: Result<Vec<Attempt>, SvdError> = (0..batch)
             .step_by(at_once)
             .map(|first| self.attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first))
             .collect();
-        let Attempt { svd, failed } = join(attempts?);
+        let Attempt { svd, failed, solver } = join(attempts?);
         // Back on the device of the caller, which may differentiate other things.
         let Svd { u, s, vt } = svd;
-        Ok(Attempt { svd: Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) }, failed })
+        let svd = Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) };
+        Ok(Attempt { svd, failed, solver })
     }
 
     fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {
@@ -111,28 +113,7 @@ impl BlockJacobiSvd {
         }
         debug_assert_eq!(long.dims(), [matrices, m.min(n), m.max(n)], "the kernels hand out reduced factors");
         let (u, vt) = if m >= n { (long.swap_dims(1, 2), short) } else { (short.swap_dims(1, 2), long) };
-        let mut svd = Svd { u, s: sigma, vt };
-        for offset in failed.iter().filter_map(SvdError::index).map(|index| index - first) {
-            let matrix = offset..offset + 1;
-            svd.u = svd.u.slice_fill([matrix.clone()], f32::NAN);
-            svd.s = svd.s.slice_fill([matrix.clone()], f32::NAN);
-            svd.vt = svd.vt.slice_fill([matrix], f32::NAN);
-        }
-        Ok(Attempt { svd, failed })
+        let svd = spoil(Svd { u, s: sigma, vt }, &failed, first);
+        Ok(Attempt { svd, failed, solver: NAME })
     }
-}
-
-/// Joins the parts of a batch, which were decomposed one after another.
-fn join(mut parts: Vec<Attempt>) -> Attempt {
-    if parts.len() == 1 {
-        return parts.remove(0);
-    }
-    let failed = parts.iter_mut().flat_map(|part| part.failed.drain(..)).collect();
-    let parts: Vec<Svd> = parts.into_iter().map(|part| part.svd).collect();
-    let svd = Svd {
-        u: Tensor::cat(parts.iter().map(|svd| svd.u.clone()).collect(), 0),
-        s: Tensor::cat(parts.iter().map(|svd| svd.s.clone()).collect(), 0),
-        vt: Tensor::cat(parts.iter().map(|svd| svd.vt.clone()).collect(), 0),
-    };
-    Attempt { svd, failed }
 }

@@ -59,7 +59,7 @@ impl SvdSolver for HostSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
         let [_, m, n] = a.dims();
         let (schedule, par) = self.schedule([m, n]);
-        decompose_each(a, schedule, |matrix, factors, work| decompose(matrix, factors, work, par))
+        decompose_each("HostSvd", a, schedule, |matrix, factors, work| decompose(matrix, factors, work, par))
     }
 
     fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {

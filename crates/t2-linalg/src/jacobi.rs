@@ -37,7 +37,9 @@ impl Default for JacobiSvd {
 
 impl SvdSolver for JacobiSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
-        decompose_each(a, Schedule::AcrossBatch, |matrix, factors, (): &mut ()| self.decompose(matrix, factors))
+        decompose_each("JacobiSvd", a, Schedule::AcrossBatch, |matrix, factors, (): &mut ()| {
+            self.decompose(matrix, factors)
+        })
     }
 
     fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {

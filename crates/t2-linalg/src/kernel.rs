@@ -11,6 +11,8 @@ use launch::{Call, Operand};
 use sweep::Sweeps;
 
 mod cholesky;
+#[cfg(feature = "cuda")]
+pub(crate) mod double;
 mod gram;
 mod launch;
 mod ops;
@@ -25,10 +27,10 @@ pub(crate) use ops::{block_jacobi, true_f32_product};
 pub(crate) use product::Form;
 
 /// Units (threads) in every cube (work group): as many as WebGPU guarantees.
-const UNITS: usize = 256;
+pub(crate) const UNITS: usize = 256;
 
 /// The largest entry of a matrix is looked for by so many cubes, each in its own chunk.
-const CHUNKS: usize = 64;
+pub(crate) const CHUNKS: usize = 64;
 
 /// Rows whose length, over that of the longest, is below this are left out of the Gram matrix.
 const NEGLIGIBLE: f32 = 1e-10;
@@ -96,6 +98,20 @@ pub(crate) const STATUS: usize = 4;
 /// What the kernels return: one value for each field of [`Outcome`], in the same order.
 type Four<T> = (T, T, T, T);
 
+/// Finds the bit patterns of the largest magnitudes in [`CHUNKS`] parts of each of the matrices `a`, which have `size`
+/// entries: `[matrices, CHUNKS]`.
+pub(crate) fn largest_magnitude(a: &CubeTensor, found: &CubeTensor, matrices: usize, size: usize) {
+    rows::largest_magnitude::launch(
+        &a.client,
+        CubeCount::new_2d(CHUNKS as u32, matrices as u32),
+        CubeDim::new_1d(UNITS as u32),
+        a.clone().into_buffer_arg(),
+        found.clone().into_buffer_arg(),
+        size,
+        CHUNKS,
+    );
+}
+
 /// One batch on its way through the kernels.
 struct Run {
     a: CubeTensor,
@@ -133,15 +149,7 @@ impl Run {
     /// A matrix that is not finite is decomposed as zeros and made NaN at the end.
     fn scales(&self) -> (Vec<f32>, Vec<f32>) {
         let found = self.integers(self.matrices * CHUNKS);
-        rows::largest_magnitude::launch(
-            self.client(),
-            CubeCount::new_2d(CHUNKS as u32, self.matrices as u32),
-            CubeDim::new_1d(UNITS as u32),
-            self.a.clone().into_buffer_arg(),
-            found.clone().into_buffer_arg(),
-            self.m * self.n,
-            CHUNKS,
-        );
+        largest_magnitude(&self.a, &found, self.matrices, self.m * self.n);
         let bytes = self.client().read_one_unchecked(found.handle);
         let largest = u32::from_bytes(&bytes).chunks(CHUNKS).map(|chunk| chunk.iter().copied().max().unwrap_or(0));
         largest.map(|bits| scale_of(f32::from_bits(bits))).unzip()

@@ -7,6 +7,8 @@ mod batch;
 mod block_jacobi;
 pub mod cases;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cusolver;
 #[cfg(feature = "gpu")]
 mod gpu;
 #[cfg(not(feature = "gpu"))]
@@ -26,6 +28,8 @@ pub use auto::AutoSvd;
 pub use block_jacobi::BlockJacobiSvd;
 /// Burn as this crate uses it. Take tensors and devices from here, and they are those of the version it was built with.
 pub use burn;
+#[cfg(feature = "cuda")]
+pub use cusolver::{CusolverError, CusolverSvd};
 #[cfg(feature = "gpu")]
 pub use gpu::launched;
 pub use host::HostSvd;

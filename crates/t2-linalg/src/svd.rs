@@ -25,7 +25,7 @@ pub trait SvdSolver: Send + Sync {
     /// For the first matrix, in batch order, that holds a NaN or an infinity, does not converge, or has a singular
     /// value that f32 cannot hold; and where [`svd_each`](Self::svd_each) is an error.
     fn svd(&self, a: Tensor<3>) -> Result<Svd, SvdError> {
-        let Attempt { svd, failed } = self.svd_each(a)?;
+        let Attempt { svd, failed, .. } = self.svd_each(a)?;
         failed.into_iter().next().map_or(Ok(svd), Err)
     }
 
@@ -61,6 +61,8 @@ pub struct Attempt {
     pub svd: Svd,
     /// One error for each matrix that failed, in batch order.
     pub failed: Vec<SvdError>,
+    /// The name of the solver that decomposed them, which one that chooses has chosen.
+    pub solver: &'static str,
 }
 
 /// The reduced singular value decomposition of a batch of matrices, `[batch, m, n]`.
@@ -175,6 +177,10 @@ pub enum SvdError {
         /// The device of the matrices, as Burn prints it.
         device: String,
     },
+    /// `CusolverSvd` could not do its work.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cusolver(#[from] crate::CusolverError),
     /// A solver of the user's own failed.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -230,6 +236,8 @@ impl SvdError {
             | Self::HostGaveUp { index, .. }
             | Self::Overflow { index, .. }
             | Self::NoFactors { index } => Some(index),
+            #[cfg(feature = "cuda")]
+            Self::Cusolver(_) => None,
             Self::NoKernels { .. }
             | Self::Other(_)
             | Self::Shapes { .. }

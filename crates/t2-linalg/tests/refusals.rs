@@ -18,6 +18,8 @@ const SOLVERS: &[OnDevice] = &[
     (&t2_linalg::BlockJacobiSvd { max_sweeps: 60 }, || first(burn::tensor::DeviceType::Wgpu)),
     #[cfg(feature = "cuda")]
     (&t2_linalg::BlockJacobiSvd { max_sweeps: 60 }, || first(burn::tensor::DeviceType::Cuda)),
+    #[cfg(feature = "cuda")]
+    (&t2_linalg::CusolverSvd { alone_from: 2048 }, || first(burn::tensor::DeviceType::Cuda)),
 ];
 
 #[cfg(feature = "gpu")]
@@ -48,7 +50,7 @@ fn the_other_matrices_of_a_batch_are_decomposed_all_the_same() {
         let good = Case { batch: 2, fill: cases::FINITE[0].fill, ..bad };
         let [first, last] = [SEED, SEED + 1].map(|seed| good.tensor(seed, &device()));
         let a = Tensor::cat(vec![first.clone(), bad.tensor(SEED, &device()), last.clone()], 0);
-        let Attempt { svd, failed } = solver.svd_each(a).unwrap();
+        let Attempt { svd, failed, .. } = solver.svd_each(a).unwrap();
         assert!(matches!(failed[..], [SvdError::NotFinite { index: 2, .. }]), "{failed:?}");
         for (good, at) in [(first, 0), (last, 3)] {
             let part = |factor: &Tensor<3>| factor.clone().narrow(0, at, 2);

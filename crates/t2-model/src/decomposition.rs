@@ -82,17 +82,21 @@ pub struct Report {
 }
 
 impl Report {
-    fn add(&mut self, loss: Loss) {
-        self.max_residual = self.max_residual.max(loss.residual);
-        self.max_orthogonality = self.max_orthogonality.max(loss.orthogonality);
+    fn add(&mut self, record: &Record) {
+        self.max_residual = self.max_residual.max(record.residual);
+        self.max_orthogonality = self.max_orthogonality.max(record.orthogonality);
     }
 }
 
-/// How well the factors of one weight reproduce it, in f32, before they are rounded to their type on disk.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct Loss {
+/// What is known of the factors of one weight: how well they reproduce it, in f32, before they are rounded to their type
+/// on disk, and who computed them.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Record {
     residual: f32,
     orthogonality: f32,
+    /// The solver; files of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    solver: Option<String>,
 }
 
 /// Why a model could not be decomposed.

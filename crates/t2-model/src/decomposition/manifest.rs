@@ -1,11 +1,11 @@
-//! A list of what a folder of factors holds, for people and scripts: which file has the factors of which weight, and
-//! how well they reproduce it.
+//! A list of what a folder of factors holds, for people and scripts: which file has the factors of which weight, how
+//! well they reproduce it, and which solver computed them.
 
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::Loss;
+use super::Record;
 use super::store::Key;
 use crate::files::{WriteError, write_atomically};
 use crate::hash::Hash;
@@ -20,12 +20,12 @@ pub(super) struct Entry {
     /// `[d_in, d_out]`.
     shape: [usize; 2],
     #[serde(flatten)]
-    loss: Loss,
+    record: Record,
 }
 
 impl Entry {
-    pub(super) fn new(path: &str, key: &Key, shape: [usize; 2], loss: Loss) -> Self {
-        Self { path: path.to_owned(), file: key.file_name(), shape, loss }
+    pub(super) fn new(path: &str, key: &Key, shape: [usize; 2], record: Record) -> Self {
+        Self { path: path.to_owned(), file: key.file_name(), shape, record }
     }
 }
 

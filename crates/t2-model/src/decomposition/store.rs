@@ -14,7 +14,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::Loss;
+use super::Record;
 use crate::files::{WriteError, write_atomically_with};
 use crate::format::mapped;
 use crate::format::quant::GgmlType;
@@ -72,7 +72,7 @@ struct Header {
     version: u32,
     weight: String,
     #[serde(flatten)]
-    loss: Loss,
+    record: Record,
 }
 
 /// What the disk has for a weight.
@@ -85,7 +85,7 @@ pub(super) enum Stored {
 /// The content of a file whose checksum is right.
 pub(super) struct Found {
     pub(super) key: Key,
-    pub(super) loss: Loss,
+    pub(super) record: Record,
     /// `None` unless the caller asked to load them.
     pub(super) factors: Option<HostFactors>,
 }
@@ -135,15 +135,15 @@ fn parse(map: Mmap, key: &Key, load: bool) -> Option<Found> {
         let [u, s, vt] = places;
         HostFactors { u: factor(u, key.dtype), s: factor(s, DType::F32), vt: factor(vt, key.dtype) }
     });
-    is_ours.then(|| Found { key: key.clone(), loss: header.loss, factors })
+    is_ours.then(|| Found { key: key.clone(), record: header.record, factors })
 }
 
-pub(super) fn write(dir: &Path, key: &Key, factors: &HostFactors, loss: Loss) -> Result<(), WriteError> {
-    write_as(VERSION, dir, key, (factors, loss))
+pub(super) fn write(dir: &Path, key: &Key, factors: &HostFactors, record: Record) -> Result<(), WriteError> {
+    write_as(VERSION, dir, key, (factors, record))
 }
 
-fn write_as(version: u32, dir: &Path, key: &Key, (factors, loss): (&HostFactors, Loss)) -> Result<(), WriteError> {
-    let header = Header { version, weight: key.weight.to_string(), loss };
+fn write_as(version: u32, dir: &Path, key: &Key, (factors, record): (&HostFactors, Record)) -> Result<(), WriteError> {
+    let header = Header { version, weight: key.weight.to_string(), record };
     write_atomically_with(&key.file(dir), |path| {
         let header = serde_json::to_string(&header)?;
         let HostFactors { u, s, vt } = factors;
@@ -185,7 +185,9 @@ fn checksum(header: &str, factors: [&TensorView<'_>; 3]) -> Hash {
 mod tests {
     use super::*;
 
-    const LOSS: Loss = Loss { residual: 1e-7, orthogonality: 0.5 };
+    fn record() -> Record {
+        Record { residual: 1e-7, orthogonality: 0.5, solver: Some("HostSvd".into()) }
+    }
 
     fn factors() -> HostFactors {
         HostFactors {
@@ -204,12 +206,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other) = (key([3, 2], DType::F32), key([2, 3], DType::F32));
         assert!(matches!(find(dir.path(), &ours, true), Stored::Missing));
-        write(dir.path(), &ours, &factors(), LOSS).unwrap();
+        write(dir.path(), &ours, &factors(), record()).unwrap();
         let Stored::Found(found) = find(dir.path(), &ours, true) else { panic!("it was just written") };
-        assert_eq!((found.loss, found.factors.unwrap().vt), (LOSS, factors().vt));
+        assert_eq!((found.record, found.factors.unwrap().vt), (record(), factors().vt));
         std::fs::rename(ours.file(dir.path()), other.file(dir.path())).unwrap();
         assert!(matches!(find(dir.path(), &other, false), Stored::Damaged));
-        write_as(VERSION + 1, dir.path(), &ours, (&factors(), LOSS)).unwrap();
+        write_as(VERSION + 1, dir.path(), &ours, (&factors(), record())).unwrap();
         assert!(matches!(find(dir.path(), &ours, false), Stored::Damaged));
     }
 
@@ -219,12 +221,12 @@ mod tests {
         let (full, half) = (key([3, 2], DType::F32), key([3, 2], DType::BF16));
         let HostFactors { u, s, vt } = factors();
         let rounded = HostFactors { u: u.convert_dtype(DType::BF16), s, vt: vt.convert_dtype(DType::BF16) };
-        write(dir.path(), &half, &rounded, LOSS).unwrap();
+        write(dir.path(), &half, &rounded, record()).unwrap();
         assert!(matches!(find(dir.path(), &full, false), Stored::Missing));
         let Stored::Found(found) = find(dir.path(), &half, true) else { panic!("it was just written") };
         assert_eq!(found.factors.unwrap().vt, rounded.vt);
         std::fs::remove_file(half.file(dir.path())).unwrap();
-        write(dir.path(), &full, &factors(), LOSS).unwrap();
+        write(dir.path(), &full, &factors(), record()).unwrap();
         let Stored::Found(found) = find(dir.path(), &half, true) else { panic!("f32 serves") };
         assert_eq!(found.key.file_name(), full.file_name());
     }

@@ -1,5 +1,6 @@
-//! The pipeline that weights go through. One thread reads them (or finds their factors on disk), the caller's thread
-//! decomposes them, and a third writes the factors.
+//! The pipeline that weights go through. One thread reads them (or finds their factors on disk) and brings them to their
+//! device, the caller's thread decomposes them and measures what was lost, and a third fetches the factors and writes
+//! them.
 //!
 //! The threads hand over directly, without a queue: whoever is done waits until the next one is free. So memory holds
 //! at most one batch that is read, one that is decomposed, and two sets of factors, of which one is written and one
@@ -20,8 +21,7 @@ use super::manifest::{self, Entry};
 use super::plan::{Group, plan};
 use super::store::{self, Found, HostFactors, Key, Stored};
 use super::weights::{Weight, Weights};
-use super::{DecomposeConfig, DecomposeError, FactorType, Factors, Loss, Progress, Report};
-use crate::files::WriteError;
+use super::{DecomposeConfig, DecomposeError, FactorType, Factors, Progress, Record, Report};
 
 /// How a pipeline is set up: who decomposes the weights, where the factors go, who is told.
 pub(super) struct Stream<'a> {
@@ -50,11 +50,12 @@ impl Stream<'_> {
         };
         let (cache, load) = (self.cache, self.keep.is_some());
         let pace = Pace::new(&groups);
-        let mut work = Work { stream: self, device, dtype, report, pace, done: 0, entries: Vec::new() };
+        let (stream, entries) = (self, Vec::new());
+        let mut work = Work { stream, device: device.clone(), dtype, report, pace, done: 0, entries };
         thread::scope(|scope| {
             let (send_read, read) = sync_channel(0);
             let (send_computed, computed) = sync_channel(0);
-            scope.spawn(move || Reader { cache, dtype, load }.read(groups, &send_read));
+            scope.spawn(move || Reader { cache, device, dtype, load }.read(groups, &send_read));
             let writer = scope.spawn(move || write(cache, &computed));
             let outcome = work.on(&read, &send_computed);
             // With these ends of the channels gone, the reader's next send fails and the writer's loop is over: both
@@ -84,8 +85,8 @@ struct Missing {
     key: Key,
     /// There is a file for it, and it cannot be used.
     damaged: bool,
-    /// Row-major `[d_in, d_out]`.
-    values: Vec<f32>,
+    /// `[d_in, d_out]`, f32, on the device.
+    values: Tensor<2>,
 }
 
 type Reading = Result<Read, DecomposeError>;
@@ -93,6 +94,7 @@ type Reading = Result<Read, DecomposeError>;
 /// The reading thread: reads weights, or their factors where these are on disk already.
 struct Reader<'a> {
     cache: Option<&'a Path>,
+    device: Device,
     /// Type of the factors.
     dtype: DType,
     /// Whether factors found on disk are to be loaded, and not only checked.
@@ -129,25 +131,31 @@ impl Reader<'_> {
             Err(source) => return Err(DecomposeError::Read { path, source }),
         };
         let key = Key::of(&values, dims, self.dtype);
-        Ok(match self.cache.map_or(Stored::Missing, |dir| store::find(dir, &key, self.load)) {
-            Stored::Found(found) => Ok((path, found)),
-            Stored::Damaged => Err(Missing { path, key, damaged: true, values }),
-            Stored::Missing => Err(Missing { path, key, damaged: false, values }),
-        })
+        let damaged = match self.cache.map_or(Stored::Missing, |dir| store::find(dir, &key, self.load)) {
+            Stored::Found(found) => return Ok(Ok((path, found))),
+            Stored::Damaged => true,
+            Stored::Missing => false,
+        };
+        let values = Tensor::from_data(TensorData::new(values, dims), (&self.device, DType::F32));
+        Ok(Err(Missing { path, key, damaged, values }))
     }
 }
 
-/// Factors on their way to the disk.
+/// Factors on their way to the disk, on the device.
 struct Computed {
+    path: String,
     key: Key,
-    factors: HostFactors,
-    loss: Loss,
+    factors: Factors,
+    record: Record,
 }
 
 /// The writing thread: writes factors to the folder `cache`, if there is one, until no more come.
-fn write(cache: Option<&Path>, computed: &Receiver<Computed>) -> Result<(), WriteError> {
+fn write(cache: Option<&Path>, computed: &Receiver<Computed>) -> Result<(), DecomposeError> {
     let Some(dir) = cache else { return Ok(()) };
-    computed.iter().try_for_each(|Computed { key, factors, loss }| store::write(dir, &key, &factors, loss))
+    computed.iter().try_for_each(|Computed { path, key, factors, record }| {
+        let factors = factors.on_host().map_err(|source| DecomposeError::Svd { path, source: source.into() })?;
+        Ok(store::write(dir, &key, &factors, record)?)
+    })
 }
 
 /// The state of the thread that decomposes what the reading thread hands over.
@@ -191,8 +199,8 @@ impl Work<'_> {
     }
 
     /// Count a weight whose factors were found on disk, and keep them in memory if wanted.
-    fn take(&mut self, path: String, dims: [usize; 2], Found { key, loss, factors }: Found) {
-        self.count(&path, &key, dims, loss);
+    fn take(&mut self, path: String, dims: [usize; 2], Found { key, record, factors }: Found) {
+        self.count(&path, &key, dims, record);
         if let (Some(keep), Some(HostFactors { u, s, vt })) = (&mut self.stream.keep, factors) {
             let vectors = (&self.device, self.dtype);
             let factors = Factors {
@@ -208,40 +216,41 @@ impl Work<'_> {
     fn decompose(
         &mut self,
         dims: [usize; 2],
-        mut batch: Vec<Missing>,
+        batch: Vec<Missing>,
         to: &SyncSender<Computed>,
     ) -> Result<(), DecomposeError> {
-        let upload = |missing: &mut Missing| {
-            let values = TensorData::new(std::mem::take(&mut missing.values), dims);
-            Tensor::<2>::from_data(values, (&self.device, DType::F32))
-        };
-        let a = Tensor::stack::<3>(batch.iter_mut().map(upload).collect(), 0);
-        let paths: Vec<String> = batch.iter().map(|missing| missing.path.clone()).collect();
+        let a = Tensor::stack::<3>(batch.iter().map(|missing| missing.values.clone()).collect(), 0);
+        let batch: Vec<_> = batch.into_iter().map(|Missing { path, key, damaged, .. }| (path, key, damaged)).collect();
+        let paths: Vec<String> = batch.iter().map(|(path, ..)| path.clone()).collect();
         let failed = |source: SvdError| {
             let path = paths[source.index().unwrap_or(0)].clone();
             DecomposeError::Svd { path, source }
         };
-        let Attempt { svd, failed: without } = self.stream.solver.svd_each(a.clone()).map_err(failed)?;
+        let Attempt { svd, failed: without, solver } = self.stream.solver.svd_each(a.clone()).map_err(failed)?;
         let losses = quality::loss(&a, &svd).map_err(failed)?;
         drop(a);
-        for (index, (Missing { path, key, damaged, .. }, loss)) in batch.into_iter().zip(losses).enumerate() {
+        for (index, ((path, key, damaged), loss)) in batch.into_iter().zip(losses).enumerate() {
             if without.iter().any(|error| error.index() == Some(index)) {
                 continue;
             }
             if !(loss.relative_error.is_finite() && loss.skew.is_finite()) {
                 return Err(failed(SvdError::Other("the solver gave factors that are not finite".into())));
             }
-            let loss = Loss { residual: loss.relative_error as f32, orthogonality: loss.skew as f32 };
+            let record = Record {
+                residual: loss.relative_error as f32,
+                orthogonality: loss.skew as f32,
+                solver: Some(solver.to_owned()),
+            };
             let factors = Factors::new(&svd, index, self.dtype);
             if self.stream.cache.is_some() {
-                let on_host = factors.on_host().map_err(|error| failed(error.into()))?;
-                if to.send(Computed { key: key.clone(), factors: on_host, loss }).is_err() {
+                let (path, key, factors, record) = (path.clone(), key.clone(), factors.clone(), record.clone());
+                if to.send(Computed { path, key, factors, record }).is_err() {
                     // The writing thread stopped on an error of its own, which `run` reports.
                     return Err(self.interrupted());
                 }
             }
             self.report.repaired += usize::from(damaged);
-            self.count(&path, &key, dims, loss);
+            self.count(&path, &key, dims, record);
             if let Some(keep) = &mut self.stream.keep {
                 keep.insert(path, factors);
             }
@@ -249,11 +258,13 @@ impl Work<'_> {
         without.into_iter().next().map_or(Ok(()), |error| Err(failed(error)))
     }
 
-    fn count(&mut self, path: &str, key: &Key, dims: [usize; 2], loss: Loss) {
-        tracing::debug!(path, residual = loss.residual, orthogonality = loss.orthogonality, "decomposed");
+    fn count(&mut self, path: &str, key: &Key, dims: [usize; 2], record: Record) {
+        let Record { residual, orthogonality, solver } = &record;
+        let solver = solver.as_deref().unwrap_or("an unknown solver");
+        tracing::info!(path, solver, residual, orthogonality, "decomposed");
         self.done += 1;
-        self.report.add(loss);
-        self.entries.push(Entry::new(path, key, dims, loss));
+        self.report.add(&record);
+        self.entries.push(Entry::new(path, key, dims, record));
     }
 }
 
