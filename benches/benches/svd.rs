@@ -18,7 +18,7 @@ const ON_CPU: &[(&str, &dyn SvdSolver)] = &[("faer", &HostSvd { parallel_from: 2
 /// What decomposes matrices that are on a GPU.
 const ON_GPU: &[(&str, &dyn SvdSolver)] = &[
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    ("block_jacobi", &t2_linalg::BlockJacobiSvd { max_sweeps: 60 }),
+    ("block_jacobi", &t2_linalg::BlockJacobiSvd::DEFAULT),
 ];
 
 const SEED: u64 = 2501;

@@ -4,6 +4,9 @@
 //! `cuda`, as far as the build has them; solvers `auto`, `host`, `kernels` and `cusolver`. The matrices are Gaussian and on the
 //! device before the clock starts, and so are the factors when it stops. Before the timed runs there is one that
 //! compiles the kernels. `RUST_LOG=t2_linalg=debug` shows what the steps of `cusolver` take.
+//!
+//! A solver's name may say how it is tuned, as in `kernels:block=16,coarse=0.05,fine=1`, the fields of
+//! `t2_linalg::Tuning`, or `cusolver:1024`, its `alone_from`.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement takes arguments and prints a line")]
 
@@ -63,17 +66,30 @@ fn device(name: &str) -> Result<Device, Box<dyn Error>> {
 }
 
 fn solver(name: &str) -> Result<Box<dyn SvdSolver>, Box<dyn Error>> {
+    let (name, tuning) = name.split_once(':').unwrap_or((name, ""));
     match name {
         "auto" => Ok(Box::new(AutoSvd::default())),
         "host" => Ok(Box::new(HostSvd::default())),
         #[cfg(feature = "gpu")]
-        "kernels" => Ok(Box::new(t2_linalg::BlockJacobiSvd::default())),
+        "kernels" => Ok(Box::new(t2_linalg::BlockJacobiSvd { tuning: tuned(tuning)?, ..Default::default() })),
         #[cfg(feature = "cuda")]
-        "cusolver" => Ok(Box::new(t2_linalg::CusolverSvd::default())),
+        "cusolver" if tuning.is_empty() => Ok(Box::new(t2_linalg::CusolverSvd::default())),
         #[cfg(feature = "cuda")]
-        "cusolver-alone" => Ok(Box::new(t2_linalg::CusolverSvd { alone_from: 1 })),
-        #[cfg(feature = "cuda")]
-        "cusolver-together" => Ok(Box::new(t2_linalg::CusolverSvd { alone_from: usize::MAX })),
-        other => Err(format!("`{other}` is no solver of this build").into()),
+        "cusolver" => Ok(Box::new(t2_linalg::CusolverSvd { alone_from: tuning.parse()? })),
+        other => Err(format!("`{other}` is no solver of this build, with `{tuning}`").into()),
     }
+}
+
+#[cfg(feature = "gpu")]
+fn tuned(choices: &str) -> Result<t2_linalg::Tuning, Box<dyn Error>> {
+    let mut tuning = t2_linalg::BlockJacobiSvd::DEFAULT.tuning;
+    for choice in choices.split_terminator(',') {
+        match choice.split_once('=') {
+            Some(("block", rows)) => tuning.block = Some(rows.parse()?),
+            Some(("coarse", cosine)) => tuning.coarse_enough = cosine.parse()?,
+            Some(("fine", times)) => tuning.fine_enough = times.parse()?,
+            _ => return Err(format!("`{choice}` is none of block=ROWS, coarse=COSINE, fine=TIMES").into()),
+        }
+    }
+    Ok(tuning)
 }

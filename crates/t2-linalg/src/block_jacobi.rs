@@ -7,8 +7,8 @@ use crate::batch::{Matrix, check_finite, empty_factors, join, spoil};
 use crate::kernel::{self, Options, Outcome};
 use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 
-/// The rows of the triangular factor are orthogonal enough when no two have a larger cosine between them: Newton-Schulz
-/// steps, which square the cosine, do the rest.
+/// Two rows of the triangular factor are not turned when the cosine between them is at most this: Newton-Schulz steps,
+/// which square the cosine, do the rest.
 const COARSE: f32 = 1e-5;
 
 /// The vectors of the matrix itself, of length `len`, are orthogonal when no two have a larger cosine between them than
@@ -37,15 +37,33 @@ pub struct BlockJacobiSvd {
     /// triangular factor it starts with, and so often again for the matrix itself. The default is 60; about 10 are
     /// needed.
     pub max_sweeps: usize,
+    /// What is chosen by measuring, and changes how fast the solver is.
+    pub tuning: Tuning,
+}
+
+/// What [`BlockJacobiSvd`] chooses by measuring. No choice makes it wrong, only slow.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// How many vectors are made orthogonal to as many others at a time: 16, or 32 on a device with 32 KiB of shared
+    /// memory. With none, it is chosen by the size of the matrices and the device.
+    pub block: Option<usize>,
+    /// The largest cosine that the last sweep over the triangular factor may find.
+    pub coarse_enough: f32,
+    /// The largest cosine that the last sweep over the matrix itself may find, over the one that counts as orthogonal.
+    pub fine_enough: f32,
 }
 
 impl Default for BlockJacobiSvd {
     fn default() -> Self {
-        Self { max_sweeps: 60 }
+        Self::DEFAULT
     }
 }
 
 impl BlockJacobiSvd {
+    /// The solver with every choice as it is by default.
+    pub const DEFAULT: Self =
+        Self { max_sweeps: 60, tuning: Tuning { block: None, coarse_enough: 0.02, fine_enough: 4.0 } };
+
     /// Whether this solver runs on `device`: on every GPU that the crate was built for, emulated ones too.
     pub fn runs_on(device: &Device) -> bool {
         kernel::runs_on(device)
@@ -94,7 +112,9 @@ impl BlockJacobiSvd {
     fn attempt(&self, a: Tensor<3>, first: usize) -> Result<Attempt, SvdError> {
         let [matrices, m, n] = a.dims();
         let tolerance = (FINE * (m.max(n) as f32).sqrt()).max(2e-7);
-        let options = Options { max_sweeps: self.max_sweeps, coarse: COARSE, fine: tolerance };
+        let Tuning { block, coarse_enough, fine_enough } = self.tuning;
+        let max_sweeps = self.max_sweeps;
+        let options = Options { max_sweeps, coarse: COARSE, coarse_enough, fine: tolerance, fine_enough, block };
         let Outcome { long, sigma, short, status } = kernel::block_jacobi(a.clone(), options);
         let status: Vec<f32> = status.try_into_vec_as()?;
         let mut failed = Vec::new();

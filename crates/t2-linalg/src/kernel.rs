@@ -18,10 +18,13 @@ mod launch;
 mod ops;
 mod product;
 pub(crate) mod reduce;
+mod repair;
 mod rotate;
 mod rows;
 mod small;
 mod sweep;
+mod tile;
+mod turn;
 
 pub(crate) use ops::{block_jacobi, true_f32_product};
 pub(crate) use product::Form;
@@ -44,10 +47,16 @@ const NOISE: f32 = 3e-7;
 pub(crate) struct Options {
     /// The most sweeps over the triangular factor, and the most over the matrix itself.
     pub(crate) max_sweeps: usize,
-    /// The largest cosine between two rows of the triangular factor when sweeps over it stop.
+    /// The largest cosine between two rows of the triangular factor that counts as orthogonal.
     pub(crate) coarse: f32,
-    /// The largest cosine between two vectors of the matrix itself when sweeps over it stop.
+    /// The largest cosine that the last sweep over the triangular factor may find.
+    pub(crate) coarse_enough: f32,
+    /// The largest cosine that the last sweep over the matrix itself may find, over `fine`.
+    pub(crate) fine_enough: f32,
+    /// The largest cosine between two vectors of the matrix itself that counts as orthogonal.
     pub(crate) fine: f32,
+    /// How many rows there are in a block, or none to choose it by the size and the device.
+    pub(crate) block: Option<usize>,
 }
 
 /// What the kernels return.
@@ -74,7 +83,7 @@ pub(crate) const MAX_MATRICES: usize = 65_535;
 /// returned, and what [`quality::loss`](crate::quality::loss) computes in), and for eight squares of the shorter side
 /// (its vectors, the Gram matrix, the triangular factor and the like).
 pub(crate) fn values_per_matrix([m, n]: [usize; 2]) -> usize {
-    let (len, count) = (m.max(n), m.min(n).next_multiple_of(2 * rotate::BLOCK));
+    let (len, count) = (m.max(n), m.min(n).next_multiple_of(2 * rotate::BLOCKS[0]));
     count * (7 * len + 8 * count)
 }
 
@@ -131,8 +140,10 @@ struct Run {
 
 impl Run {
     fn new(a: CubeTensor, [matrices, m, n]: [usize; 3], options: Options) -> Self {
-        let block = rotate::BLOCK;
         let (used, len) = (m.min(n), m.max(n));
+        let shared_memory = a.client.properties().hardware.max_shared_memory_size;
+        let block = options.block.unwrap_or_else(|| rotate::block_of(used, shared_memory));
+        assert!(rotate::BLOCKS.contains(&block), "blocks are of {:?} rows, not {block}", rotate::BLOCKS);
         Self { a, options, matrices, m, n, block, used, count: used.next_multiple_of(2 * block), len }
     }
 
@@ -220,7 +231,7 @@ impl Run {
             );
         });
 
-        self.sweep_factor(&factor, self.options.coarse);
+        self.sweep_factor(&factor, self.options.coarse, self.options.coarse_enough);
         let factor_norm = self.norms(&factor, count, count);
         let factor_order = self.descending(&factor_norm);
         let v = self.floats(square);
@@ -237,9 +248,10 @@ impl Run {
                 count,
             );
         });
-        // Newton-Schulz, V ← (1.5 I − 0.5 V Vᵀ) V: from the coarse cosine to half its digits, and to all of them.
+        // Newton-Schulz, V ← (1.5 I − 0.5 V Vᵀ) V: each step squares what is missing.
         let once = self.newton_schulz(&v, &gram, equilibrated);
-        self.newton_schulz(&once, &gram, v)
+        let twice = self.newton_schulz(&once, &gram, v);
+        self.newton_schulz(&twice, &gram, once)
     }
 
     fn newton_schulz(&self, v: &CubeTensor, gram: &CubeTensor, out: CubeTensor) -> CubeTensor {
@@ -274,7 +286,8 @@ impl Run {
             Call::of(Form::Plain),
         );
         let noise = NOISE / (self.used as f32).sqrt();
-        let sweeps = Sweeps { rows: &rows, stride, len, tolerance: self.options.fine, noise: Some(noise) };
+        let (tolerance, enough) = (self.options.fine, self.options.fine * self.options.fine_enough);
+        let sweeps = Sweeps { rows: &rows, stride, len, tolerance, enough, noise: Some(noise) };
         let status = self.sweep(&sweeps);
         self.straighten(&rows, 2.0 * noise);
         (rows, status)

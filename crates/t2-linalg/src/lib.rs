@@ -25,7 +25,7 @@ mod truncation;
 
 pub use auto::AutoSvd;
 #[cfg(feature = "gpu")]
-pub use block_jacobi::BlockJacobiSvd;
+pub use block_jacobi::{BlockJacobiSvd, Tuning};
 /// Burn as this crate uses it. Take tensors and devices from here, and they are those of the version it was built with.
 pub use burn;
 #[cfg(feature = "cuda")]

@@ -15,9 +15,9 @@ const SOLVERS: &[OnDevice] = &[
     (&HostSvd { parallel_from: 2048 }, Device::flex),
     (&JacobiSvd { max_sweeps: 60 }, Device::flex),
     #[cfg(feature = "wgpu")]
-    (&t2_linalg::BlockJacobiSvd { max_sweeps: 60 }, || first(burn::tensor::DeviceType::Wgpu)),
+    (&t2_linalg::BlockJacobiSvd::DEFAULT, || first(burn::tensor::DeviceType::Wgpu)),
     #[cfg(feature = "cuda")]
-    (&t2_linalg::BlockJacobiSvd { max_sweeps: 60 }, || first(burn::tensor::DeviceType::Cuda)),
+    (&t2_linalg::BlockJacobiSvd::DEFAULT, || first(burn::tensor::DeviceType::Cuda)),
     #[cfg(feature = "cuda")]
     (&t2_linalg::CusolverSvd { alone_from: 2048 }, || first(burn::tensor::DeviceType::Cuda)),
 ];

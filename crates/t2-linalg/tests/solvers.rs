@@ -33,7 +33,7 @@ const SOLVERS: &[Tested] = &[
     #[cfg(feature = "wgpu")]
     Tested {
         name: "block_jacobi on wgpu",
-        solver: &BlockJacobiSvd { max_sweeps: 60 },
+        solver: &BlockJacobiSvd::DEFAULT,
         device: || first(DeviceType::Wgpu),
         residual: 2e-6,
         skew: 1e-5,
@@ -41,7 +41,7 @@ const SOLVERS: &[Tested] = &[
     #[cfg(feature = "cuda")]
     Tested {
         name: "block_jacobi on cuda",
-        solver: &BlockJacobiSvd { max_sweeps: 60 },
+        solver: &BlockJacobiSvd::DEFAULT,
         device: || first(DeviceType::Cuda),
         residual: 2e-6,
         skew: 1e-5,

@@ -1,140 +1,233 @@
-//! The Gram matrix of a panel of rows, in the shared memory of one cube, and how far from diagonal it is.
+//! The Gram matrices of the panels of a step: two blocks of rows make a panel.
 
 use cubecl::prelude::*;
 
 use super::UNITS;
-use super::reduce::max_of_cube;
-use super::rotate::{block_starts, panel_row};
+use super::rotate::block_starts;
+use super::tile::{Quad, zero};
 
-/// The number of entries of each row that are in shared memory at a time while the Gram matrix is summed.
-pub(super) const GRAM_TILE: usize = 32;
-/// The side of the square of entries of the Gram matrix that one unit sums.
-const SHARE: usize = 4;
+/// The number of entries of each row that are in shared memory at a time.
+const ENTRIES: usize = 48;
 
-/// `gram = panel panelᵀ`.
+/// The rows of the rectangle of sums that a unit computes; it has four columns.
+const ROWS: usize = 8;
+
+/// As many cubes keep a large GPU busy.
+const ENOUGH_CUBES: usize = 512;
+
+/// A cube sums at least so many entries of each row.
+const LEAST_ENTRIES: usize = 6 * ENTRIES;
+
+/// How many entries of rows of length `len` one cube sums. It does not depend on the number of matrices, so neither do
+/// the bits of a result.
+pub(super) fn chunk_of(len: usize, pairs: usize) -> usize {
+    let chunks = (ENOUGH_CUBES / pairs.max(1)).max(1);
+    len.div_ceil(chunks).next_multiple_of(ENTRIES).max(LEAST_ENTRIES)
+}
+
+/// The number of entries of the lower triangle of a square.
+pub(super) const fn triangle(width: usize) -> usize {
+    width * (width + 1) / 2
+}
+
+/// The number of rectangles of [`ROWS`] by four that hold the lower triangle of a Gram matrix.
+const fn rectangles(width: usize) -> usize {
+    let strips = width / ROWS;
+    strips * (strips + 1)
+}
+
+/// The f32 values that a cube shares.
+pub(super) const fn shared_values(width: usize) -> usize {
+    ENTRIES * (width + 4) + width * width
+}
+
+/// Computes the lower triangle of `panel panelᵀ` of every pair, for one chunk of the columns of the panel; the sum over
+/// the chunks is left to [`rotations`](super::rotate::rotations).
 ///
-/// The units of a cube form groups, each of which sums its own part of every tile, and each unit sums a square of
-/// [`SHARE`] by [`SHARE`] entries. Each tile and each group has a sum of its own, and the sums are added at the end, so
-/// that rounding grows with the root of their number.
-#[cube]
-pub(super) fn gram_matrix(
+/// One cube for each chunk (x), pair (y) and matrix (z). `out` is
+/// `[matrices, pairs, chunks, triangle(width)]`, row after row. The units
+/// of a cube form groups, each of which sums its own part of the entries in shared memory; each of these parts has a
+/// sum of its own, so that rounding grows with the root of their number.
+#[cube(launch)]
+pub(super) fn gram(
     rows: &[f32],
-    gram: &mut Shared<[f32]>,
-    panel: &mut Shared<[f32]>,
+    out: &mut [f32],
+    done: &[u32],
     count: usize,
     stride: usize,
     len: usize,
     step: usize,
+    chunk: usize,
     #[comptime] block: usize,
 ) {
     let width = comptime!(2 * block);
-    let pitch = comptime!(2 * block + 1);
-    let side = comptime!(2 * block / SHARE);
-    let groups = comptime!(UNITS / (2 * block / SHARE) / (2 * block / SHARE));
+    let pitch = comptime!(width / 4 + 1);
+    let rectangles = comptime!(rectangles(width));
+    let groups = comptime!(UNITS / rectangles);
     let unit = UNIT_POS as usize;
-    let base = CUBE_POS_Y as usize * count * stride;
-    let (low, high) = block_starts(count / block, step, CUBE_POS_X as usize, block);
-    let (group, down, across) = (unit / (side * side), unit / side % side, unit % side);
-    let mut total = Array::<f32>::new(comptime!(SHARE * SHARE));
-    #[unroll]
-    for i in 0..SHARE * SHARE {
-        total[i] = 0.0;
+    let matrix = CUBE_POS_Z as usize;
+    if done[matrix] != 0 {
+        terminate!();
     }
-    let tiles = len.div_ceil(GRAM_TILE);
-    for tile in 0..tiles {
-        let mut i = unit;
-        while i < width * GRAM_TILE {
-            let (row, column) = (i / GRAM_TILE, i % GRAM_TILE);
-            let at = tile * GRAM_TILE + column;
-            let mut value = 0.0f32;
-            if at < len {
-                value = rows[base + panel_row(row, low, high, block) * stride + at];
-            }
-            panel[row * (GRAM_TILE + 1) + column] = value;
-            i += UNITS;
-        }
+    let (low, high) = block_starts(count / block, step, CUBE_POS_Y as usize, block);
+    let (low, high) = ((matrix * count + low) * stride, (matrix * count + high) * stride);
+    let first = CUBE_POS_X as usize * chunk;
+    let end = (first + chunk).min(len);
+
+    let mut panel = Shared::<[Quad]>::new_slice(comptime!(ENTRIES * pitch));
+    let mut sum = Shared::<[f32]>::new_slice(comptime!(width * width));
+    let mut next = Array::<Quad>::new(comptime!((width / 4 * ENTRIES).div_ceil(UNITS)));
+    let mut total = Array::<Quad>::new(ROWS);
+    zero(&mut total, ROWS);
+    let group = unit / rectangles;
+    let (strip, column) = place_of(unit % rectangles, width);
+    fetch(rows, &mut next, low, high, stride, first, end, block);
+    let parts = (end - first).div_ceil(ENTRIES);
+    for part in 0..parts {
+        keep(&mut panel, &next, width);
         sync_cube();
-        add_terms(&*panel, &mut total, group * (GRAM_TILE / groups), comptime!(GRAM_TILE / groups), side);
+        fetch(rows, &mut next, low, high, stride, first + (part + 1) * ENTRIES, end, block);
+        if group < groups {
+            let share = comptime!(ENTRIES / groups);
+            add_terms(
+                &panel,
+                &mut total,
+                group * share * pitch + 2 * strip,
+                group * share * pitch + column,
+                share,
+                pitch,
+            );
+        }
         sync_cube();
     }
     for turn in 0..groups {
         if turn == group {
             #[unroll]
-            for i in 0..SHARE {
+            for i in 0..ROWS {
                 #[unroll]
-                for j in 0..SHARE {
-                    let at = (down + side * i) * pitch + across + side * j;
-                    let before = select(turn == 0, 0.0f32, gram[at]);
-                    gram[at] = before + total[i * SHARE + j];
+                for j in 0..4usize {
+                    let at = (ROWS * strip + i) * width + 4 * column + j;
+                    let before = select(turn == 0, 0.0f32, sum[at]);
+                    sum[at] = before + total[i].extract(j);
                 }
             }
         }
         sync_cube();
     }
+    let pairs = count / block / 2;
+    let slot = (matrix * pairs + CUBE_POS_Y as usize) * len.div_ceil(chunk) + CUBE_POS_X as usize;
+    let first = slot * comptime!(triangle(width));
+    let mut n = unit;
+    while n < width * width {
+        let (row, column) = (n / width, n % width);
+        if row >= column {
+            out[first + row * (row + 1) / 2 + column] = sum[n];
+        }
+        n += UNITS;
+    }
 }
 
-/// Adds the products of `terms` entries, from the entry `first` of each row of the panel on, to this unit's square.
+/// Where a rectangle is: its strip of [`ROWS`] rows, and its place in it. Strip `s` has `2 (s + 1)` of them.
+#[cube]
+fn place_of(rectangle: usize, #[comptime] width: usize) -> (usize, usize) {
+    let mut strip = 0usize;
+    #[unroll]
+    for s in 1..comptime!(width / ROWS) {
+        if rectangle >= s * (s + 1) {
+            strip = s;
+        }
+    }
+    (strip, rectangle - strip * (strip + 1))
+}
+
+/// Reads this unit's share of [`ENTRIES`] entries of each row, from `first` on; those from `end` on are zero. The two
+/// blocks begin at `low` and `high`.
+#[cube]
+fn fetch(
+    rows: &[f32],
+    out: &mut Array<Quad>,
+    low: usize,
+    high: usize,
+    stride: usize,
+    first: usize,
+    end: usize,
+    #[comptime] block: usize,
+) {
+    let width = comptime!(2 * block);
+    #[unroll]
+    for s in 0..comptime!((width / 4 * ENTRIES).div_ceil(UNITS)) {
+        let i = UNIT_POS as usize + UNITS * s;
+        let (row, entry) = (i / ENTRIES * 4, first + i % ENTRIES);
+        let mut value = Quad::new(0.0);
+        if row < width && entry < end {
+            let at = select(row < block, low + row * stride, high + (row - block) * stride) + entry;
+            #[unroll]
+            for c in 0..4usize {
+                value.insert(c, rows[at + c * stride]);
+            }
+        }
+        out[s] = value;
+    }
+}
+
+/// Brings what [`fetch`] read into shared memory, four rows to a quad.
+#[cube]
+fn keep(panel: &mut Shared<[Quad]>, values: &Array<Quad>, #[comptime] width: usize) {
+    #[unroll]
+    for s in 0..comptime!((width / 4 * ENTRIES).div_ceil(UNITS)) {
+        let i = UNIT_POS as usize + UNITS * s;
+        if i < width / 4 * ENTRIES {
+            panel[i % ENTRIES * comptime!(width / 4 + 1) + i / ENTRIES] = values[s];
+        }
+    }
+}
+
+/// Adds the products of `terms` entries to this unit's rectangle: those of the two quads of rows from place `down` on,
+/// with the quad at place `across`.
 #[cube]
 fn add_terms(
-    panel: &Shared<[f32]>,
-    total: &mut Array<f32>,
-    first: usize,
+    panel: &Shared<[Quad]>,
+    total: &mut Array<Quad>,
+    down: usize,
+    across: usize,
     #[comptime] terms: usize,
-    #[comptime] side: usize,
+    #[comptime] pitch: usize,
 ) {
-    let unit = UNIT_POS as usize;
-    let (down, across) = (unit / side % side, unit % side);
-    let mut part = Array::<f32>::new(comptime!(SHARE * SHARE));
-    let mut x = Array::<f32>::new(SHARE);
-    #[unroll]
-    for i in 0..SHARE * SHARE {
-        part[i] = 0.0;
-    }
-    for term in 0..terms {
-        let t = first + term;
+    let mut part = Array::<Quad>::new(ROWS);
+    zero(&mut part, ROWS);
+    for t in 0..terms {
+        let y = panel[across + t * pitch];
         #[unroll]
-        for i in 0..SHARE {
-            x[i] = panel[(down + side * i) * (GRAM_TILE + 1) + t];
-        }
-        #[unroll]
-        for j in 0..SHARE {
-            let y = panel[(across + side * j) * (GRAM_TILE + 1) + t];
+        for q in 0..2usize {
+            let x = panel[down + t * pitch + q];
             #[unroll]
-            for i in 0..SHARE {
-                part[i * SHARE + j] += x[i] * y;
+            for c in 0..4usize {
+                part[4 * q + c] += Quad::new(x.extract(c)) * y;
             }
         }
     }
     #[unroll]
-    for i in 0..SHARE * SHARE {
+    for i in 0..ROWS {
         total[i] += part[i];
     }
 }
 
-/// The largest `|g_ij| / √(g_ii g_jj)`, and one if some row is clearly longer than a row before it, else zero.
-#[cube]
-pub(super) fn largest_cosine(
-    gram: &Shared<[f32]>,
-    scratch: &mut Shared<[f32]>,
-    #[comptime] width: usize,
-) -> (f32, f32) {
-    let pitch = comptime!(width + 1);
-    let unit = UNIT_POS as usize;
-    let mut largest = 0.0f32;
-    let mut unsorted = 0.0f32;
-    let mut i = unit;
-    while i < width * width {
-        let (row, column) = (i / width, i % width);
-        if row < column {
-            let norms = gram[row * pitch + row].sqrt() * gram[column * pitch + column].sqrt();
-            if norms > 0.0 {
-                largest = largest.max(gram[row * pitch + column].abs() / norms);
-            }
-            if gram[column * pitch + column] > gram[row * pitch + row] * 1.00001 {
-                unsorted = 1.0;
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each unit has a rectangle of the lower triangle, and each group the same number of entries.
+    #[test]
+    fn units_share_the_triangle_and_the_entries() {
+        for width in [32, 64] {
+            let groups = UNITS / rectangles(width);
+            assert!(groups > 0 && ENTRIES.is_multiple_of(groups), "{groups} groups at {width}");
         }
-        i += UNITS;
     }
-    (max_of_cube(scratch, largest), max_of_cube(scratch, unsorted))
+
+    #[test]
+    fn chunks_cover_the_rows_and_leave_enough_work() {
+        let found = [(256, 4), (1024, 16), (4096, 64), (14_336, 64), (14_336, 1), (3, 1)].map(|(l, p)| chunk_of(l, p));
+        assert_eq!(found, [288, 288, 528, 1824, 288, 288]);
+    }
 }

@@ -126,9 +126,10 @@ impl Run {
 
 /// Multiplies, for each of `matrices`, the first two operands into the third: `[m, n]` sums of `depth` products.
 pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m, n, depth]: [usize; 3], call: Call) {
+    let tile = product::tile_of(matrices, m, n);
     product::product::launch(
         &left.buffer.client,
-        CubeCount::new_3d(n.div_ceil(product::TILE) as u32, m.div_ceil(product::TILE) as u32, matrices as u32),
+        CubeCount::new_3d(n.div_ceil(tile.columns()) as u32, m.div_ceil(tile.rows()) as u32, matrices as u32),
         CubeDim::new_1d(UNITS as u32),
         left.buffer.clone().into_buffer_arg(),
         right.buffer.clone().into_buffer_arg(),
@@ -149,6 +150,7 @@ pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m,
         call.diagonal,
         call.form,
         call.accumulate,
+        tile,
     );
 }
 

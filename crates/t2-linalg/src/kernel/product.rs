@@ -6,15 +6,14 @@
 use cubecl::prelude::*;
 
 use super::UNITS;
+use super::tile::{COLUMNS, Quad, TERMS, Tile, add_terms, column_of, row_of, zero};
 
-/// The side of the square of results that one cube computes.
-pub(super) const TILE: usize = 64;
-/// How many terms of each sum are in shared memory at a time.
-const DEPTH: usize = 16;
-/// How many units there are along one side of a tile.
-const SIDE: usize = 16;
-/// How many rows and columns of the tile each unit computes.
-const SHARE: usize = TILE / SIDE;
+/// The rectangle of results that one cube computes.
+const LARGE: Tile = Tile { quads: 2, across: 16 };
+/// The same where [`LARGE`] would leave too few cubes.
+const SMALL: Tile = Tile { quads: 1, across: 16 };
+/// As many cubes keep a large GPU busy.
+const ENOUGH_CUBES: usize = 256;
 
 /// Which operand is stored transposed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -25,6 +24,13 @@ pub(crate) enum Form {
     RightTransposed,
     /// `Aᵀ B`, of `[depth, m]` and `[depth, n]`.
     LeftTransposed,
+}
+
+/// The rectangle of results for a cube to compute where `matrices` products are `[m, n]`. The sums are the same bits
+/// whichever it is.
+pub(super) fn tile_of(matrices: usize, m: usize, n: usize) -> Tile {
+    let cubes = matrices * m.div_ceil(LARGE.rows()) * n.div_ceil(LARGE.columns());
+    if m > SMALL.rows() && cubes >= ENOUGH_CUBES { LARGE } else { SMALL }
 }
 
 /// `out = scale A B + diagonal I`, or with `accumulate` `out += scale A B`; one cube for each tile (x: columns, y:
@@ -53,78 +59,114 @@ pub(super) fn product(
     diagonal: f32,
     #[comptime] form: Form,
     #[comptime] accumulate: bool,
+    #[comptime] tile: Tile,
 ) {
-    let unit = UNIT_POS as usize;
     let matrix = CUBE_POS_Z as usize;
-    let (first_row, first_column) = (CUBE_POS_Y as usize * TILE, CUBE_POS_X as usize * TILE);
+    let first_row = CUBE_POS_Y as usize * comptime!(tile.rows());
+    let first_column = CUBE_POS_X as usize * comptime!(tile.columns());
     let left_base = left_at + matrix * left_matrix;
     let right_base = right_at + matrix * right_matrix;
     let out_base = out_at + matrix * out_matrix;
+    let left_terms_are_rows = comptime!(matches!(form, Form::LeftTransposed));
+    let right_terms_are_rows = comptime!(!matches!(form, Form::RightTransposed));
 
-    let mut rows = Shared::<[f32]>::new_slice(comptime!(DEPTH * (TILE + 1)));
-    let mut columns = Shared::<[f32]>::new_slice(comptime!(DEPTH * (TILE + 1)));
-    let (across, down) = (unit % SIDE, unit / SIDE);
-    let mut total = Array::<f32>::new(comptime!(SHARE * SHARE));
-    #[unroll]
-    for i in 0..SHARE * SHARE {
-        total[i] = 0.0;
-    }
+    let mut rows = Shared::<[Quad]>::new_slice(comptime!(TERMS * tile.row_pitch()));
+    let mut columns = Shared::<[f32]>::new_slice(comptime!(TERMS * tile.column_pitch()));
+    let mut next_rows = Array::<Quad>::new(comptime!(tile.quads));
+    let mut next_columns = Array::<f32>::new(comptime!(tile.column_share()));
+    let mut total = Array::<Quad>::new(comptime!(tile.sums()));
+    zero(&mut total, comptime!(tile.sums()));
 
-    let tiles = depth.div_ceil(DEPTH);
-    for tile in 0..tiles {
-        load_tile(
-            left,
-            &mut rows,
-            left_base,
-            left_row,
-            first_row,
-            m,
-            tile * DEPTH,
-            depth,
-            comptime!(matches!(form, Form::LeftTransposed)),
-        );
-        load_tile(
+    // What the next tile needs is on its way while the sums of this one are computed.
+    fetch_rows(left, &mut next_rows, left_base, left_row, first_row, m, 0, depth, left_terms_are_rows, tile);
+    fetch_columns(
+        right,
+        &mut next_columns,
+        right_base,
+        right_row,
+        first_column,
+        n,
+        0,
+        depth,
+        right_terms_are_rows,
+        tile,
+    );
+    let steps = depth.div_ceil(TERMS);
+    for step in 0..steps {
+        keep_rows(&mut rows, &next_rows, left_terms_are_rows, tile);
+        keep_columns(&mut columns, &next_columns, right_terms_are_rows, tile);
+        sync_cube();
+        let next = (step + 1) * TERMS;
+        fetch_rows(left, &mut next_rows, left_base, left_row, first_row, m, next, depth, left_terms_are_rows, tile);
+        fetch_columns(
             right,
-            &mut columns,
+            &mut next_columns,
             right_base,
             right_row,
             first_column,
             n,
-            tile * DEPTH,
+            next,
             depth,
-            comptime!(!matches!(form, Form::RightTransposed)),
+            right_terms_are_rows,
+            tile,
         );
-        sync_cube();
-        add_tile(&rows, &columns, &mut total);
+        add_terms(&rows, &columns, &mut total, tile);
         sync_cube();
     }
 
     #[unroll]
-    for i in 0..SHARE {
+    for q in 0..tile.quads {
         #[unroll]
-        for j in 0..SHARE {
-            let (row, column) = (first_row + down + SIDE * i, first_column + across + SIDE * j);
-            if row < m && column < n {
-                let at = out_base + row * out_row + column;
-                let value = scale * total[i * SHARE + j];
-                if comptime!(accumulate) {
-                    out[at] += value;
-                } else {
-                    out[at] = value + select(row == column, diagonal, 0.0f32);
+        for c in 0..4usize {
+            #[unroll]
+            for j in 0..COLUMNS {
+                let (row, column) = (first_row + row_of(q, tile) + c, first_column + column_of(j, tile));
+                if row < m && column < n {
+                    let at = out_base + row * out_row + column;
+                    let value = scale * total[j * tile.quads + q].extract(c);
+                    if comptime!(accumulate) {
+                        out[at] += value;
+                    } else {
+                        out[at] = value + select(row == column, diagonal, 0.0f32);
+                    }
                 }
             }
         }
     }
 }
 
-/// Brings `DEPTH` terms of [`TILE`] lines into shared memory, zero where the operand ends.
-///
-/// `terms_are_rows` says that a row of memory holds one term of all lines, and not one line of all terms; either way
-/// neighbouring units read neighbouring memory.
+/// The line and the term that load `i` brings, of so many lines. Neighbouring units read neighbouring memory:
+/// `terms_are_rows` says that a row of memory holds one term of all lines, and not one line of all terms.
 #[cube]
-fn load_tile(
+fn place_of(i: usize, #[comptime] lines: usize, #[comptime] terms_are_rows: bool) -> (usize, usize) {
+    if comptime!(terms_are_rows) { (i % lines, i / lines) } else { (i / TERMS, i % TERMS) }
+}
+
+/// The term `term` of the line `line`, zero where the operand ends.
+#[cube]
+fn read(
     operand: &[f32],
-    out: &mut Shared<[f32]>,
+    base: usize,
+    row: usize,
+    line: usize,
+    lines: usize,
+    term: usize,
+    terms: usize,
+    #[comptime] terms_are_rows: bool,
+) -> f32 {
+    let mut value = 0.0f32;
+    if term < terms && line < lines {
+        let at = if comptime!(terms_are_rows) { term * row + line } else { line * row + term };
+        value = operand[base + at];
+    }
+    value
+}
+
+/// Reads this unit's share of [`TERMS`] terms, from `first_term` on, of the lines that are rows of the result.
+#[cube]
+fn fetch_rows(
+    operand: &[f32],
+    out: &mut Array<Quad>,
     base: usize,
     row: usize,
     first_line: usize,
@@ -132,50 +174,67 @@ fn load_tile(
     first_term: usize,
     terms: usize,
     #[comptime] terms_are_rows: bool,
+    #[comptime] tile: Tile,
 ) {
-    let mut i = UNIT_POS as usize;
-    while i < DEPTH * TILE {
-        let line = if comptime!(terms_are_rows) { i % TILE } else { i / DEPTH };
-        let term = if comptime!(terms_are_rows) { i / TILE } else { i % DEPTH };
-        let (line_at, term_at) = (first_line + line, first_term + term);
-        let mut value = 0.0f32;
-        if term_at < terms && line_at < lines {
-            let at = if comptime!(terms_are_rows) { term_at * row + line_at } else { line_at * row + term_at };
-            value = operand[base + at];
+    #[unroll]
+    for s in 0..tile.quads {
+        let i = UNIT_POS as usize + UNITS * s;
+        let (quad, term) = place_of(i, comptime!(tile.rows() / 4), terms_are_rows);
+        let line = first_line + 4 * quad;
+        let mut value = Quad::new(0.0);
+        #[unroll]
+        for c in 0..4usize {
+            value.insert(c, read(operand, base, row, line + c, lines, first_term + term, terms, terms_are_rows));
         }
-        out[term * (TILE + 1) + line] = value;
-        i += UNITS;
+        out[s] = value;
     }
 }
 
-/// Adds the products of a tile's terms to the entries of this unit.
+/// Brings what [`fetch_rows`] read into shared memory.
 #[cube]
-fn add_tile(rows: &Shared<[f32]>, columns: &Shared<[f32]>, total: &mut Array<f32>) {
-    let unit = UNIT_POS as usize;
-    let (across, down) = (unit % SIDE, unit / SIDE);
-    let mut part = Array::<f32>::new(comptime!(SHARE * SHARE));
-    let mut x = Array::<f32>::new(SHARE);
+fn keep_rows(out: &mut Shared<[Quad]>, values: &Array<Quad>, #[comptime] terms_are_rows: bool, #[comptime] tile: Tile) {
     #[unroll]
-    for i in 0..SHARE * SHARE {
-        part[i] = 0.0;
+    for s in 0..tile.quads {
+        let i = UNIT_POS as usize + UNITS * s;
+        let (quad, term) = place_of(i, comptime!(tile.rows() / 4), terms_are_rows);
+        out[term * comptime!(tile.row_pitch()) + quad] = values[s];
     }
-    for t in 0..DEPTH {
-        #[unroll]
-        for i in 0..SHARE {
-            x[i] = rows[t * (TILE + 1) + down + SIDE * i];
-        }
-        #[unroll]
-        for j in 0..SHARE {
-            let y = columns[t * (TILE + 1) + across + SIDE * j];
-            #[unroll]
-            for i in 0..SHARE {
-                part[i * SHARE + j] += x[i] * y;
-            }
-        }
-    }
-    // Summed tile by tile, so that rounding grows with the root of the number of tiles and not of `depth`.
+}
+
+/// Reads this unit's share of [`TERMS`] terms, from `first_term` on, of the lines that are columns of the result.
+#[cube]
+fn fetch_columns(
+    operand: &[f32],
+    out: &mut Array<f32>,
+    base: usize,
+    row: usize,
+    first_line: usize,
+    lines: usize,
+    first_term: usize,
+    terms: usize,
+    #[comptime] terms_are_rows: bool,
+    #[comptime] tile: Tile,
+) {
     #[unroll]
-    for i in 0..SHARE * SHARE {
-        total[i] += part[i];
+    for s in 0..comptime!(tile.column_share()) {
+        let i = UNIT_POS as usize + UNITS * s;
+        let (line, term) = place_of(i, comptime!(tile.columns()), terms_are_rows);
+        out[s] = read(operand, base, row, first_line + line, lines, first_term + term, terms, terms_are_rows);
+    }
+}
+
+/// Brings what [`fetch_columns`] read into shared memory.
+#[cube]
+fn keep_columns(
+    out: &mut Shared<[f32]>,
+    values: &Array<f32>,
+    #[comptime] terms_are_rows: bool,
+    #[comptime] tile: Tile,
+) {
+    #[unroll]
+    for s in 0..comptime!(tile.column_share()) {
+        let i = UNIT_POS as usize + UNITS * s;
+        let (line, term) = place_of(i, comptime!(tile.columns()), terms_are_rows);
+        out[term * comptime!(tile.column_pitch()) + line] = values[s];
     }
 }

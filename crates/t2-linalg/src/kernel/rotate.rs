@@ -1,4 +1,4 @@
-//! One step of a sweep: the rotations that make the rows of each pair of blocks orthogonal, and their application.
+//! The rotations of one step of a sweep: those that make the rows of each pair of blocks orthogonal.
 //!
 //! Vectors are rows here, `[rows, stride]`. They are made orthogonal in their first `len` entries; whatever follows in
 //! a row is turned along. One step works on `rows / (2 block)` disjoint pairs of blocks of `block` rows each.
@@ -6,14 +6,30 @@
 use cubecl::prelude::*;
 
 use super::UNITS;
-use super::gram::{GRAM_TILE, gram_matrix, largest_cosine};
+use super::gram::{self, triangle};
 use super::reduce::max_of_cube;
+use super::repair::{repair, write_repaired};
 
-/// The number of columns that one cube of [`turn`] turns.
-pub(super) const TURN_TILE: usize = 64;
+/// The numbers of rows that a block can have, the larger first.
+pub(super) const BLOCKS: [usize; 2] = [32, 16];
 
-/// The number of rows in a block. Two blocks need 13 KiB of shared memory, of the 16 that every device has.
-pub(super) const BLOCK: usize = 16;
+/// From so many vectors on, blocks are the larger ones. With fewer, most of the time goes into rotations, whose cost
+/// for each row grows with the block.
+const LARGE_FROM: usize = 128;
+
+/// The number of rows in a block for `used` vectors, on a device where cubes have `available` bytes of shared memory.
+pub(super) fn block_of(used: usize, available: usize) -> usize {
+    let [large, small] = BLOCKS;
+    if used >= LARGE_FROM && bytes(large) <= available { large } else { small }
+}
+
+/// The shared memory that a cube needs at most for blocks of this size.
+const fn bytes(block: usize) -> usize {
+    let width = 2 * block;
+    let rotations = 3 * triangle(width) + UNITS + 8 * block + width;
+    let gram = gram::shared_values(width);
+    size_of::<f32>() * if rotations > gram { rotations } else { gram }
+}
 
 /// The first player of `game` in round `round` of a round robin of `players`, in which all meet once. It is the circle
 /// method: player 0 keeps its place, and the others move on by one each round.
@@ -43,58 +59,62 @@ pub(super) fn panel_row(i: usize, low: usize, high: usize, #[comptime] block: us
     select(i < block, low + i, high + i - block)
 }
 
+/// The place of the entry `(i, j)` of a symmetric matrix of which the lower triangle is kept, row after row.
+#[cube]
+pub(super) fn packed(i: usize, j: usize) -> usize {
+    let last = i.max(j);
+    last * (last + 1) / 2 + i.min(j)
+}
+
 /// Computes, for every pair of blocks, the orthogonal `J` for which the rows of `Jᵀ panel` are orthogonal and their
 /// lengths descend.
 ///
-/// One cube for each pair (x) and matrix (y). `G = panel panelᵀ` is diagonalized by one cyclic sweep of two-sided
-/// Jacobi, whose rotations are accumulated in `J`; what rounding took from the orthogonality of `J` is given back by
-/// one Newton step. `cosine` takes the largest `|g_ij| / √(g_ii g_jj)` that was found, `active` whether there is
-/// anything to turn.
+/// One cube for each pair (x) and matrix (y). `grams` has the Gram matrix of each panel in `chunks` parts. It is
+/// diagonalized by one cyclic sweep of two-sided Jacobi, whose rotations are accumulated in `J`; what rounding took
+/// from the orthogonality of `J` is given back by one Newton step. `cosine` takes the largest `|g_ij| / √(g_ii g_jj)`
+/// that was found, `active` whether there is anything to turn.
 #[cube(launch)]
 pub(super) fn rotations(
-    rows: &[f32],
+    grams: &[f32],
     rotation: &mut [f32],
     cosine: &mut [f32],
     active: &mut [u32],
     done: &[u32],
     count: usize,
-    stride: usize,
-    len: usize,
+    chunks: usize,
     step: usize,
     tolerance: f32,
     #[comptime] block: usize,
 ) {
     let width = comptime!(2 * block);
-    let pitch = comptime!(2 * block + 1);
     let unit = UNIT_POS as usize;
-    let pair = CUBE_POS_X as usize;
     let matrix = CUBE_POS_Y as usize;
     let blocks = count / block;
     let pairs = blocks / 2;
-    let slot = matrix * pairs + pair;
+    let slot = matrix * pairs + CUBE_POS_X as usize;
+    let found = (matrix * (blocks - 1) + step) * pairs + CUBE_POS_X as usize;
 
     if done[matrix] != 0 {
         if unit == 0 {
             active[slot] = 0;
-            cosine[(matrix * (blocks - 1) + step) * pairs + pair] = 0.0;
+            cosine[found] = 0.0;
         }
         terminate!();
     }
 
-    let mut gram = Shared::<[f32]>::new_slice(comptime!(width * pitch));
-    let mut turned = Shared::<[f32]>::new_slice(comptime!(width * pitch));
-    let mut panel = Shared::<[f32]>::new_slice(comptime!(width * (GRAM_TILE + 1)));
-    let mut cos = Shared::<[f32]>::new_slice(block);
-    let mut sin = Shared::<[f32]>::new_slice(block);
-    let mut first = Shared::<[u32]>::new_slice(block);
-    let mut second = Shared::<[u32]>::new_slice(block);
-    let mut rank = Shared::<[u32]>::new_slice(width);
+    let mut gram = Shared::<[f32]>::new_slice(comptime!(triangle(width)));
+    let mut turned = Shared::<[f32]>::new_slice(comptime!(width * (width + 1)));
+    let mut scratch = Shared::<[f32]>::new_slice(UNITS);
+    let mut angles = Shared::<[f32]>::new_slice(comptime!(4 * block));
+    let mut rows = Shared::<[u32]>::new_slice(comptime!(4 * block));
+    let mut order = Shared::<[u32]>::new_slice(width);
 
-    gram_matrix(rows, &mut gram, &mut panel, count, stride, len, step, block);
-    let (largest, unsorted) = largest_cosine(&gram, &mut panel, width);
+    add_chunks(grams, &mut gram, slot * chunks * comptime!(triangle(width)), chunks, width);
+    sync_cube();
+    let (largest, unsorted) = largest_cosine(&gram, &mut scratch, width);
     let work = largest > tolerance || unsorted > 0.0;
     if unit == 0 {
-        cosine[(matrix * (blocks - 1) + step) * pairs + pair] = largest;
+        cosine[found] = largest;
         active[slot] = select(work, 1u32, 0u32);
     }
     if !work {
@@ -103,43 +123,117 @@ pub(super) fn rotations(
 
     let mut n = unit;
     while n < width * width {
-        turned[n / width * pitch + n % width] = select(n / width == n % width, 1.0f32, 0.0f32);
+        turned[n / width * (width + 1) + n % width] = select(n / width == n % width, 1.0f32, 0.0f32);
         n += UNITS;
     }
     sync_cube();
-    for round in 0..width - 1 {
+    for round in 0..width {
+        // Some units choose the angles of a round while the others accumulate those of the round before.
         if unit < block {
-            first[unit] = home(width, round, unit) as u32;
-            second[unit] = guest(width, round, unit) as u32;
-            angle(&gram, &mut cos, &mut sin, first[unit] as usize, second[unit] as usize, tolerance, block);
+            if round < width - 1 {
+                choose(&mut gram, &mut angles, &mut rows, round, tolerance, block);
+            }
+        } else if round > 0 {
+            accumulate(&mut turned, &angles, &rows, round - 1, block);
         }
         sync_cube();
-        apply_angles(&mut gram, &mut turned, &cos, &sin, &first, &second, block);
+        if round < width - 1 {
+            turn_others(&mut gram, &angles, &rows, round, block);
+        }
         sync_cube();
     }
-    sort_columns(&mut gram, &turned, &mut rank, width);
+    descending(&gram, &mut order, width);
     sync_cube();
-    repair(&gram, &mut turned, width);
+    repair(&turned, &order, &mut gram, width);
     sync_cube();
-    write_repaired(&gram, &turned, rotation, slot * width * width, width);
+    write_repaired(&turned, &order, &gram, rotation, slot * width * width, width);
 }
 
-/// The rotation that makes the rows `i` and `j`, this unit's game, orthogonal.
+/// The sum of the `chunks` parts of a Gram matrix, the first of which begins at the entry `first`.
 #[cube]
-fn angle(
-    gram: &Shared<[f32]>,
-    cos: &mut Shared<[f32]>,
-    sin: &mut Shared<[f32]>,
-    i: usize,
-    j: usize,
+fn add_chunks(grams: &[f32], gram: &mut Shared<[f32]>, first: usize, chunks: usize, #[comptime] width: usize) {
+    let entries = comptime!(triangle(width));
+    let share = comptime!(triangle(width).div_ceil(UNITS));
+    let unit = UNIT_POS as usize;
+    let mut sums = Array::<f32>::new(share);
+    #[unroll]
+    for i in 0..share {
+        sums[i] = 0.0;
+    }
+    for chunk in 0..chunks {
+        #[unroll]
+        for i in 0..share {
+            let entry = unit + UNITS * i;
+            if entry < entries {
+                sums[i] += grams[first + chunk * entries + entry];
+            }
+        }
+    }
+    #[unroll]
+    for i in 0..share {
+        let entry = unit + UNITS * i;
+        if entry < entries {
+            gram[entry] = sums[i];
+        }
+    }
+}
+
+/// The largest `|g_ij| / √(g_ii g_jj)`, and one if some row is clearly longer than a row before it, else zero.
+#[cube]
+fn largest_cosine(gram: &Shared<[f32]>, scratch: &mut Shared<[f32]>, #[comptime] width: usize) -> (f32, f32) {
+    let unit = UNIT_POS as usize;
+    if unit < width {
+        scratch[unit] = gram[packed(unit, unit)].max(0.0).sqrt();
+    }
+    sync_cube();
+    let mut largest = 0.0f32;
+    let mut unsorted = 0.0f32;
+    let mut n = unit;
+    while n < width * width {
+        let (row, column) = (n / width, n % width);
+        if row > column {
+            let norms = scratch[row] * scratch[column];
+            if norms > 0.0 {
+                largest = largest.max(gram[row * (row + 1) / 2 + column].abs() / norms);
+            }
+            if gram[packed(row, row)] > gram[packed(column, column)] * 1.00001 {
+                unsorted = 1.0;
+            }
+        }
+        n += UNITS;
+    }
+    sync_cube();
+    (max_of_cube(scratch, largest), max_of_cube(scratch, unsorted))
+}
+
+/// Chooses the rotation that makes the two rows of this unit's game orthogonal, and applies it to their own products.
+///
+/// `angles` has the cosines of a round, then its sines, and `rows` the first row of each game, then the second. Odd
+/// rounds have the second half of both.
+#[cube]
+fn choose(
+    gram: &mut Shared<[f32]>,
+    angles: &mut Shared<[f32]>,
+    rows: &mut Shared<[u32]>,
+    round: usize,
     tolerance: f32,
     #[comptime] block: usize,
 ) {
-    let pitch = comptime!(2 * block + 1);
-    let unit = UNIT_POS as usize;
-    let (c, s) = cos_and_sin(gram[i * pitch + i], gram[j * pitch + j], gram[i * pitch + j], tolerance);
-    cos[unit] = c;
-    sin[unit] = s;
+    let game = UNIT_POS as usize;
+    let (i, j) = (home(2 * block, round, game), guest(2 * block, round, game));
+    let (ii, jj, ij) = (packed(i, i), packed(j, j), packed(i, j));
+    let (g_ii, g_jj, g_ij) = (gram[ii], gram[jj], gram[ij]);
+    let (c, s) = cos_and_sin(g_ii, g_jj, g_ij, tolerance);
+    let at = round % 2 * 2 * block + game;
+    angles[at] = c;
+    angles[at + block] = s;
+    rows[at] = i as u32;
+    rows[at + block] = j as u32;
+    if s != 0.0 {
+        gram[ii] = c * (c * g_ii - s * g_ij) - s * (c * g_ij - s * g_jj);
+        gram[jj] = s * (s * g_ii + c * g_ij) + c * (s * g_ij + c * g_jj);
+        gram[ij] = 0.0;
+    }
 }
 
 /// The cosine `c` and sine `s` for which `c x - s y` and `s x + c y` are orthogonal, given `x·x`, `y·y` and `x·y`;
@@ -165,197 +259,82 @@ pub(super) fn cos_and_sin(g_ii: f32, g_jj: f32, g_ij: f32, tolerance: f32) -> (f
     (c, s)
 }
 
-/// Applies the rotations `R` of all games: `gram ← Rᵀ gram R` and `turned ← turned R`. The two-by-two block of `gram`
-/// in the rows of one game and the columns of another is turned by one unit.
+/// Applies the rotations `R` of a round to what its games did not apply to themselves: `gram ← Rᵀ gram R`. The four
+/// products of the rows of one game with those of another are turned by one unit.
+///
+/// Game `block - 1 - n` has as many games before it as game `n` lacks to `block - 1`: together they make one row of a
+/// rectangle.
 #[cube]
-fn apply_angles(
+fn turn_others(
     gram: &mut Shared<[f32]>,
-    turned: &mut Shared<[f32]>,
-    cos: &Shared<[f32]>,
-    sin: &Shared<[f32]>,
-    first: &Shared<[u32]>,
-    second: &Shared<[u32]>,
+    angles: &Shared<[f32]>,
+    rows: &Shared<[u32]>,
+    round: usize,
     #[comptime] block: usize,
 ) {
-    let width = comptime!(2 * block);
-    let pitch = comptime!(2 * block + 1);
     let games = block;
-    let unit = UNIT_POS as usize;
-    let mut n = unit;
-    while n < games * games {
-        let (a, b) = (n / games, n % games);
-        let (i, j) = (first[a] as usize * pitch, second[a] as usize * pitch);
-        let (k, l) = (first[b] as usize, second[b] as usize);
-        let (c, s) = (cos[b], sin[b]);
-        let (ik, jk) = (c * gram[i + k] - s * gram[i + l], c * gram[j + k] - s * gram[j + l]);
-        let (il, jl) = (s * gram[i + k] + c * gram[i + l], s * gram[j + k] + c * gram[j + l]);
-        let (c, s) = (cos[a], sin[a]);
-        gram[i + k] = c * ik - s * jk;
-        gram[j + l] = s * il + c * jl;
-        if a == b && s != 0.0 {
-            gram[i + l] = 0.0;
-            gram[j + k] = 0.0;
-        } else {
-            gram[i + l] = c * il - s * jl;
-            gram[j + k] = s * ik + c * jk;
-        }
-        n += UNITS;
-    }
-    let mut n = unit;
-    while n < width * games {
-        let (row, game) = (n / games * pitch, n % games);
-        let (k, l) = (row + first[game] as usize, row + second[game] as usize);
-        let (x, y) = (turned[k], turned[l]);
-        turned[k] = cos[game] * x - sin[game] * y;
-        turned[l] = sin[game] * x + cos[game] * y;
+    let first = round % 2 * 2 * block;
+    let mut n = UNIT_POS as usize;
+    while n < games / 2 * (games - 1) {
+        let (row, column) = (n / (games - 1), n % (games - 1));
+        let last = games - 1 - row;
+        let a = first + select(column < last, last, row);
+        let b = first + select(column < last, column, column - last);
+        let (i, j) = (rows[a] as usize, rows[a + block] as usize);
+        let (k, l) = (rows[b] as usize, rows[b + block] as usize);
+        let (at_ik, at_il, at_jk, at_jl) = (packed(i, k), packed(i, l), packed(j, k), packed(j, l));
+        let (g_ik, g_il, g_jk, g_jl) = (gram[at_ik], gram[at_il], gram[at_jk], gram[at_jl]);
+        let (c, s) = (angles[b], angles[b + block]);
+        let (ik, jk) = (c * g_ik - s * g_il, c * g_jk - s * g_jl);
+        let (il, jl) = (s * g_ik + c * g_il, s * g_jk + c * g_jl);
+        let (c, s) = (angles[a], angles[a + block]);
+        gram[at_ik] = c * ik - s * jk;
+        gram[at_jk] = s * ik + c * jk;
+        gram[at_il] = c * il - s * jl;
+        gram[at_jl] = s * il + c * jl;
         n += UNITS;
     }
 }
 
-/// Copies the columns of `turned` into `gram`, in the order in which they make the longest row come first. The squares
-/// of the lengths are the diagonal of `gram`, which is overwritten.
+/// Applies the rotations `R` of a round to what they have come to so far, `turned ← turned R`, by the units that choose
+/// no angles.
 #[cube]
-fn sort_columns(gram: &mut Shared<[f32]>, turned: &Shared<[f32]>, rank: &mut Shared<[u32]>, #[comptime] width: usize) {
-    let pitch = comptime!(width + 1);
+fn accumulate(
+    turned: &mut Shared<[f32]>,
+    angles: &Shared<[f32]>,
+    rows: &Shared<[u32]>,
+    round: usize,
+    #[comptime] block: usize,
+) {
+    let width = comptime!(2 * block);
+    let helper = UNIT_POS as usize - block;
+    let game = round % 2 * 2 * block + helper % block;
+    let (k, l) = (rows[game] as usize, rows[game + block] as usize);
+    let (c, s) = (angles[game], angles[game + block]);
+    let mut row = helper / block;
+    while row < width {
+        let at = row * (width + 1);
+        let (x, y) = (turned[at + k], turned[at + l]);
+        turned[at + k] = c * x - s * y;
+        turned[at + l] = s * x + c * y;
+        row += comptime!(UNITS / block - 1);
+    }
+}
+
+/// The order in which the rows become shorter; the squares of their lengths are the diagonal of `gram`.
+#[cube]
+fn descending(gram: &Shared<[f32]>, order: &mut Shared<[u32]>, #[comptime] width: usize) {
     let unit = UNIT_POS as usize;
     if unit < width {
-        let own = gram[unit * pitch + unit];
-        let mut place = 0u32;
+        let own = gram[packed(unit, unit)];
+        let mut place = 0usize;
         for other in 0..width {
-            let its = gram[other * pitch + other];
+            let its = gram[packed(other, other)];
             if its > own || (its == own && other < unit) {
                 place += 1;
             }
         }
-        rank[unit] = place;
-    }
-    sync_cube();
-    let mut n = unit;
-    while n < width * width {
-        let (row, column) = (n / width, n % width);
-        gram[row * pitch + rank[column] as usize] = turned[row * pitch + column];
-        n += UNITS;
-    }
-}
-
-/// Computes the lower triangle `L` of `JᵀJ − I = L + Lᵀ`, for the correction `J ← J (I − L)`.
-///
-/// A column that belongs to a longer row is corrected by those of shorter rows and never the other way round, which
-/// would add to a short row rounding of the size of a long one.
-#[cube]
-fn repair(sorted: &Shared<[f32]>, lower: &mut Shared<[f32]>, #[comptime] width: usize) {
-    let pitch = comptime!(width + 1);
-    let unit = UNIT_POS as usize;
-    let mut n = unit;
-    while n < width * width {
-        let (row, column) = (n / width, n % width);
-        if row >= column {
-            let mut dot = 0.0f32;
-            for t in 0..width {
-                dot += sorted[t * pitch + row] * sorted[t * pitch + column];
-            }
-            lower[row * pitch + column] = select(row == column, 0.5 * (dot - 1.0), dot);
-        }
-        n += UNITS;
-    }
-}
-
-/// Writes `J (I − L)` to `rotation`, row by row from entry `at` on.
-#[cube]
-fn write_repaired(
-    sorted: &Shared<[f32]>,
-    lower: &Shared<[f32]>,
-    rotation: &mut [f32],
-    at: usize,
-    #[comptime] width: usize,
-) {
-    let pitch = comptime!(width + 1);
-    let mut n = UNIT_POS as usize;
-    while n < width * width {
-        let (row, column) = (n / width, n % width);
-        let mut correction = 0.0f32;
-        for t in column..width {
-            correction += sorted[row * pitch + t] * lower[t * pitch + column];
-        }
-        rotation[at + n] = sorted[row * pitch + column] - correction;
-        n += UNITS;
-    }
-}
-
-/// Turns all `stride` columns of the panel of every active pair: `panel ← Jᵀ panel`.
-///
-/// One cube for each [`TURN_TILE`] columns (x), pair (y) and matrix (z).
-#[cube(launch)]
-pub(super) fn turn(
-    rows: &mut [f32],
-    rotation: &[f32],
-    active: &[u32],
-    count: usize,
-    stride: usize,
-    step: usize,
-    #[comptime] block: usize,
-) {
-    let width = comptime!(2 * block);
-    let unit = UNIT_POS as usize;
-    let pair = CUBE_POS_Y as usize;
-    let matrix = CUBE_POS_Z as usize;
-    let blocks = count / block;
-    let slot = matrix * (blocks / 2) + pair;
-    if active[slot] == 0 {
-        terminate!();
-    }
-
-    let mut panel = Shared::<[f32]>::new_slice(comptime!(width * TURN_TILE));
-    let mut turned = Shared::<[f32]>::new_slice(comptime!(width * width));
-    let first = CUBE_POS_X as usize * TURN_TILE;
-    let base = matrix * count * stride;
-    let (low, high) = block_starts(blocks, step, pair, block);
-    let mut n = unit;
-    while n < width * width {
-        turned[n] = rotation[slot * width * width + n];
-        n += UNITS;
-    }
-    let mut n = unit;
-    while n < width * TURN_TILE {
-        let (row, column) = (n / TURN_TILE, n % TURN_TILE);
-        let mut value = 0.0f32;
-        if first + column < stride {
-            value = rows[base + panel_row(row, low, high, block) * stride + first + column];
-        }
-        panel[n] = value;
-        n += UNITS;
-    }
-    sync_cube();
-
-    let lanes = comptime!(TURN_TILE / 2);
-    let share = comptime!(width * TURN_TILE / 2 / UNITS);
-    let (lane, group) = (unit % lanes, unit / lanes);
-    let mut left = Array::<f32>::new(share);
-    let mut right = Array::<f32>::new(share);
-    #[unroll]
-    for i in 0..share {
-        left[i] = 0.0;
-        right[i] = 0.0;
-    }
-    for t in 0..width {
-        let x = panel[t * TURN_TILE + lane];
-        let y = panel[t * TURN_TILE + lane + lanes];
-        #[unroll]
-        for i in 0..share {
-            let j = turned[t * width + group * share + i];
-            left[i] += j * x;
-            right[i] += j * y;
-        }
-    }
-    #[unroll]
-    for i in 0..share {
-        let row = base + panel_row(group * share + i, low, high, block) * stride + first;
-        if first + lane < stride {
-            rows[row + lane] = left[i];
-        }
-        if first + lane + lanes < stride {
-            rows[row + lane + lanes] = right[i];
-        }
+        order[place] = unit as u32;
     }
 }
 
@@ -374,5 +353,19 @@ pub(super) fn sweep_cosine(cosine: &[f32], out: &mut [f32], slots: usize) {
     let largest = max_of_cube(&mut scratch, largest);
     if UNIT_POS == 0 {
         out[matrix] = largest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_large_where_they_fit_and_pay() {
+        const KIB: usize = 1024;
+        let cases = [(64, 48), (4096, 16), (4096, 32), (4096, 48)];
+        let found = cases.map(|(used, available)| block_of(used, available * KIB));
+        assert_eq!(found, [16, 16, 32, 32]);
+        assert!(bytes(16) <= 16 * KIB, "{}", bytes(16));
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn capacity(used: usize, available: usize) -> Option<usize> {
     CAPACITIES.into_iter().find(|capacity| used <= *capacity && bytes(*capacity) <= available)
 }
 
-/// Sweeps over the first `used` of `count` rows and columns of each matrix until the rows are orthogonal.
+/// Sweeps over the first `used` of `count` rows and columns of each matrix, until a sweep finds no larger cosine than
+/// `enough`.
 ///
 /// Pairs of rows meet as in a round robin. Each game turns its two rows to be orthogonal and puts the longer one first.
 /// One cube for each matrix.
@@ -31,6 +32,7 @@ pub(super) fn sweep_all(
     count: usize,
     max_sweeps: usize,
     tolerance: f32,
+    enough: f32,
     #[comptime] capacity: usize,
 ) {
     // An odd distance, so that a column is in as many banks as it has rows.
@@ -52,7 +54,7 @@ pub(super) fn sweep_all(
     let players = used + used % 2;
     let mut sweep = 0usize.runtime();
     let mut cosine = 2.0f32.runtime();
-    while sweep < max_sweeps && cosine > tolerance {
+    while sweep < max_sweeps && cosine > enough {
         let mut largest = 0.0f32;
         for round in 0..players - 1 {
             add_products(&panel, &mut dots, players, round, used, capacity);

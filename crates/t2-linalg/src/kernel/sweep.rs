@@ -3,7 +3,7 @@
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::{Run, UNITS, rotate, rows, small};
+use super::{Run, UNITS, gram, rotate, rows, small, turn};
 
 /// A row has vanished when its length is below this times that of the noise that would replace it. It must be this
 /// small because noise gets shorter when it is made orthogonal to other noise: in a space of `d` dimensions, `d` rows
@@ -24,18 +24,22 @@ pub(super) struct Sweeps<'a> {
     pub(super) len: usize,
     /// The largest cosine that counts as orthogonal.
     pub(super) tolerance: f32,
+    /// The last sweep is the one that finds no larger cosine than this. It makes all rows orthogonal that are not, and
+    /// the cosines that are left after it are about the squares of those it found.
+    pub(super) enough: f32,
     /// The length of the noise that replaces rows that have vanished, over the longest row. With `None` no row is
     /// replaced.
     pub(super) noise: Option<f32>,
 }
 
 impl Run {
-    /// Sweeps over the triangular factors, `[matrices, count, count]`, until their rows are orthogonal to `tolerance`.
-    pub(super) fn sweep_factor(&self, factor: &CubeTensor, tolerance: f32) {
+    /// Sweeps over the triangular factors, `[matrices, count, count]`, until a sweep finds no larger cosine than
+    /// `enough`.
+    pub(super) fn sweep_factor(&self, factor: &CubeTensor, tolerance: f32, enough: f32) {
         let shared_memory = self.client().properties().hardware.max_shared_memory_size;
         let Some(capacity) = small::capacity(self.used, shared_memory) else {
             let (rows, count) = (factor, self.count);
-            self.sweep(&Sweeps { rows, stride: count, len: count, tolerance, noise: None });
+            self.sweep(&Sweeps { rows, stride: count, len: count, tolerance, enough, noise: None });
             return;
         };
         small::sweep_all::launch(
@@ -47,6 +51,7 @@ impl Run {
             self.count,
             self.options.max_sweeps,
             tolerance,
+            enough,
             capacity,
         );
     }
@@ -56,21 +61,22 @@ impl Run {
     pub(super) fn sweep(&self, sweeps: &Sweeps<'_>) -> Vec<[f32; 2]> {
         let (matrices, block) = (self.matrices, self.block);
         let (steps, pairs) = (self.count / block - 1, self.count / block / 2);
-        let width = 2 * block;
-        let rotation = self.floats(matrices * pairs * width * width);
+        let chunks = sweeps.len.div_ceil(gram::chunk_of(sweeps.len, pairs));
+        let grams = self.floats(matrices * pairs * chunks * gram::triangle(2 * block));
+        let rotation = self.floats(matrices * pairs * 4 * block * block);
         let active = self.integers(matrices * pairs);
         let cosines = self.floats(matrices * steps * pairs);
         let largest = self.floats(matrices);
         let mut status = vec![[f32::INFINITY, 0.0]; matrices];
         for sweep in 0..self.options.max_sweeps {
-            let done: Vec<u32> = status.iter().map(|[cosine, _]| u32::from(*cosine <= sweeps.tolerance)).collect();
+            let done: Vec<u32> = status.iter().map(|[cosine, _]| u32::from(*cosine <= sweeps.enough)).collect();
             if !done.contains(&0) {
                 break;
             }
             if let Some(noise) = sweeps.noise {
                 self.replace_vanished(sweeps, noise, sweep);
             }
-            let scratch = [&rotation, &cosines, &active, &self.upload(&done)];
+            let scratch = [&grams, &rotation, &cosines, &active, &self.upload(&done)];
             (0..steps).for_each(|step| self.step(sweeps, step, scratch));
             rotate::sweep_cosine::launch(
                 self.client(),
@@ -90,29 +96,45 @@ impl Run {
         status
     }
 
-    /// Makes the rows of disjoint pairs of blocks orthogonal. The last argument is memory for the rotation of each
-    /// pair, its largest cosine, and whether it is turned, and a flag for each matrix that needs no more sweeps.
-    fn step(&self, sweeps: &Sweeps<'_>, step: usize, [rotation, cosines, active, done]: [&CubeTensor; 4]) {
+    /// Makes the rows of disjoint pairs of blocks orthogonal. The last argument is memory for the Gram matrices of each
+    /// pair, its rotation, its largest cosine, and whether it is turned, and a flag for each matrix that needs no more
+    /// sweeps.
+    fn step(&self, sweeps: &Sweeps<'_>, step: usize, [grams, rotation, cosines, active, done]: [&CubeTensor; 5]) {
         let (matrices, pairs) = (self.matrices as u32, (self.count / self.block / 2) as u32);
-        rotate::rotations::launch(
+        let chunk = gram::chunk_of(sweeps.len, pairs as usize);
+        let chunks = sweeps.len.div_ceil(chunk);
+        gram::gram::launch(
             self.client(),
-            CubeCount::new_2d(pairs, matrices),
+            CubeCount::new_3d(chunks as u32, pairs, matrices),
             CubeDim::new_1d(UNITS as u32),
             sweeps.rows.clone().into_buffer_arg(),
-            rotation.clone().into_buffer_arg(),
-            cosines.clone().into_buffer_arg(),
-            active.clone().into_buffer_arg(),
+            grams.clone().into_buffer_arg(),
             done.clone().into_buffer_arg(),
             self.count,
             sweeps.stride,
             sweeps.len,
             step,
+            chunk,
+            self.block,
+        );
+        rotate::rotations::launch(
+            self.client(),
+            CubeCount::new_2d(pairs, matrices),
+            CubeDim::new_1d(UNITS as u32),
+            grams.clone().into_buffer_arg(),
+            rotation.clone().into_buffer_arg(),
+            cosines.clone().into_buffer_arg(),
+            active.clone().into_buffer_arg(),
+            done.clone().into_buffer_arg(),
+            self.count,
+            chunks,
+            step,
             sweeps.tolerance,
             self.block,
         );
-        rotate::turn::launch(
+        turn::turn::launch(
             self.client(),
-            CubeCount::new_3d(sweeps.stride.div_ceil(rotate::TURN_TILE) as u32, pairs, matrices),
+            CubeCount::new_3d(sweeps.stride.div_ceil(turn::tile_of(2 * self.block).columns()) as u32, pairs, matrices),
             CubeDim::new_1d(UNITS as u32),
             sweeps.rows.clone().into_buffer_arg(),
             rotation.clone().into_buffer_arg(),
