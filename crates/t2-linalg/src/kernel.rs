@@ -80,11 +80,14 @@ pub(crate) const MAX_MATRICES: usize = 65_535;
 ///
 /// With the shorter side rounded up to whole pairs of blocks, this is room for seven buffers as large as the matrix
 /// (the matrix itself, its scaled copy, the rows that are being turned, the vectors of the longer side that are
-/// returned, and what [`quality::loss`](crate::quality::loss) computes in), and for eight squares of the shorter side
-/// (its vectors, the Gram matrix, the triangular factor and the like).
+/// returned, and what [`quality::loss`](crate::quality::loss) computes in), for eight squares of the shorter side (its
+/// vectors, the Gram matrix, the triangular factor and the like), and for the Gram matrices and rotations of one step.
 pub(crate) fn values_per_matrix([m, n]: [usize; 2]) -> usize {
-    let (len, count) = (m.max(n), m.min(n).next_multiple_of(2 * rotate::BLOCKS[0]));
-    count * (7 * len + 8 * count)
+    let width = 2 * rotate::BLOCKS[0];
+    let (len, count) = (m.max(n), m.min(n).next_multiple_of(width));
+    let pairs = count / width;
+    let chunks = len.div_ceil(gram::chunk_of(len, pairs));
+    count * (7 * len + 8 * count) + pairs * (chunks * gram::triangle(width) + width * width)
 }
 
 /// Whether the kernels can be compiled for `device`.

@@ -44,14 +44,17 @@ pub(super) fn turn(
     let mut next = Array::<f32>::new(comptime!(tile.column_share()));
     let mut total = Array::<Quad>::new(comptime!(tile.sums()));
     zero(&mut total, comptime!(tile.sums()));
+    let mut next_angles = fetch_angles(rotation, slot * width * width, width);
     fetch(&*rows, &mut next, base, low, high, stride, first, 0, block, tile);
     #[unroll]
     for part in 0..comptime!(width / TERMS) {
-        keep_angles(rotation, &mut angles, slot * width * width + part * TERMS * width, width, tile);
+        keep_angles(&mut angles, next_angles, width, tile);
         keep(&mut panel, &next, tile);
         sync_cube();
         if comptime!(part + 1 < width / TERMS) {
-            fetch(&*rows, &mut next, base, low, high, stride, first, (part + 1) * TERMS, block, tile);
+            let top = (part + 1) * TERMS;
+            next_angles = fetch_angles(rotation, slot * width * width + top * width, width);
+            fetch(&*rows, &mut next, base, low, high, stride, first, top, block, tile);
         }
         add_terms(&angles, &panel, &mut total, tile);
         sync_cube();
@@ -110,23 +113,26 @@ fn keep(out: &mut Shared<[f32]>, values: &Array<f32>, #[comptime] tile: Tile) {
     }
 }
 
-/// Brings [`TERMS`] rows of `J` into shared memory, from the entry `at` on.
+/// Reads this unit's share of [`TERMS`] rows of `J`, from the entry `at` on.
 #[cube]
-fn keep_angles(
-    rotation: &[f32],
-    out: &mut Shared<[Quad]>,
-    at: usize,
-    #[comptime] width: usize,
-    #[comptime] tile: Tile,
-) {
-    let quads = comptime!(width / 4);
+fn fetch_angles(rotation: &[f32], at: usize, #[comptime] width: usize) -> Quad {
     let unit = UNIT_POS as usize;
+    let mut value = Quad::new(0.0);
     if unit < comptime!(TERMS * width / 4) {
-        let mut value = Quad::new(0.0);
         #[unroll]
         for c in 0..4usize {
             value.insert(c, rotation[at + 4 * unit + c]);
         }
+    }
+    value
+}
+
+/// Brings what [`fetch_angles`] read into shared memory.
+#[cube]
+fn keep_angles(out: &mut Shared<[Quad]>, value: Quad, #[comptime] width: usize, #[comptime] tile: Tile) {
+    let quads = comptime!(width / 4);
+    let unit = UNIT_POS as usize;
+    if unit < comptime!(TERMS * width / 4) {
         out[unit / quads * comptime!(tile.row_pitch()) + unit % quads] = value;
     }
 }
