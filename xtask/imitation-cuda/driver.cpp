@@ -1,8 +1,8 @@
 // A CUDA driver without a GPU: memory is the host's, and a launch runs the kernel that compiler.cpp made for this CPU.
 //
-// Exports what CubeCL calls of libcuda, with the numbers of an H100, and refuses launches that hardware would refuse. A
-// stream does everything at once, so whatever has been asked for is done. Fresh memory is NaN: a kernel that reads what
-// nothing wrote shows.
+// Exports what CubeCL and a context of cudarc's call of libcuda, with the numbers of an H100, and refuses launches that
+// hardware would refuse. A stream does everything at once, so whatever has been asked for is done. Fresh memory is NaN: a
+// kernel that reads what nothing wrote shows.
 
 #include <cstdint>
 #include <cstdio>
@@ -14,11 +14,21 @@
 using Handle = void *;
 using Address = unsigned long long;
 
-enum Result { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, NOT_FOUND = 500 };
+enum Result {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    INVALID_IMAGE = 200,
+    INVALID_CONTEXT = 201,
+    NOT_FOUND = 500,
+};
 
 static const Handle SOMETHING = reinterpret_cast<Handle>(1);
 static const size_t MEMORY = size_t(16) << 30;
 static const unsigned SHARED = 48 << 10, SHARED_OPT_IN = 227 << 10, GRID = 65535, UNITS = 1024;
+
+// The context that a thread has bound; null, as on hardware, until it binds one.
+static thread_local Handle current = nullptr;
 
 struct Function {
     void (*run)(const unsigned grid[3], const unsigned block[3], size_t shared, void **arguments);
@@ -73,14 +83,19 @@ Result cuDeviceGetAttribute(int *value, int attribute, int) {
     case 75: *value = 9; break;                         // compute capability 9.0
     case 76: *value = 0; break;
     case 97: *value = SHARED_OPT_IN; break;             // shared memory of a block that asks for it
+    case 115: *value = 1; break;                        // allocation in the order of a stream
     default: return INVALID_VALUE;
     }
     return SUCCESS;
 }
 
 Result cuDevicePrimaryCtxRetain(Handle *context, int) { return *context = SOMETHING, SUCCESS; }
-Result cuCtxSetCurrent(Handle) { return SUCCESS; }
+Result cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+Result cuCtxSetCurrent(Handle context) { return current = context, SUCCESS; }
+Result cuCtxGetCurrent(Handle *context) { return *context = current, SUCCESS; }
+Result cuCtxSynchronize() { return current ? SUCCESS : INVALID_CONTEXT; }
 Result cuStreamCreate(Handle *stream, unsigned) { return *stream = SOMETHING, SUCCESS; }
+Result cuStreamDestroy_v2(Handle) { return SUCCESS; }
 Result cuStreamSynchronize(Handle) { return SUCCESS; }
 Result cuStreamWaitEvent(Handle, Handle, unsigned) { return SUCCESS; }
 Result cuEventCreate(Handle *event, unsigned) { return *event = SOMETHING, SUCCESS; }
@@ -92,7 +107,12 @@ Result cuEventElapsedTime_v2(float *milliseconds, Handle, Handle) { return *mill
 Result cuEventElapsedTime(float *milliseconds, Handle, Handle) { return *milliseconds = 1, SUCCESS; }
 Result cuEventDestroy_v2(Handle) { return SUCCESS; }
 
-Result cuMemAlloc_v2(Address *address, size_t bytes) { return allocate(address, bytes); }
+Result cuMemGetInfo_v2(size_t *free, size_t *total) {
+    return current ? (*free = *total = MEMORY, SUCCESS) : INVALID_CONTEXT;
+}
+Result cuMemAlloc_v2(Address *address, size_t bytes) {
+    return !current ? INVALID_CONTEXT : bytes ? allocate(address, bytes) : INVALID_VALUE;
+}
 Result cuMemAllocAsync(Address *address, size_t bytes, Handle) { return allocate(address, bytes); }
 Result cuMemFree_v2(Address address) { return free(reinterpret_cast<void *>(address)), SUCCESS; }
 Result cuMemFreeAsync(Address address, Handle) { return cuMemFree_v2(address); }
@@ -106,6 +126,16 @@ Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, Handle) {
 }
 Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, Handle) {
     return memmove(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes), SUCCESS;
+}
+Result cuMemcpyHtoD_v2(Address to, const void *from, size_t bytes) {
+    return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
+}
+Result cuMemcpyDtoH_v2(void *to, Address from, size_t bytes) { return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr); }
+Result cuMemcpyDtoD_v2(Address to, Address from, size_t bytes) {
+    return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr);
+}
+Result cuMemsetD8Async(Address to, unsigned char byte, size_t bytes, Handle) {
+    return memset(reinterpret_cast<void *>(to), byte, bytes), SUCCESS;
 }
 Result cuMemcpy2DAsync_v2(const Copy2D *copy, Handle) {
     const unsigned host = 1;
