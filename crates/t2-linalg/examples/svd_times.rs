@@ -1,7 +1,8 @@
 //! Times one solver on one shape, and measures what it returned: a JSON line for scripts that compare.
 //!
 //! `svd_times DEVICE SOLVER SHAPE RUNS`, for example `svd_times cpu auto 32x576x1536 5`. Devices are `cpu`, `wgpu` and
-//! `cuda`, as far as the build has them; solvers `auto`, `host`, `kernels` and `cusolver`. The matrices are Gaussian and on the
+//! `cuda`, as far as the build has them; solvers `auto`, `host`, `kernels`, `cusolver`, and `faer`, which is faer's own thin
+//! SVD without this crate. The matrices are Gaussian and on the
 //! device before the clock starts, and so are the factors when it stops. Before the timed runs there is one that
 //! compiles the kernels. `RUST_LOG=t2_linalg=debug` shows what the steps of `cusolver` take.
 //!
@@ -14,9 +15,11 @@ use std::error::Error;
 use std::time::Instant;
 
 use burn::prelude::*;
+use burn::tensor::{DType, TensorData};
+use faer::MatRef;
 use t2_linalg::cases::{Case, FINITE};
 use t2_linalg::quality::Quality;
-use t2_linalg::{AutoSvd, HostSvd, SvdSolver};
+use t2_linalg::{Attempt, AutoSvd, Demand, HostSvd, Svd, SvdError, SvdSolver};
 use tracing_subscriber::EnvFilter;
 
 /// Matrices of a batch whose factors are measured; f64 on the host takes longer than the decomposition.
@@ -45,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seconds.push(start.elapsed().as_secs_f64());
     }
     let first = |factor: Tensor<3>| factor.narrow(0, 0, MEASURED);
-    svd = t2_linalg::Svd { u: first(svd.u), s: svd.s.narrow(0, 0, MEASURED), vt: first(svd.vt) };
+    svd = Svd { u: first(svd.u), s: svd.s.narrow(0, 0, MEASURED), vt: first(svd.vt) };
     let quality = Quality::of(&first(a), &svd)?[0];
     println!(
         r#"{{"device":"{device_name}","solver":"{solver_name}","shape":"{shape}","seconds":{seconds:?},"residual":{:e},"skew":{:e}}}"#,
@@ -76,6 +79,7 @@ fn solver(name: &str) -> Result<Box<dyn SvdSolver>, Box<dyn Error>> {
         "cusolver" if tuning.is_empty() => Ok(Box::new(t2_linalg::CusolverSvd::default())),
         #[cfg(feature = "cuda")]
         "cusolver" => Ok(Box::new(t2_linalg::CusolverSvd { alone_from: tuning.parse()? })),
+        "faer" => Ok(Box::new(Faer)),
         other => Err(format!("`{other}` is no solver of this build, with `{tuning}`").into()),
     }
 }
@@ -92,4 +96,33 @@ fn tuned(choices: &str) -> Result<t2_linalg::Tuning, Box<dyn Error>> {
         }
     }
     Ok(tuning)
+}
+
+/// What faer does by itself: `thin_svd` in f32, one matrix after another, each by all cores.
+struct Faer;
+
+impl SvdSolver for Faer {
+    fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
+        let ([batch, m, n], device) = (a.dims(), a.device());
+        let k = m.min(n);
+        let (mut u, mut s, mut vt) = (Vec::new(), Vec::new(), Vec::new());
+        for values in a.try_into_vec_as::<f32>()?.chunks(m * n) {
+            let svd = MatRef::from_row_major_slice(values, m, n).thin_svd();
+            let svd = svd.map_err(|error| SvdError::Other(format!("{error:?}").into()))?;
+            u.extend((0..m).flat_map(|i| svd.U().row(i).iter().copied()));
+            s.extend(svd.S().column_vector().iter().copied());
+            vt.extend(svd.V().col_iter().flat_map(|v| v.iter().copied()));
+        }
+        let options = (&device, DType::F32);
+        let svd = Svd {
+            u: Tensor::from_data(TensorData::new(u, [batch, m, k]), options),
+            s: Tensor::from_data(TensorData::new(s, [batch, k]), options),
+            vt: Tensor::from_data(TensorData::new(vt, [batch, k, n]), options),
+        };
+        Ok(Attempt { svd, failed: Vec::new(), solver: "faer" })
+    }
+
+    fn demand(&self, dims: [usize; 2], device: &Device) -> Demand {
+        HostSvd::default().demand(dims, device)
+    }
 }
