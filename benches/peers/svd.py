@@ -8,7 +8,8 @@ sides) are those of the first matrix. Ratios are against the best driver of torc
     python3 benches/peers/svd.py --ours target/release/examples/svd_times --devices cpu 32x576x1536 16x1024x1024
 
 A party that would take longer than `--slow` seconds decomposes a part of the batch, or all of it once, in each of its
-turns: the last column says which. One that fails gets a row that says so; one whose factors are not those of the matrix is not compared.
+turns: the last column says which. One that fails gets a row that says so; one whose factors are not those of the matrix
+is not compared.
 
 Needs numpy, torch and, on the CPU, scipy; Xgesvdp is called in the cuSOLVER that torch for CUDA brings.
 """
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 
 WRONG = 1e-3  # a residual above this is no rounding in f32, whatever the algorithm
+FAILURES = RuntimeError, OSError, ImportError, AttributeError, ValueError, subprocess.CalledProcessError
 
 
 @dataclass
@@ -230,7 +232,7 @@ def best_of_rounds(device, shape, args):
                 continue
             try:
                 now = call()
-            except (RuntimeError, OSError, ImportError, ValueError, subprocess.CalledProcessError) as error:
+            except FAILURES as error:
                 best[name] = refusal(error)
                 continue
             best[name] = min(before or now, now, key=lambda one: one.seconds)

@@ -83,6 +83,7 @@ Result cuDeviceGetAttribute(int *value, int attribute, int) {
     case 75: *value = 9; break;                         // compute capability 9.0
     case 76: *value = 0; break;
     case 97: *value = SHARED_OPT_IN; break;             // shared memory of a block that asks for it
+    case 87: *value = 2; break;                         // how many times as fast f32 is as f64
     case 115: *value = 1; break;                        // allocation in the order of a stream
     default: return INVALID_VALUE;
     }
