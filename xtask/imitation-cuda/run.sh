@@ -34,7 +34,7 @@ done
 # The newest libnvrtc of the linker or of this Python, and CUDA's headers beside it.
 packages=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 IMITATION_NVRTC=$({ ldconfig -p | sed -n 's/.*=> \(.*libnvrtc\.so\.[0-9]*\)$/\1/p'
-    find "$packages/nvidia" -name 'libnvrtc.so.*' 2>/dev/null; } | sort --version-sort | tail --lines=1)
+    find "$packages/nvidia" -name 'libnvrtc.so.*' 2>/dev/null || true; } | sort --version-sort | tail --lines=1)
 export IMITATION_NVRTC
 if [ -n "$IMITATION_NVRTC" ]; then
     libraries=$(dirname "$IMITATION_NVRTC")
