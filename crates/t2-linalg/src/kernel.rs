@@ -320,7 +320,7 @@ impl Run {
         let (gram, correction, v) = (self.floats(square), self.floats(square), self.floats(square));
         let old = Operand { buffer: rows, at: len, row: stride, matrix: count * stride };
         let square_of = |buffer| Operand { buffer, at: 0, row: count, matrix: count * count };
-        let form = Call::of(Form::RightTransposed);
+        let form = Call { symmetric: true, ..Call::of(Form::RightTransposed) };
         self.product([old, old, square_of(&gram)], [count, count, count], form);
         self.elementwise(square, |cubes, units| {
             rows::correct_short::launch(

@@ -100,6 +100,31 @@ pub(super) fn gram(
         }
         sync_cube();
     }
+    add_groups(&mut sum, &total, group, strip, column, groups, width);
+    let pairs = count / block / 2;
+    let slot = (matrix * pairs + CUBE_POS_Y as usize) * len.div_ceil(chunk) + CUBE_POS_X as usize;
+    let first = slot * comptime!(triangle(width));
+    let mut n = unit;
+    while n < width * width {
+        let (row, column) = (n / width, n % width);
+        if row >= column {
+            out[first + row * (row + 1) / 2 + column] = sum[n];
+        }
+        n += UNITS;
+    }
+}
+
+/// Adds the sums of all groups, in their order.
+#[cube]
+fn add_groups(
+    sum: &mut Shared<[f32]>,
+    total: &Array<Quad>,
+    group: usize,
+    strip: usize,
+    column: usize,
+    #[comptime] groups: usize,
+    #[comptime] width: usize,
+) {
     for turn in 0..groups {
         if turn == group {
             #[unroll]
@@ -113,17 +138,6 @@ pub(super) fn gram(
             }
         }
         sync_cube();
-    }
-    let pairs = count / block / 2;
-    let slot = (matrix * pairs + CUBE_POS_Y as usize) * len.div_ceil(chunk) + CUBE_POS_X as usize;
-    let first = slot * comptime!(triangle(width));
-    let mut n = unit;
-    while n < width * width {
-        let (row, column) = (n / width, n % width);
-        if row >= column {
-            out[first + row * (row + 1) / 2 + column] = sum[n];
-        }
-        n += UNITS;
     }
 }
 

@@ -20,7 +20,7 @@ impl Run {
                 Operand { buffer: out, at: 0, row: count, matrix: count * count },
             ],
             [count, count, len],
-            call,
+            Call { symmetric: true, ..call },
         );
     }
 
@@ -50,7 +50,7 @@ impl Run {
                 self.product(
                     [panel, panel, Operand { buffer: gram, at: next * count + next, ..panel }],
                     [count - next, count - next, cholesky::PANEL],
-                    Call { scale: -1.0, accumulate: true, ..Call::of(Form::LeftTransposed) },
+                    Call { scale: -1.0, accumulate: true, symmetric: true, ..Call::of(Form::LeftTransposed) },
                 );
             }
         }
@@ -150,6 +150,7 @@ pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m,
         call.diagonal,
         call.form,
         call.accumulate,
+        call.symmetric,
         tile,
     );
 }
@@ -173,11 +174,14 @@ pub(super) struct Call {
     pub(super) scale: f32,
     pub(super) diagonal: f32,
     pub(super) accumulate: bool,
+    /// The result is known to be symmetric, so only its upper triangle is computed. The rest is filled from it, unless
+    /// the product is accumulated.
+    pub(super) symmetric: bool,
 }
 
 impl Call {
     /// The plain product: `scale` is one, and nothing is added.
     pub(super) fn of(form: Form) -> Self {
-        Self { form, scale: 1.0, diagonal: 0.0, accumulate: false }
+        Self { form, scale: 1.0, diagonal: 0.0, accumulate: false, symmetric: false }
     }
 }

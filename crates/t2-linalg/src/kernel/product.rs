@@ -36,6 +36,9 @@ pub(super) fn tile_of(matrices: usize, m: usize, n: usize) -> Tile {
 /// `out = scale A B + diagonal I`, or with `accumulate` `out += scale A B`; one cube for each tile (x: columns, y:
 /// rows) and matrix (z).
 ///
+/// With `symmetric` the result is known to be symmetric: tiles below the diagonal are left out. They are filled from
+/// those above it, and with `accumulate` left as they are.
+///
 /// For each operand, `_at` is the place of the first entry, `_row` the distance from one row to the next and `_matrix`
 /// that from one matrix to the next, all in entries.
 #[cube(launch)]
@@ -59,11 +62,17 @@ pub(super) fn product(
     diagonal: f32,
     #[comptime] form: Form,
     #[comptime] accumulate: bool,
+    #[comptime] symmetric: bool,
     #[comptime] tile: Tile,
 ) {
     let matrix = CUBE_POS_Z as usize;
     let first_row = CUBE_POS_Y as usize * comptime!(tile.rows());
     let first_column = CUBE_POS_X as usize * comptime!(tile.columns());
+    if comptime!(symmetric) {
+        if first_column + comptime!(tile.columns()) <= first_row {
+            terminate!();
+        }
+    }
     let left_base = left_at + matrix * left_matrix;
     let right_base = right_at + matrix * right_matrix;
     let out_base = out_at + matrix * out_matrix;
@@ -122,15 +131,39 @@ pub(super) fn product(
             for j in 0..COLUMNS {
                 let (row, column) = (first_row + row_of(q, tile) + c, first_column + column_of(j, tile));
                 if row < m && column < n {
-                    let at = out_base + row * out_row + column;
                     let value = scale * total[j * tile.quads + q].extract(c);
-                    if comptime!(accumulate) {
-                        out[at] += value;
-                    } else {
-                        out[at] = value + select(row == column, diagonal, 0.0f32);
-                    }
+                    write(out, out_base, out_row, row, column, value, diagonal, accumulate, symmetric);
                 }
             }
+        }
+    }
+}
+
+/// Writes an entry of the result, and with `symmetric` the one that is the same.
+#[cube]
+fn write(
+    out: &mut [f32],
+    base: usize,
+    pitch: usize,
+    row: usize,
+    column: usize,
+    value: f32,
+    diagonal: f32,
+    #[comptime] accumulate: bool,
+    #[comptime] symmetric: bool,
+) {
+    let at = base + row * pitch + column;
+    if comptime!(accumulate) {
+        out[at] += value;
+    } else {
+        let value = value + select(row == column, diagonal, 0.0f32);
+        if comptime!(symmetric) {
+            if row <= column {
+                out[at] = value;
+                out[base + column * pitch + row] = value;
+            }
+        } else {
+            out[at] = value;
         }
     }
 }
