@@ -68,10 +68,8 @@ pub(super) fn product(
     let matrix = CUBE_POS_Z as usize;
     let first_row = CUBE_POS_Y as usize * comptime!(tile.rows());
     let first_column = CUBE_POS_X as usize * comptime!(tile.columns());
-    if comptime!(symmetric) {
-        if first_column + comptime!(tile.columns()) <= first_row {
-            terminate!();
-        }
+    if comptime!(symmetric) && first_column + comptime!(tile.columns()) <= first_row {
+        terminate!();
     }
     let left_base = left_at + matrix * left_matrix;
     let right_base = right_at + matrix * right_matrix;
@@ -123,6 +121,40 @@ pub(super) fn product(
         sync_cube();
     }
 
+    write_sums(
+        out,
+        &total,
+        out_base,
+        out_row,
+        first_row,
+        first_column,
+        m,
+        n,
+        scale,
+        diagonal,
+        accumulate,
+        symmetric,
+        tile,
+    );
+}
+
+/// Writes the sums of this unit, times `scale`.
+#[cube]
+fn write_sums(
+    out: &mut [f32],
+    total: &Array<Quad>,
+    base: usize,
+    pitch: usize,
+    first_row: usize,
+    first_column: usize,
+    m: usize,
+    n: usize,
+    scale: f32,
+    diagonal: f32,
+    #[comptime] accumulate: bool,
+    #[comptime] symmetric: bool,
+    #[comptime] tile: Tile,
+) {
     #[unroll]
     for q in 0..tile.quads {
         #[unroll]
@@ -132,7 +164,7 @@ pub(super) fn product(
                 let (row, column) = (first_row + row_of(q, tile) + c, first_column + column_of(j, tile));
                 if row < m && column < n {
                     let value = scale * total[j * tile.quads + q].extract(c);
-                    write(out, out_base, out_row, row, column, value, diagonal, accumulate, symmetric);
+                    write(out, base, pitch, row, column, value, diagonal, accumulate, symmetric);
                 }
             }
         }
