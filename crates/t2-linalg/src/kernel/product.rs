@@ -74,49 +74,27 @@ pub(super) fn product(
     let left_base = left_at + matrix * left_matrix;
     let right_base = right_at + matrix * right_matrix;
     let out_base = out_at + matrix * out_matrix;
-    let left_terms_are_rows = comptime!(matches!(form, Form::LeftTransposed));
-    let right_terms_are_rows = comptime!(!matches!(form, Form::RightTransposed));
+    let left_by_term = comptime!(matches!(form, Form::LeftTransposed));
+    let right_by_term = comptime!(!matches!(form, Form::RightTransposed));
 
     let mut rows = Shared::<[Quad]>::new_slice(comptime!(TERMS * tile.row_pitch()));
     let mut columns = Shared::<[f32]>::new_slice(comptime!(TERMS * tile.column_pitch()));
-    let mut next_rows = Array::<Quad>::new(comptime!(tile.quads));
-    let mut next_columns = Array::<f32>::new(comptime!(tile.column_share()));
+    let mut left_next = Array::<Quad>::new(comptime!(tile.quads));
+    let mut right_next = Array::<f32>::new(comptime!(tile.column_share()));
     let mut total = Array::<Quad>::new(comptime!(tile.sums()));
     zero(&mut total, comptime!(tile.sums()));
 
     // What the next tile needs is on its way while the sums of this one are computed.
-    fetch_rows(left, &mut next_rows, left_base, left_row, first_row, m, 0, depth, left_terms_are_rows, tile);
-    fetch_columns(
-        right,
-        &mut next_columns,
-        right_base,
-        right_row,
-        first_column,
-        n,
-        0,
-        depth,
-        right_terms_are_rows,
-        tile,
-    );
+    fetch_rows(left, &mut left_next, left_base, left_row, first_row, m, 0, depth, left_by_term, tile);
+    fetch_columns(right, &mut right_next, right_base, right_row, first_column, n, 0, depth, right_by_term, tile);
     let steps = depth.div_ceil(TERMS);
     for step in 0..steps {
-        keep_rows(&mut rows, &next_rows, left_terms_are_rows, tile);
-        keep_columns(&mut columns, &next_columns, right_terms_are_rows, tile);
+        keep_rows(&mut rows, &left_next, left_by_term, tile);
+        keep_columns(&mut columns, &right_next, right_by_term, tile);
         sync_cube();
         let next = (step + 1) * TERMS;
-        fetch_rows(left, &mut next_rows, left_base, left_row, first_row, m, next, depth, left_terms_are_rows, tile);
-        fetch_columns(
-            right,
-            &mut next_columns,
-            right_base,
-            right_row,
-            first_column,
-            n,
-            next,
-            depth,
-            right_terms_are_rows,
-            tile,
-        );
+        fetch_rows(left, &mut left_next, left_base, left_row, first_row, m, next, depth, left_by_term, tile);
+        fetch_columns(right, &mut right_next, right_base, right_row, first_column, n, next, depth, right_by_term, tile);
         add_terms(&rows, &columns, &mut total, tile);
         sync_cube();
     }
