@@ -1,13 +1,8 @@
-//! The choice of a solver, by where matrices are and how large they are.
+//! The choice of a solver, by where matrices are.
 
 use burn::prelude::*;
 
 use crate::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
-
-/// Up to so many singular values the kernels of this crate keep a matrix in the memory of one multiprocessor, and are
-/// faster than cuSOLVER.
-#[cfg(feature = "cuda")]
-const KERNELS_TO: usize = 64;
 
 /// cuSOLVER is asked where f32 is at most so many times as fast as f64: 2 on the GPUs of data centres, 32 or 64 on those
 /// of consumers.
@@ -20,7 +15,7 @@ const FAST_F64: usize = 4;
 /// | matrices are on | solver |
 /// | --- | --- |
 /// | the CPU, or a GPU emulated in software, such as Mesa's llvmpipe | [`HostSvd`] |
-/// | a GPU of NVIDIA's by CUDA, more than 64 singular values, f32 at most 4 times as fast as f64, cuSOLVER found | `CusolverSvd` |
+/// | a GPU of NVIDIA's by CUDA, f32 at most 4 times as fast as f64, cuSOLVER found | `CusolverSvd` |
 /// | any other GPU | `BlockJacobiSvd` |
 ///
 /// docs/benchmarks.md has what was measured of them. If cuSOLVER fails, the batch is decomposed by `BlockJacobiSvd`, and
@@ -39,27 +34,26 @@ pub struct AutoSvd {
 }
 
 impl AutoSvd {
-    /// The solver that is chosen for matrices of `[m, n]` on `device`.
-    pub fn solver(&self, dims: [usize; 2], device: &Device) -> &dyn SvdSolver {
+    /// The solver that is chosen for matrices on `device`.
+    pub fn solver(&self, device: &Device) -> &dyn SvdSolver {
         #[cfg(feature = "cuda")]
-        if dims[0].min(dims[1]) > KERNELS_TO && has_fast_cusolver(device) {
+        if has_fast_cusolver(device) {
             return &self.cusolver;
         }
         #[cfg(feature = "gpu")]
         if crate::kernel::is_hardware(device) {
             return &self.gpu;
         }
-        let _ = (dims, device);
+        let _ = device;
         &self.host
     }
 
     /// What `work` makes of the solver for `a`; of the kernels if that is cuSOLVER and fails.
     fn ask<T>(&self, a: &Tensor<3>, work: impl Fn(&dyn SvdSolver) -> Result<T, SvdError>) -> Result<T, SvdError> {
-        let [_, m, n] = a.dims();
-        match work(self.solver([m, n], &a.device())) {
+        match work(self.solver(&a.device())) {
             #[cfg(feature = "cuda")]
             Err(SvdError::Cusolver(error)) => {
-                tracing::warn!(%error, m, n, "cuSOLVER failed; BlockJacobiSvd decomposes these matrices");
+                tracing::warn!(%error, shape = ?a.dims(), "cuSOLVER failed; BlockJacobiSvd decomposes these matrices");
                 work(&self.gpu)
             }
             outcome => outcome,
@@ -91,7 +85,7 @@ impl SvdSolver for AutoSvd {
     }
 
     fn demand(&self, dims: [usize; 2], device: &Device) -> Demand {
-        self.solver(dims, device).demand(dims, device)
+        self.solver(device).demand(dims, device)
     }
 
     fn singular_values(&self, a: Tensor<3>) -> Result<Tensor<2>, SvdError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::prelude::Device;
 use t2_linalg::{Demand, SvdSolver};
 
+use super::stream::WRITERS;
 use super::weights::Weight;
 use super::{DecomposeConfig, DecomposeError};
 
@@ -56,8 +57,8 @@ struct Need {
     /// For each matrix of a batch: what the solver takes for it, and the matrix of the next batch that is read
     /// meanwhile.
     each: usize,
-    /// Whatever the size of the batch: one weight that is read and transposed, and three sets of factors, of which one
-    /// is written, one waits to be written and one is a file that is being checked.
+    /// Whatever the size of the batch: one weight that is read and transposed, and sets of factors: one waits to be
+    /// written, one is a file that is being checked, and each writing thread has one, on the device and on the host.
     once: usize,
     /// Matrices that keep the device busy.
     batch: usize,
@@ -68,7 +69,11 @@ impl Need {
         let bytes = |values: usize| size_of::<f32>() * values;
         let weight = bytes(d_in * d_out);
         let factors = bytes((d_in + d_out + 1) * d_in.min(d_out));
-        Self { each: demand.bytes_per_matrix + weight, once: 2 * weight + 3 * factors, batch: demand.batch }
+        Self {
+            each: demand.bytes_per_matrix + weight,
+            once: 2 * weight + (2 + 2 * WRITERS) * factors,
+            batch: demand.batch,
+        }
     }
 
     fn of_batch(&self, batch: usize) -> usize {

@@ -1,16 +1,15 @@
 //! The pipeline that weights go through. One thread reads them (or finds their factors on disk) and brings them to their
-//! device, the caller's thread decomposes them and measures what was lost, and a third fetches the factors and writes
-//! them.
+//! device, the caller's thread decomposes them and measures what was lost, and two more fetch the factors and write them.
 //!
 //! The threads hand over directly, without a queue: whoever is done waits until the next one is free. So memory holds
-//! at most one batch that is read, one that is decomposed, and two sets of factors, of which one is written and one
-//! waits.
+//! at most one batch that is read, one that is decomposed, a set of factors that waits, and those that are written.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use burn::prelude::*;
@@ -56,12 +55,18 @@ impl Stream<'_> {
             let (send_read, read) = sync_channel(0);
             let (send_computed, computed) = sync_channel(0);
             scope.spawn(move || Reader { cache, device, dtype, load }.read(groups, &send_read));
-            let writer = scope.spawn(move || write(cache, &computed));
+            let writer = Writer { cache, computed: Mutex::new(Some(computed)) };
+            let writer = Arc::new(writer);
+            let writers: Vec<_> = (0..WRITERS).map(|_| Arc::clone(&writer)).collect();
+            let writers: Vec<_> = writers.into_iter().map(|writer| scope.spawn(move || writer.write())).collect();
             let outcome = work.on(&read, &send_computed);
-            // With these ends of the channels gone, the reader's next send fails and the writer's loop is over: both
-            // end. The writer is asked first, because its error is why decomposing stopped.
+            // With these ends of the channels gone, the reader's next send fails and the writers' loops are over: all
+            // end. The writers are asked first, because an error of theirs is why decomposing stopped.
             drop((read, send_computed));
-            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let join = |writer: ScopedJoinHandle<'_, _>| {
+                writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            writers.into_iter().map(join).collect::<Result<Vec<()>, DecomposeError>>()?;
             outcome
         })?;
         if let Some(dir) = cache {
@@ -149,13 +154,42 @@ struct Computed {
     record: Record,
 }
 
-/// The writing thread: writes factors to the folder `cache`, if there is one, until no more come.
-fn write(cache: Option<&Path>, computed: &Receiver<Computed>) -> Result<(), DecomposeError> {
-    let Some(dir) = cache else { return Ok(()) };
-    computed.iter().try_for_each(|Computed { path, key, factors, record }| {
-        let factors = factors.on_host().map_err(|source| DecomposeError::Svd { path, source: source.into() })?;
-        Ok(store::write(dir, &key, &factors, record)?)
-    })
+/// How many threads fetch factors and write them: one alone cannot keep up with a GPU.
+pub(super) const WRITERS: usize = 2;
+
+/// What the writing threads share.
+struct Writer<'a> {
+    /// The folder for factors, if there is one.
+    cache: Option<&'a Path>,
+    /// Where factors come from; none once a thread has failed, so that no more are computed.
+    computed: Mutex<Option<Receiver<Computed>>>,
+}
+
+impl Writer<'_> {
+    /// Write factors until no more come. An error ends the other threads, too.
+    fn write(&self) -> Result<(), DecomposeError> {
+        let Some(dir) = self.cache else { return Ok(()) };
+        let queue = || self.computed.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = || queue().as_ref().and_then(|computed| computed.recv().ok());
+        let outcome = std::iter::from_fn(next).try_for_each(|computed| computed.write(dir));
+        if outcome.is_err() {
+            queue().take();
+        }
+        outcome
+    }
+}
+
+impl Computed {
+    fn write(self, dir: &Path) -> Result<(), DecomposeError> {
+        let Self { path, key, factors, record } = self;
+        let start = Instant::now();
+        let on_host = factors.on_host().map_err(|source| DecomposeError::Svd { path, source: source.into() })?;
+        drop(factors);
+        let fetched = start.elapsed();
+        store::write(dir, &key, &on_host, record)?;
+        tracing::debug!(?fetched, written = ?(start.elapsed() - fetched), "factors");
+        Ok(())
+    }
 }
 
 /// The state of the thread that decomposes what the reading thread hands over.
@@ -173,7 +207,9 @@ struct Work<'a> {
 impl Work<'_> {
     fn on(&mut self, read: &Receiver<Reading>, to: &SyncSender<Computed>) -> Result<(), DecomposeError> {
         let total = self.report.matrices;
+        let mut idle = Instant::now();
         for read in read {
+            tracing::debug!(waited = ?idle.elapsed(), "weights");
             match read? {
                 Read::Found { path, dims, found } => {
                     self.pace.skip(dims);
@@ -190,6 +226,7 @@ impl Work<'_> {
             if (self.stream.progress)(progress).is_break() && self.done < total {
                 return Err(self.interrupted());
             }
+            idle = Instant::now();
         }
         Ok(())
     }
@@ -226,8 +263,11 @@ impl Work<'_> {
             let path = paths[source.index().unwrap_or(0)].clone();
             DecomposeError::Svd { path, source }
         };
+        let start = Instant::now();
         let Attempt { svd, failed: without, solver } = self.stream.solver.svd_each(a.clone()).map_err(failed)?;
+        let solved = start.elapsed();
         let losses = quality::loss(&a, &svd).map_err(failed)?;
+        let measured = start.elapsed() - solved;
         drop(a);
         for (index, ((path, key, damaged), loss)) in batch.into_iter().zip(losses).enumerate() {
             if without.iter().any(|error| error.index() == Some(index)) {
@@ -255,6 +295,8 @@ impl Work<'_> {
                 keep.insert(path, factors);
             }
         }
+        let handed = start.elapsed() - solved - measured;
+        tracing::debug!(?dims, ?solved, ?measured, ?handed, "a batch");
         without.into_iter().next().map_or(Ok(()), |error| Err(failed(error)))
     }
 
