@@ -90,7 +90,7 @@ fn tuned(choices: &str) -> Result<t2_linalg::Tuning, Box<dyn Error>> {
     for choice in choices.split_terminator(',') {
         match choice.split_once('=') {
             Some(("block", rows)) => tuning.block = Some(rows.parse()?),
-            Some(("coarse", cosine)) => tuning.coarse_enough = cosine.parse()?,
+            Some(("coarse", cosine)) => tuning.coarse_enough = Some(cosine.parse()?),
             Some(("fine", times)) => tuning.fine_enough = times.parse()?,
             _ => return Err(format!("`{choice}` is none of block=ROWS, coarse=COSINE, fine=TIMES").into()),
         }

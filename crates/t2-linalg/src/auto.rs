@@ -62,21 +62,25 @@ impl AutoSvd {
 }
 
 /// Whether `device` computes in f64 fast enough for cuSOLVER, and has it. If only the libraries are missing, a warning
-/// says so once.
+/// says so, once for each device.
 #[cfg(feature = "cuda")]
 fn has_fast_cusolver(device: &Device) -> bool {
-    use std::sync::Once;
+    use std::sync::{Mutex, PoisonError};
 
-    static ABSENT: Once = Once::new();
-    if !crate::CusolverSvd::f32_over_f64(device).is_some_and(|ratio| ratio <= FAST_F64) {
-        return false;
-    }
-    let is_present = crate::CusolverSvd::runs_on(device);
-    if !is_present {
-        let error = crate::CusolverError::Absent;
-        ABSENT.call_once(|| tracing::warn!(%error, "BlockJacobiSvd decomposes what cuSOLVER would in less time"));
-    }
-    is_present
+    // Asking takes as long as decomposing a small matrix, and the answer is always the same.
+    static ASKED: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
+    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = asked.iter().find(|(other, _)| other == device).map(|(_, is_fast)| *is_fast);
+    known.unwrap_or_else(|| {
+        let is_fast = crate::CusolverSvd::f32_over_f64(device).is_some_and(|ratio| ratio <= FAST_F64);
+        let is_present = is_fast && crate::CusolverSvd::runs_on(device);
+        if is_fast && !is_present {
+            let error = crate::CusolverError::Absent;
+            tracing::warn!(%error, "BlockJacobiSvd decomposes what cuSOLVER would in less time");
+        }
+        asked.push((device.clone(), is_present));
+        is_present
+    })
 }
 
 impl SvdSolver for AutoSvd {

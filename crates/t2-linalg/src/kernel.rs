@@ -26,7 +26,7 @@ mod sweep;
 mod tile;
 mod turn;
 
-pub(crate) use ops::{block_jacobi, true_f32_product};
+pub(crate) use ops::{block_jacobi, row_norms, true_f32_product};
 pub(crate) use product::Form;
 
 /// Units (threads) in every cube (work group): as many as WebGPU guarantees.
@@ -37,10 +37,6 @@ pub(crate) const CHUNKS: usize = 64;
 
 /// Rows whose length, over that of the longest, is below this are left out of the Gram matrix.
 const NEGLIGIBLE: f32 = 1e-10;
-
-/// From so many vectors on, a cosine that sweeps leave between any two adds up to more than three Newton-Schulz steps mend:
-/// with three, a matrix of 4096 x 14336 lost 3e-5.
-const MANY: usize = 1024;
 
 /// A row that has vanished is replaced by noise of this length over `√k`, `k` being the number of rows, and times the
 /// length of the longest row: the noise of all rows together stays near the rounding of one row.
@@ -256,12 +252,9 @@ impl Run {
             );
         });
         // Newton-Schulz, V ← (1.5 I − 0.5 V Vᵀ) V: each step squares what is missing.
-        let (mut v, mut spare) = (v, equilibrated);
-        for _ in 0..if self.used < MANY { 3 } else { 4 } {
-            let next = self.newton_schulz(&v, &gram, spare);
-            spare = std::mem::replace(&mut v, next);
-        }
-        v
+        let once = self.newton_schulz(&v, &gram, equilibrated);
+        let twice = self.newton_schulz(&once, &gram, v);
+        self.newton_schulz(&twice, &gram, once)
     }
 
     fn newton_schulz(&self, v: &CubeTensor, gram: &CubeTensor, out: CubeTensor) -> CubeTensor {

@@ -25,7 +25,8 @@ const WITHIN_NEWTON: f64 = 3e-7;
 /// The largest scalar product of two columns of `U` that Newton steps may leave.
 const ORTHOGONAL: f64 = 1e-9;
 
-/// Newton steps double the digits: two or three are enough, and after so many there is no hope.
+/// Newton steps double the digits: this many are always needed, and what more do not mend is past mending.
+const LEAST_STEPS: usize = 2;
 const MOST_STEPS: usize = 5;
 
 /// What cuSOLVER makes of a batch: one value for each factor, and what the host needs to know.
@@ -166,55 +167,48 @@ impl<'a> Run<'a> {
     /// Makes rows of `W` orthogonal that rounding of the Gram matrix has left too far from it: those of short vectors.
     fn make_orthogonal(&self, rows: &Rows, norms: &[f64]) -> Result<(), CusolverError> {
         let states: Vec<State> = norms.chunks(self.k).map(State::of).collect();
+        let with = |is: fn(&State) -> bool| (0..).zip(&states).filter(move |(_, state)| is(state)).map(|(at, _)| at);
+        let mut without_digits: Vec<u32> = with(|state| state.needs_qr).collect();
+        let chosen: Vec<u32> = with(|state| state.short > 0).collect();
         let some = states.iter().map(|state| state.short).max().unwrap_or(0);
-        let excess = if some < 2 { vec![0.0; self.matrices] } else { self.newton(rows, &states, some)? };
-        for (matrix, (state, excess)) in states.iter().zip(excess).enumerate() {
-            // A NaN is not within anything.
-            let is_orthogonal = excess <= ORTHOGONAL;
-            if state.needs_qr || (state.short > 0 && !is_orthogonal) {
-                self.triangular(rows, matrix)?;
-            }
+        if some > 0 {
+            without_digits.extend(self.newton(rows, &chosen, some)?);
         }
-        Ok(())
+        without_digits.into_iter().try_for_each(|matrix| self.triangular(rows, matrix as usize))
     }
 
-    /// Makes the first `some` rows of each matrix, the shortest, orthogonal by Newton steps: each row is corrected by the
-    /// longer ones, whose errors are smaller. Returns the largest error that is left in each matrix, and puts those rows
-    /// back that are orthogonal now.
-    fn newton(&self, rows: &Rows, states: &[State], some: usize) -> Result<Vec<f64>, CusolverError> {
-        let &Self { library, matrices, k, len, .. } = self;
+    /// Makes the first `some` rows of the `chosen` matrices, the shortest, orthogonal by Newton steps: each row is
+    /// corrected by the longer ones, whose errors are smaller. Returns the matrices where that failed, whose rows are left
+    /// as they were.
+    fn newton(&self, rows: &Rows, chosen: &[u32], some: usize) -> Result<Vec<u32>, CusolverError> {
+        let &Self { library, k, len, .. } = self;
+        let matrices = chosen.len();
         let mut unit = self.doubles(&[matrices, some, len]);
         let mut next = self.doubles(&[matrices, some, len]);
         let (gram, correction) = (self.doubles(&[matrices, some, some]), self.doubles(&[matrices, some, some]));
-        let largest = self.doubles(&[matrices]);
+        let places = self.upload(chosen);
         self.elementwise(matrices * some * len, |cubes, units| {
             let (w, norm) = (rows.w.clone().into_buffer_arg(), rows.norm.clone().into_buffer_arg());
-            let out = unit.clone().into_buffer_arg();
-            double::unit_rows::launch(self.client(), cubes, units, w, norm, out, k, some, len);
+            let (places, out) = (places.clone().into_buffer_arg(), unit.clone().into_buffer_arg());
+            double::unit_rows::launch(self.client(), cubes, units, w, norm, places, out, k, some, len);
         });
         let square =
             |buffer: &CubeTensor| self.address(buffer).map(|at| Columns { at, column: some, matrix: some * some });
         let of_rows =
             |buffer: &CubeTensor| self.address(buffer).map(|at| Columns { at, column: len, matrix: some * len });
-        let mut excess = vec![f64::INFINITY; matrices];
-        for _ in 0..MOST_STEPS {
+        let mut excess = Vec::new();
+        for step in 0..=MOST_STEPS {
             self.finish()?;
             let now = of_rows(&unit)?;
             let factors = [(now, Taken::Transposed), (now, Taken::AsItIs)];
             library.product(matrices, [some, some, len], factors, square(&gram)?)?;
             library.wait()?;
-            double::largest_excess::launch(
-                self.client(),
-                CubeCount::new_1d(matrices as u32),
-                CubeDim::new_1d(UNITS as u32),
-                gram.clone().into_buffer_arg(),
-                largest.clone().into_buffer_arg(),
-                some,
-            );
-            excess = f64s(&self.read(&largest));
-            let is_done = |(state, excess): (&State, &f64)| state.short == 0 || *excess <= ORTHOGONAL;
-            if states.iter().zip(&excess).all(is_done) {
-                break;
+            // The first steps are always needed.
+            if step >= LEAST_STEPS {
+                excess = self.largest_excess(&gram, [matrices, some]);
+                if excess.iter().all(|excess| *excess <= ORTHOGONAL) {
+                    break;
+                }
             }
             self.elementwise(matrices * some * some, |cubes, units| {
                 let (gram, out) = (gram.clone().into_buffer_arg(), correction.clone().into_buffer_arg());
@@ -226,16 +220,17 @@ impl<'a> Run<'a> {
             library.wait()?;
             std::mem::swap(&mut unit, &mut next);
         }
-        let is_chosen = |(state, excess): (&State, &f64)| u32::from(state.short > 0 && *excess <= ORTHOGONAL);
-        let chosen: Vec<u32> = states.iter().zip(&excess).map(is_chosen).collect();
-        let chosen = self.upload(&chosen);
+        // A NaN is not good.
+        let is_good: Vec<u32> = excess.iter().map(|excess| u32::from(*excess <= ORTHOGONAL)).collect();
+        let good = self.upload(&is_good);
         self.elementwise(matrices * some * len, |cubes, units| {
             double::put_back::launch(
                 self.client(),
                 cubes,
                 units,
                 unit.clone().into_buffer_arg(),
-                chosen.clone().into_buffer_arg(),
+                places.clone().into_buffer_arg(),
+                good.clone().into_buffer_arg(),
                 rows.w.clone().into_buffer_arg(),
                 rows.divisor.clone().into_buffer_arg(),
                 k,
@@ -243,7 +238,21 @@ impl<'a> Run<'a> {
                 len,
             );
         });
-        Ok(excess)
+        Ok(chosen.iter().zip(is_good).filter(|(_, is_good)| *is_good == 0).map(|(matrix, _)| *matrix).collect())
+    }
+
+    /// The largest difference of each of `gram`, `[matrices, some, some]`, from the identity.
+    fn largest_excess(&self, gram: &CubeTensor, [matrices, some]: [usize; 2]) -> Vec<f64> {
+        let largest = self.doubles(&[matrices]);
+        double::largest_excess::launch(
+            self.client(),
+            CubeCount::new_1d(matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            gram.clone().into_buffer_arg(),
+            largest.clone().into_buffer_arg(),
+            some,
+        );
+        f64s(&self.read(&largest))
     }
 
     /// Replaces the rows of one matrix by the columns of the `Q` of `W = Q R`, the longest first, and their lengths by the

@@ -84,12 +84,20 @@ pub(crate) fn descending(norm: &[f64], order: &mut [u32], count: usize) {
     }
 }
 
-/// Copies the first `some` rows of each matrix, `[matrices, some, len]`, at length one; zero rows stay zero.
+/// Copies the first `some` rows of the `chosen` matrices, `[chosen, some, len]`, at length one; zero rows stay zero.
 #[cube(launch)]
-pub(crate) fn unit_rows(rows: &[f64], norm: &[f64], out: &mut [f64], count: usize, some: usize, len: usize) {
+pub(crate) fn unit_rows(
+    rows: &[f64],
+    norm: &[f64],
+    chosen: &[u32],
+    out: &mut [f64],
+    count: usize,
+    some: usize,
+    len: usize,
+) {
     let at = ABSOLUTE_POS;
     if at < out.len() {
-        let (matrix, row, entry) = (at / (some * len), at / len % some, at % len);
+        let (matrix, row, entry) = (chosen[at / (some * len)] as usize, at / len % some, at % len);
         let length = norm[matrix * count + row];
         let mut value = 0.0f64;
         if length > 0.0 {
@@ -99,12 +107,13 @@ pub(crate) fn unit_rows(rows: &[f64], norm: &[f64], out: &mut [f64], count: usiz
     }
 }
 
-/// Puts the first `some` rows of the `chosen` matrices, `[matrices, some, len]`, back among all `count` rows. They are of
-/// length one, and need not be divided.
+/// Puts the first `some` rows of the `chosen` matrices, `[chosen, some, len]`, back among all `count` rows, where `is_good`
+/// says so of a matrix. They are of length one, and need not be divided.
 #[cube(launch)]
 pub(crate) fn put_back(
     from: &[f64],
     chosen: &[u32],
+    is_good: &[u32],
     rows: &mut [f64],
     divisor: &mut [f64],
     count: usize,
@@ -113,8 +122,9 @@ pub(crate) fn put_back(
 ) {
     let at = ABSOLUTE_POS;
     if at < from.len() {
-        let (matrix, rest) = (at / (some * len), at % (some * len));
-        if chosen[matrix] == 1 {
+        let (place, rest) = (at / (some * len), at % (some * len));
+        let matrix = chosen[place] as usize;
+        if is_good[place] == 1 {
             rows[matrix * count * len + rest] = from[at];
             if rest % len == 0 {
                 divisor[matrix * count + rest / len] = 1.0;

@@ -59,16 +59,7 @@ impl Run {
     /// The norms of the first `len` entries of all rows, which begin `stride` entries apart: `[matrices, count]`.
     pub(super) fn norms(&self, rows: &CubeTensor, stride: usize, len: usize) -> CubeTensor {
         let norm = self.floats(self.matrices * self.count);
-        rows::norms::launch(
-            self.client(),
-            CubeCount::new_2d(self.count as u32, self.matrices as u32),
-            CubeDim::new_1d(UNITS as u32),
-            rows.clone().into_buffer_arg(),
-            norm.clone().into_buffer_arg(),
-            self.count,
-            stride,
-            len,
-        );
+        norms(rows, &norm, [self.matrices, self.count, stride, len]);
         norm
     }
 
@@ -152,6 +143,21 @@ pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m,
         call.accumulate,
         call.symmetric,
         tile,
+    );
+}
+
+/// Computes the norms of the first `len` entries of each of `count` rows, which begin `stride` entries apart, of each of
+/// `matrices`: `[matrices, count]`.
+pub(super) fn norms(rows: &CubeTensor, norm: &CubeTensor, [matrices, count, stride, len]: [usize; 4]) {
+    rows::norms::launch(
+        &rows.client,
+        CubeCount::new_2d(count as u32, matrices as u32),
+        CubeDim::new_1d(UNITS as u32),
+        rows.clone().into_buffer_arg(),
+        norm.clone().into_buffer_arg(),
+        count,
+        stride,
+        len,
     );
 }
 

@@ -29,6 +29,11 @@ pub(crate) fn true_f32_product(left: Tensor<3>, right: Tensor<3>, form: Form) ->
     Tensor::from_dispatch(<Dispatch as SvdOps>::true_f32_product(left.into_dispatch(), right.into_dispatch(), form))
 }
 
+/// The norm of each row of f32 matrices, `[matrices, rows, len]`, on a device with kernels: `[matrices, rows]`.
+pub(crate) fn row_norms(x: Tensor<3>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as SvdOps>::row_norms(x.into_dispatch()))
+}
+
 /// The operations that this crate adds to Burn's GPU backends.
 #[backend_extension(Cube, Fusion)]
 pub(crate) trait SvdOps: Backend {
@@ -42,6 +47,15 @@ pub(crate) trait SvdOps: Backend {
     /// See [`true_f32_product`].
     #[fusion(meta = product_spec)]
     fn true_f32_product(left: FloatTensor<Self>, right: FloatTensor<Self>, form: Form) -> FloatTensor<Self>;
+
+    /// See [`row_norms`].
+    #[fusion(meta = norm_spec)]
+    fn row_norms(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+fn norm_spec(x: &TensorSpec) -> TensorSpec {
+    let [matrices, rows, _] = x.shape.dims();
+    TensorSpec::new(Shape::from([matrices, rows]), DType::F32)
 }
 
 fn factor_specs(a: &TensorSpec, _: &Options) -> Four<TensorSpec> {
@@ -77,6 +91,16 @@ impl SvdOps for CubeBackend {
         let handle = client.empty(shape.num_elements() * DType::F32.size());
         let out = CubeTensor::new_contiguous(client, left.device.clone(), shape, handle, DType::F32);
         launch::product(matrices, [&left, &right, &out].map(whole), [m, n, depth], Call::of(form));
+        out
+    }
+
+    fn row_norms(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = into_contiguous(x);
+        let [matrices, rows, len] = x.meta.shape().dims();
+        let shape = Shape::from([matrices, rows]);
+        let handle = x.client.empty(shape.num_elements() * DType::F32.size());
+        let out = CubeTensor::new_contiguous(x.client.clone(), x.device.clone(), shape, handle, DType::F32);
+        launch::norms(&x, &out, [matrices, rows, len, len]);
         out
     }
 }
