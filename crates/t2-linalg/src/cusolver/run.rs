@@ -18,9 +18,9 @@ use crate::kernel::{CHUNKS, UNITS, double, largest_magnitude};
 /// orthogonal enough: it is `ε₆₄` over the rounding of f32, with room for the rounding of sums.
 const ILL_CONDITIONED: f64 = 1e-7;
 
-/// Down to this ratio of the smallest singular value to the largest, columns of `W` are near enough to orthogonal for
-/// Newton steps to make them so.
-const WITHIN_NEWTON: f64 = 3e-7;
+/// Down to this product of the two smallest singular values, over the square of the largest, columns of `W` are near enough
+/// to orthogonal for Newton steps to make them so: their scalar products are at most some hundredths.
+const WITHIN_NEWTON: f64 = 1e-14;
 
 /// The largest scalar product of two columns of `U` that Newton steps may leave.
 const ORTHOGONAL: f64 = 1e-9;
@@ -399,10 +399,13 @@ impl State {
     /// The lengths are ascending, but for rounding.
     fn of(norms: &[f64]) -> Self {
         let largest = norms.iter().copied().fold(0.0, f64::max);
-        let smallest = norms.iter().copied().fold(f64::INFINITY, f64::min);
-        let limit = ILL_CONDITIONED * largest * largest;
-        let needs_qr = largest > 0.0 && smallest < WITHIN_NEWTON * largest || largest == 0.0;
-        let short = norms.iter().rposition(|norm| norm * smallest < limit).map_or(0, |last| last + 1);
+        let mut ascending = norms.to_vec();
+        ascending.sort_unstable_by(f64::total_cmp);
+        let (smallest, second) = (ascending[0], ascending[1.min(norms.len() - 1)]);
+        let square = largest * largest;
+        let needs_qr = smallest * second <= WITHIN_NEWTON * square;
+        let short = norms.iter().rposition(|norm| norm * smallest < ILL_CONDITIONED * square);
+        let short = short.map_or(0, |last| last + 1);
         Self { short: if needs_qr || short < 2 { 0 } else { short }, needs_qr }
     }
 }
