@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::prelude::Device;
 use t2_linalg::{Demand, SvdSolver};
 
-use super::stream::WRITERS;
+use super::stream::writers;
 use super::weights::Weight;
 use super::{DecomposeConfig, DecomposeError};
 
@@ -35,7 +35,7 @@ pub(super) fn plan<'a>(
         groups.entry(weight.dims).or_default().push(weight);
     }
     let fit = |(dims, weights): ([usize; 2], Vec<Weight<'a>>)| {
-        let need = Need::of(dims, solver.demand(dims, device));
+        let need = Need::of(dims, solver.demand(dims, device), writers(device));
         let most = need.batch.min(weights.len());
         let batch = config.memory.map_or(most, |memory| need.fitting(memory).min(most));
         if batch == 0 {
@@ -58,22 +58,20 @@ struct Need {
     /// meanwhile.
     each: usize,
     /// Whatever the size of the batch: one weight that is read and transposed, and sets of factors: one waits to be
-    /// written, one is a file that is being checked, and each writing thread has one, on the device and on the host.
+    /// written, one is a file that is being checked, and each writing thread has one, on a GPU and on the host.
     once: usize,
     /// Matrices that keep the device busy.
     batch: usize,
 }
 
 impl Need {
-    fn of([d_in, d_out]: [usize; 2], demand: Demand) -> Self {
+    fn of([d_in, d_out]: [usize; 2], demand: Demand, writers: usize) -> Self {
         let bytes = |values: usize| size_of::<f32>() * values;
         let weight = bytes(d_in * d_out);
         let factors = bytes((d_in + d_out + 1) * d_in.min(d_out));
-        Self {
-            each: demand.bytes_per_matrix + weight,
-            once: 2 * weight + (2 + 2 * WRITERS) * factors,
-            batch: demand.batch,
-        }
+        // A single writing thread is that of a CPU, where the host is the device.
+        let sets = if writers == 1 { 3 } else { 2 + 2 * writers };
+        Self { each: demand.bytes_per_matrix + weight, once: 2 * weight + sets * factors, batch: demand.batch }
     }
 
     fn of_batch(&self, batch: usize) -> usize {
@@ -115,7 +113,7 @@ mod tests {
     fn batches_shrink_to_the_memory_and_one_matrix_must_fit() {
         let full = planned(None).unwrap();
         assert_eq!(full.iter().map(|(weights, _)| *weights).collect::<Vec<_>>(), [4, 2, 1]);
-        let of_one = |dims| Need::of(dims, HostSvd::default().demand(dims, &Device::flex())).of_batch(1);
+        let of_one = |dims| Need::of(dims, HostSvd::default().demand(dims, &Device::flex()), 1).of_batch(1);
         let largest = of_one([64, 96]).max(of_one([96, 64]));
         for memory in (largest..4 * largest).step_by(10_007) {
             let config = DecomposeConfig { memory: Some(memory), ..DecomposeConfig::default() };

@@ -49,7 +49,7 @@ impl Stream<'_> {
         };
         let (cache, load) = (self.cache, self.keep.is_some());
         let pace = Pace::new(&groups);
-        let (stream, entries) = (self, Vec::new());
+        let (stream, entries, writers) = (self, Vec::new(), writers(&device));
         let mut work = Work { stream, device: device.clone(), dtype, report, pace, done: 0, entries };
         thread::scope(|scope| {
             let (send_read, read) = sync_channel(0);
@@ -57,8 +57,8 @@ impl Stream<'_> {
             scope.spawn(move || Reader { cache, device, dtype, load }.read(groups, &send_read));
             let writer = Writer { cache, computed: Mutex::new(Some(computed)) };
             let writer = Arc::new(writer);
-            let writers: Vec<_> = (0..WRITERS).map(|_| Arc::clone(&writer)).collect();
-            let writers: Vec<_> = writers.into_iter().map(|writer| scope.spawn(move || writer.write())).collect();
+            let writers = vec![writer; writers].into_iter().map(|writer| scope.spawn(move || writer.write()));
+            let writers: Vec<_> = writers.collect();
             let outcome = work.on(&read, &send_computed);
             // With these ends of the channels gone, the reader's next send fails and the writers' loops are over: all
             // end. The writers are asked first, because an error of theirs is why decomposing stopped.
@@ -154,8 +154,10 @@ struct Computed {
     record: Record,
 }
 
-/// How many threads fetch factors and write them: one alone cannot keep up with a GPU.
-pub(super) const WRITERS: usize = 2;
+/// How many threads fetch factors from `device` and write them: one alone cannot keep up with a GPU.
+pub(super) fn writers(device: &Device) -> usize {
+    if *device == Device::flex() { 1 } else { 2 }
+}
 
 /// What the writing threads share.
 struct Writer<'a> {
@@ -183,8 +185,7 @@ impl Computed {
     fn write(self, dir: &Path) -> Result<(), DecomposeError> {
         let Self { path, key, factors, record } = self;
         let start = Instant::now();
-        let on_host = factors.on_host().map_err(|source| DecomposeError::Svd { path, source: source.into() })?;
-        drop(factors);
+        let on_host = factors.into_host().map_err(|source| DecomposeError::Svd { path, source: source.into() })?;
         let fetched = start.elapsed();
         store::write(dir, &key, &on_host, record)?;
         tracing::debug!(?fetched, written = ?(start.elapsed() - fetched), "factors");
@@ -282,16 +283,17 @@ impl Work<'_> {
                 solver: Some(solver.to_owned()),
             };
             let factors = Factors::new(&svd, index, self.dtype);
+            let kept = self.stream.keep.is_some().then(|| factors.clone());
             if self.stream.cache.is_some() {
-                let (path, key, factors, record) = (path.clone(), key.clone(), factors.clone(), record.clone());
-                if to.send(Computed { path, key, factors, record }).is_err() {
-                    // The writing thread stopped on an error of its own, which `run` reports.
+                let computed = Computed { path: path.clone(), key: key.clone(), factors, record: record.clone() };
+                if to.send(computed).is_err() {
+                    // A writing thread stopped on an error of its own, which `run` reports.
                     return Err(self.interrupted());
                 }
             }
             self.report.repaired += usize::from(damaged);
             self.count(&path, &key, dims, record);
-            if let Some(keep) = &mut self.stream.keep {
+            if let (Some(keep), Some(factors)) = (&mut self.stream.keep, kept) {
                 keep.insert(path, factors);
             }
         }
@@ -317,12 +319,9 @@ impl Factors {
         Self { u: pick(&svd.u), s: svd.s.clone().narrow(0, index, 1).squeeze_dim(0), vt: pick(&svd.vt) }
     }
 
-    fn on_host(&self) -> Result<HostFactors, TensorReadError> {
-        Ok(HostFactors {
-            u: self.u.try_to_data_dtype(self.u.dtype())?,
-            s: self.s.try_to_data_dtype(DType::F32)?,
-            vt: self.vt.try_to_data_dtype(self.vt.dtype())?,
-        })
+    fn into_host(self) -> Result<HostFactors, TensorReadError> {
+        let Self { u, s, vt } = self;
+        Ok(HostFactors { u: u.try_into_data()?, s: s.try_into_data()?, vt: vt.try_into_data()? })
     }
 }
 
