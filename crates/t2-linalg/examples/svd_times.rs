@@ -4,7 +4,7 @@
 //! `cuda`, as far as the build has them; solvers `auto`, `host`, `kernels`, `cusolver`, and `faer`, which is faer's own thin
 //! SVD without this crate. The matrices are Gaussian and on the
 //! device before the clock starts, and so are the factors when it stops. Before the timed runs there is one that
-//! compiles the kernels. `RUST_LOG=t2_linalg=debug` shows what the steps of `cusolver` take.
+//! compiles the kernels.
 //!
 //! A solver's name may say how it is tuned, as in `kernels:block=16,coarse=0.05,fine=1`, the fields of
 //! `t2_linalg::Tuning`, or `cusolver:1024`, its `alone_from`.
@@ -20,14 +20,11 @@ use faer::MatRef;
 use t2_linalg::cases::{Case, FINITE};
 use t2_linalg::quality::Quality;
 use t2_linalg::{Attempt, AutoSvd, Demand, HostSvd, Svd, SvdError, SvdSolver};
-use tracing_subscriber::EnvFilter;
 
 /// Matrices of a batch whose factors are measured; f64 on the host takes longer than the decomposition.
 const MEASURED: usize = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let log = EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).init();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [device_name, solver_name, shape, runs] = &args[..] else {
         return Err("usage: svd_times DEVICE SOLVER SHAPE RUNS, for example: svd_times cpu auto 32x576x1536 5".into());

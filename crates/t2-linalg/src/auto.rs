@@ -6,7 +6,7 @@ use crate::{Attempt, Demand, HostSvd, SvdError, SvdSolver};
 
 /// cuSOLVER is asked where f32 is at most so many times as fast as f64: 2 on the GPUs of data centres, 32 or 64 on those
 /// of consumers.
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cusolver")]
 const FAST_F64: usize = 4;
 
 /// Decomposes matrices where it is fastest: those on a GPU there, if the crate was built with the feature `wgpu` or
@@ -29,14 +29,14 @@ pub struct AutoSvd {
     #[cfg(feature = "gpu")]
     pub gpu: crate::BlockJacobiSvd,
     /// Decomposes matrices that are on a GPU of NVIDIA's.
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "cusolver")]
     pub cusolver: crate::CusolverSvd,
 }
 
 impl AutoSvd {
     /// The solver that is chosen for matrices on `device`.
     pub fn solver(&self, device: &Device) -> &dyn SvdSolver {
-        #[cfg(feature = "cuda")]
+        #[cfg(feature = "cusolver")]
         if has_fast_cusolver(device) {
             return &self.cusolver;
         }
@@ -51,7 +51,7 @@ impl AutoSvd {
     /// What `work` makes of the solver for `a`; of the kernels if that is cuSOLVER and fails.
     fn ask<T>(&self, a: &Tensor<3>, work: impl Fn(&dyn SvdSolver) -> Result<T, SvdError>) -> Result<T, SvdError> {
         match work(self.solver(&a.device())) {
-            #[cfg(feature = "cuda")]
+            #[cfg(feature = "cusolver")]
             Err(SvdError::Cusolver(error)) => {
                 tracing::warn!(%error, shape = ?a.dims(), "cuSOLVER failed; BlockJacobiSvd decomposes these matrices");
                 work(&self.gpu)
@@ -63,7 +63,7 @@ impl AutoSvd {
 
 /// Whether `device` computes in f64 fast enough for cuSOLVER, and has it. If only the libraries are missing, a warning
 /// says so, once for each device.
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cusolver")]
 fn has_fast_cusolver(device: &Device) -> bool {
     use std::sync::{Mutex, PoisonError};
 

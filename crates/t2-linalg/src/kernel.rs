@@ -11,7 +11,7 @@ use launch::{Call, Operand};
 use sweep::Sweeps;
 
 mod cholesky;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cusolver")]
 pub(crate) mod double;
 mod gram;
 mod launch;

@@ -7,7 +7,7 @@ mod batch;
 mod block_jacobi;
 pub mod cases;
 mod cpu;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cusolver")]
 mod cusolver;
 #[cfg(feature = "gpu")]
 mod gpu;
@@ -28,7 +28,7 @@ pub use auto::AutoSvd;
 pub use block_jacobi::{BlockJacobiSvd, Tuning};
 /// Burn as this crate uses it. Take tensors and devices from here, and they are those of the version it was built with.
 pub use burn;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "cusolver")]
 pub use cusolver::{CusolverError, CusolverSvd};
 #[cfg(feature = "gpu")]
 pub use gpu::launched;

@@ -178,7 +178,7 @@ pub enum SvdError {
         device: String,
     },
     /// `CusolverSvd` could not do its work.
-    #[cfg(feature = "cuda")]
+    #[cfg(feature = "cusolver")]
     #[error(transparent)]
     Cusolver(#[from] crate::CusolverError),
     /// A solver of the user's own failed.
@@ -236,7 +236,7 @@ impl SvdError {
             | Self::HostGaveUp { index, .. }
             | Self::Overflow { index, .. }
             | Self::NoFactors { index } => Some(index),
-            #[cfg(feature = "cuda")]
+            #[cfg(feature = "cusolver")]
             Self::Cusolver(_) => None,
             Self::NoKernels { .. }
             | Self::Other(_)

@@ -1,7 +1,7 @@
 //! Two invariants of `docs/architecture.md` that no lint can express:
 //!
-//! - a backend is named only where kernels are written (t2-linalg, for GPUs and for CPUs) and where a device is chosen
-//!   (t2-cli);
+//! - a backend is named only where kernels are written (t2-linalg, for GPUs and for CPUs) or those of a vendor are called
+//!   (there too), and where a device is chosen (t2-cli);
 //! - a library takes its device from the caller and never calls `Device::default()`, nor what calls it.
 //!
 //! Comments, string literals and tests may say what they like, except `feature = "wgpu"`, which names a backend.
@@ -13,7 +13,8 @@ use super::{Args, Verdict};
 /// Words that name a backend.
 const BACKENDS: &[&str] = &["wgpu", "cuda", "flex", "cubecl", "rocm", "vulkan"];
 
-/// The files in which a backend may be named: these, and the modules `kernel`, `gpu` and `cpu` of t2-linalg.
+/// The files in which a backend may be named: these, and the modules `kernel`, `gpu`, `cpu` and `cusolver` of
+/// t2-linalg.
 const BACKEND_FILES: &[&str] = &["crates/t2-cli/src/device.rs"];
 
 /// What takes the default device, which a build with CUDA has on a machine without it too: asking for it, and Burn's
@@ -42,7 +43,7 @@ fn may_name_backend(path: &str) -> bool {
         let inside = path.strip_prefix("crates/t2-linalg/src/").and_then(|path| path.strip_prefix(module));
         inside.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
     };
-    ["kernel", "gpu", "cpu"].into_iter().any(is_kernel) || BACKEND_FILES.contains(&path)
+    ["kernel", "gpu", "cpu", "cusolver"].into_iter().any(is_kernel) || BACKEND_FILES.contains(&path)
 }
 
 fn violations(source: &Source) -> Vec<String> {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use burn::prelude::*;
 use burn::tensor::{DType, TensorReadError};
-use t2_linalg::{Attempt, Svd, SvdError, SvdSolver, quality};
+use t2_linalg::{Attempt, Svd, SvdError, SvdSolver, ops, quality};
 
 use super::manifest::{self, Entry};
 use super::plan::{Group, plan};
@@ -156,7 +156,7 @@ struct Computed {
 
 /// How many threads fetch factors from `device` and write them: one alone cannot keep up with a GPU.
 pub(super) fn writers(device: &Device) -> usize {
-    if *device == Device::flex() { 1 } else { 2 }
+    if ops::places(device, DType::F32) { 2 } else { 1 }
 }
 
 /// What the writing threads share.
