@@ -10,7 +10,8 @@
 #     cp <the binary printed for tests/solvers.rs> gpu/solvers && cp <that for tests/refusals.rs> gpu/refusals
 #     benches/peers/gpu.sh gpu cuda                    # or cuda,wgpu where the machine has Vulkan too
 #
-# Needs python3 with numpy, torch and safetensors, and NVRTC for CUDA. Sections come in order of what they are worth,
+# Needs python3 with numpy, torch and safetensors, NVRTC for CUDA, and the folders of libcusolver and libcublas on
+# LD_LIBRARY_PATH if the system does not know them. Sections come in order of what they are worth,
 # each command with a limit of its own; `SECTIONS="peers model" LAYERS=4` runs some of them, on four layers of the model.
 set -uo pipefail
 binaries=$(realpath "${1:?usage: gpu.sh BINARIES DEVICES}")

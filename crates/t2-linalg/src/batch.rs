@@ -201,9 +201,27 @@ pub(crate) fn spoil(mut svd: Svd, failed: &[SvdError], first: usize) -> Svd {
     svd
 }
 
+/// Decomposes `a`, `[batch, m, n]` and not empty, `at_once` matrices at a time. `attempt` is given a part of the batch and
+/// the place of its first matrix. The factors are on the device of `a`.
+#[cfg(feature = "gpu")]
+pub(crate) fn in_parts(
+    a: Tensor<3>,
+    at_once: usize,
+    attempt: impl Fn(Tensor<3>, usize) -> Result<Attempt, SvdError>,
+) -> Result<Attempt, SvdError> {
+    let (device, [batch, ..]) = (a.device(), a.dims());
+    let a = a.without_autodiff().cast(DType::F32);
+    let starts = (0..batch).step_by(at_once);
+    let parts = starts.map(|first| attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first));
+    let Attempt { svd: Svd { u, s, vt }, failed, solver } = join(parts.collect::<Result<_, _>>()?);
+    // Back on the device of the caller, which may differentiate other things.
+    let svd = Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) };
+    Ok(Attempt { svd, failed, solver })
+}
+
 /// Joins the parts of a batch, of which there is at least one, which were decomposed one after another.
 #[cfg(feature = "gpu")]
-pub(crate) fn join(mut parts: Vec<Attempt>) -> Attempt {
+fn join(mut parts: Vec<Attempt>) -> Attempt {
     if parts.len() == 1 {
         return parts.remove(0);
     }

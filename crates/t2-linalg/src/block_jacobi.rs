@@ -1,9 +1,8 @@
 //! The solver for GPUs: block one-sided Jacobi, preconditioned by a Cholesky factor. docs/svd.md derives it.
 
 use burn::prelude::*;
-use burn::tensor::DType;
 
-use crate::batch::{Matrix, check_finite, empty_factors, join, spoil};
+use crate::batch::{Matrix, check_finite, empty_factors, in_parts, spoil};
 use crate::kernel::{self, Options, Outcome};
 use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 
@@ -79,21 +78,11 @@ impl SvdSolver for BlockJacobiSvd {
             return Err(SvdError::NoKernels { solver: NAME, device: format!("{device:?}") });
         }
         let [batch, m, n] = a.dims();
-        let a = a.without_autodiff().cast(DType::F32);
         let k = m.min(n);
         if batch * k == 0 {
             return Ok(Attempt { svd: empty_factors([batch, m, n], &device), failed: Vec::new(), solver: NAME });
         }
-        let at_once = at_once([m, n]);
-        let attempts: Result<Vec<Attempt>, SvdError> = (0..batch)
-            .step_by(at_once)
-            .map(|first| self.attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first))
-            .collect();
-        let Attempt { svd, failed, solver } = join(attempts?);
-        // Back on the device of the caller, which may differentiate other things.
-        let Svd { u, s, vt } = svd;
-        let svd = Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) };
-        Ok(Attempt { svd, failed, solver })
+        in_parts(a, at_once([m, n]), |part, first| self.attempt(part, first))
     }
 
     fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {

@@ -5,9 +5,9 @@
 //! correct them. docs/svd.md has the equations.
 
 use burn::prelude::*;
-use burn::tensor::DType;
 
-use crate::batch::{Matrix, check_finite, empty_factors, join, spoil};
+use crate::batch::{Matrix, check_finite, empty_factors, in_parts, spoil};
+use crate::kernel::MAX_MATRICES;
 use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 
 use library::Eigen;
@@ -19,9 +19,6 @@ mod run;
 /// The most values in a buffer of f64, if that is not too few for one matrix: a gigabyte, which every driver allocates
 /// in one piece.
 const VALUES_AT_ONCE: usize = 1 << 27;
-
-/// The most matrices that one call takes: the second side of a grid of cubes may be this long.
-const MAX_MATRICES: usize = 65_535;
 
 /// Decomposes matrices on a GPU of NVIDIA's with cuSOLVER and cuBLAS, in f64.
 ///
@@ -84,6 +81,16 @@ pub enum CusolverError {
     Device(String),
 }
 
+impl CusolverError {
+    /// The same error for a batch in which `matrices` more come first.
+    fn after(self, matrices: usize) -> Self {
+        match self {
+            Self::NotConverged { matrix } => Self::NotConverged { matrix: matrix + matrices },
+            other => other,
+        }
+    }
+}
+
 impl CusolverSvd {
     /// Whether this solver runs on `device`: a GPU of NVIDIA's, and a system where both libraries are found.
     pub fn runs_on(device: &Device) -> bool {
@@ -109,23 +116,13 @@ impl SvdSolver for CusolverSvd {
     fn svd_each(&self, a: Tensor<3>) -> Result<Attempt, SvdError> {
         let device = a.device();
         let Some(ordinal) = ordinal(&device) else {
-            return Err(SvdError::NoKernels { solver: "CusolverSvd", device: format!("{device:?}") });
+            return Err(SvdError::NoKernels { solver: NAME, device: format!("{device:?}") });
         };
         let [batch, m, n] = a.dims();
-        let a = a.without_autodiff().cast(DType::F32);
         if batch * m * n == 0 {
             return Ok(Attempt { svd: empty_factors([batch, m, n], &device), failed: Vec::new(), solver: NAME });
         }
-        let at_once = self.at_once([m, n]);
-        let attempts: Result<Vec<Attempt>, SvdError> = (0..batch)
-            .step_by(at_once)
-            .map(|first| self.attempt(a.clone().narrow(0, first, at_once.min(batch - first)), ordinal, first))
-            .collect();
-        let Attempt { svd, failed, solver } = join(attempts?);
-        // Back on the device of the caller, which may differentiate other things.
-        let Svd { u, s, vt } = svd;
-        let svd = Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) };
-        Ok(Attempt { svd, failed, solver })
+        in_parts(a, self.at_once([m, n]), |part, first| self.attempt(part, ordinal, first))
     }
 
     fn demand(&self, [m, n]: [usize; 2], _: &Device) -> Demand {
@@ -157,7 +154,7 @@ impl CusolverSvd {
         let (long, sigma, short) = ops::cusolver(a.clone(), report.clone());
         // Reading makes Burn do what it has put off.
         let read = sigma.clone().narrow(0, 0, 1).narrow(1, 0, 1).try_into_vec_as::<f32>();
-        let largest = report.take()?;
+        let largest = report.take().map_err(|error| error.after(first))?;
         read?;
         let (u, vt) = if m >= n { (long.swap_dims(1, 2), short) } else { (short.swap_dims(1, 2), long) };
         let mut failed = Vec::new();

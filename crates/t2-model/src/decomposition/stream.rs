@@ -1,5 +1,6 @@
 //! The pipeline that weights go through. One thread reads them (or finds their factors on disk) and brings them to their
-//! device, the caller's thread decomposes them and measures what was lost, and two more fetch the factors and write them.
+//! device, the caller's thread decomposes them and measures what was lost, and one more, or two beside a GPU, fetch
+//! the factors and write them.
 //!
 //! The threads hand over directly, without a queue: whoever is done waits until the next one is free. So memory holds
 //! at most one batch that is read, one that is decomposed, a set of factors that waits, and those that are written.
