@@ -2,8 +2,10 @@
 //
 // Exports what CubeCL and a context of cudarc's call of libcuda, with the numbers of an H100, and refuses launches that
 // hardware would refuse. A stream does everything at once, so whatever has been asked for is done. Fresh memory is NaN: a
-// kernel that reads what nothing wrote shows.
+// kernel that reads what nothing wrote shows. With IMITATION_CUDA_COUNTS set it says at the end how many kernels were
+// launched and how often the program waited for the device, which take time on hardware and none here.
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -58,6 +60,14 @@ static Result allocate(Address *address, size_t bytes) {
     return memory ? SUCCESS : OUT_OF_MEMORY;
 }
 
+static std::atomic<unsigned long> launches, waits;
+
+static Result wait() { return waits++, SUCCESS; }
+
+__attribute__((destructor)) static void say_counts() {
+    if (getenv("IMITATION_CUDA_COUNTS")) fprintf(stderr, "imitation of CUDA: %lu launches, %lu waits\n", launches.load(), waits.load());
+}
+
 extern "C" {
 
 Result cuInit(unsigned) { return SUCCESS; }
@@ -94,15 +104,15 @@ Result cuDevicePrimaryCtxRetain(Handle *context, int) { return *context = SOMETH
 Result cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 Result cuCtxSetCurrent(Handle context) { return current = context, SUCCESS; }
 Result cuCtxGetCurrent(Handle *context) { return *context = current, SUCCESS; }
-Result cuCtxSynchronize() { return current ? SUCCESS : INVALID_CONTEXT; }
+Result cuCtxSynchronize() { return current ? wait() : INVALID_CONTEXT; }
 Result cuStreamCreate(Handle *stream, unsigned) { return *stream = SOMETHING, SUCCESS; }
 Result cuStreamDestroy_v2(Handle) { return SUCCESS; }
-Result cuStreamSynchronize(Handle) { return SUCCESS; }
+Result cuStreamSynchronize(Handle) { return wait(); }
 Result cuStreamWaitEvent(Handle, Handle, unsigned) { return SUCCESS; }
 Result cuEventCreate(Handle *event, unsigned) { return *event = SOMETHING, SUCCESS; }
 Result cuEventRecord(Handle, Handle) { return SUCCESS; }
 Result cuEventQuery(Handle) { return SUCCESS; }
-Result cuEventSynchronize(Handle) { return SUCCESS; }
+Result cuEventSynchronize(Handle) { return wait(); }
 // Every kernel takes the same time here, so tuning takes whichever comes first.
 Result cuEventElapsedTime_v2(float *milliseconds, Handle, Handle) { return *milliseconds = 1, SUCCESS; }
 Result cuEventElapsedTime(float *milliseconds, Handle, Handle) { return *milliseconds = 1, SUCCESS; }
@@ -178,6 +188,7 @@ Result cuLaunchKernel(Function *function, unsigned gx, unsigned gy, unsigned gz,
                 function->name.c_str(), gx, gy, gz, bx, by, bz, shared);
         return INVALID_VALUE;
     }
+    launches++;
     return function->run(grid, block, shared, arguments), SUCCESS;
 }
 }

@@ -211,9 +211,13 @@ pub(crate) fn in_parts(
 ) -> Result<Attempt, SvdError> {
     let (device, [batch, ..]) = (a.device(), a.dims());
     let a = a.without_autodiff().cast(DType::F32);
-    let starts = (0..batch).step_by(at_once);
-    let parts = starts.map(|first| attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first));
-    let Attempt { svd: Svd { u, s, vt }, failed, solver } = join(parts.collect::<Result<_, _>>()?);
+    let Attempt { svd: Svd { u, s, vt }, failed, solver } = if batch <= at_once {
+        attempt(a, 0)?
+    } else {
+        let starts = (0..batch).step_by(at_once);
+        let parts = starts.map(|first| attempt(a.clone().narrow(0, first, at_once.min(batch - first)), first));
+        join(parts.collect::<Result<_, _>>()?)
+    };
     // Back on the device of the caller, which may differentiate other things.
     let svd = Svd { u: u.to_device(&device), s: s.to_device(&device), vt: vt.to_device(&device) };
     Ok(Attempt { svd, failed, solver })
@@ -222,9 +226,6 @@ pub(crate) fn in_parts(
 /// Joins the parts of a batch, of which there is at least one, which were decomposed one after another.
 #[cfg(feature = "gpu")]
 fn join(mut parts: Vec<Attempt>) -> Attempt {
-    if parts.len() == 1 {
-        return parts.remove(0);
-    }
     let solver = parts[0].solver;
     let failed = parts.iter_mut().flat_map(|part| part.failed.drain(..)).collect();
     let parts: Vec<Svd> = parts.into_iter().map(|part| part.svd).collect();

@@ -13,6 +13,7 @@ use crate::{Attempt, Demand, Svd, SvdError, SvdSolver};
 use library::Eigen;
 
 mod library;
+mod newton;
 mod ops;
 mod run;
 

@@ -1,7 +1,7 @@
 //! cuSOLVER and cuBLAS, as far as this crate calls them. They are opened when they are first asked for.
 //!
 //! Matrices are in f64, column-major, and lie in memory of the device. All calls go to the default stream of the device,
-//! one after the other; none waits for the others to end.
+//! one after the other; none waits for the others to end, but [`Library::run`] does, which they are made in.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
@@ -52,11 +52,13 @@ pub(super) enum Eigen {
     Together,
 }
 
-/// Memory that eigenvectors are computed in, in bytes.
-#[derive(Clone, Copy, Debug)]
+/// Memory that eigenvectors are computed in.
+#[derive(Debug)]
 pub(super) struct Workspace {
+    /// How many bytes of the device are needed.
     pub(super) on_device: usize,
-    pub(super) on_host: usize,
+    /// The memory of the host, which is in use until the eigenvectors have been computed.
+    on_host: Vec<u8>,
 }
 
 type EigenTogether = unsafe extern "C" fn(
@@ -191,9 +193,12 @@ impl Library {
         Ok(Self { context, blas, solver, params, together })
     }
 
-    /// Waits until everything that was called has been computed.
-    pub(super) fn wait(&self) -> Result<(), CusolverError> {
-        self.context.synchronize().map_err(device_error)
+    /// Makes `calls` and waits until everything has been computed, if one of them fails too: those before it use the
+    /// memory that they were given until then.
+    pub(super) fn run(&self, calls: impl FnOnce() -> Result<(), CusolverError>) -> Result<(), CusolverError> {
+        let called = calls();
+        self.context.synchronize().map_err(device_error)?;
+        called
     }
 
     /// Computes `out = left right`, `[m, n]` sums of `depth` products, for each of `matrices`.
@@ -239,8 +244,8 @@ impl Library {
 
     /// What [`eigenvectors`](Self::eigenvectors) needs for so many matrices of `[k, k]`.
     pub(super) fn eigen_workspace(&self, eigen: Eigen, matrices: usize, k: usize) -> Result<Workspace, CusolverError> {
-        let mut space = Workspace { on_device: 0, on_host: 0 };
-        let (device, host) = (&raw mut space.on_device, &raw mut space.on_host);
+        let (mut on_device, mut on_host) = (0, 0);
+        let (device, host) = (&raw mut on_device, &raw mut on_host);
         let (handle, params, nowhere, side) = (self.solver, self.params, std::ptr::null(), k as i64);
         // SAFETY: no matrix is read to find out the sizes, which are written to where they belong.
         unsafe {
@@ -261,7 +266,7 @@ impl Library {
                 }
             }
         }
-        Ok(space)
+        Ok(Workspace { on_device, on_host: vec![0; on_host.max(1)] })
     }
 
     /// Replaces each symmetric matrix of `[k, k]`, of which the lower triangle is read, by its eigenvectors as columns,
@@ -272,11 +277,11 @@ impl Library {
         eigen: Eigen,
         [matrices, k]: [usize; 2],
         [at, values, info]: [Address; 3],
-        (work, space): (Address, Workspace),
+        (work, space): (Address, &mut Workspace),
     ) -> Result<(), CusolverError> {
-        let mut on_host = vec![0_u8; space.on_host.max(1)];
         let (handle, params, side) = (self.solver, self.params, k as i64);
-        let (work, size, host) = (work as *mut c_void, space.on_device, on_host.as_mut_ptr().cast::<c_void>());
+        let (work, size) = (work as *mut c_void, space.on_device);
+        let (host, host_size) = (space.on_host.as_mut_ptr().cast::<c_void>(), space.on_host.len());
         if let (Eigen::Together, Some((_, all))) = (eigen, self.together) {
             let (at, values, info) = (at as *mut c_void, values as *mut c_void, info as *mut c_int);
             // SAFETY: the caller's memory is as large as the sizes say; that on the host lives until all is computed.
@@ -296,7 +301,7 @@ impl Library {
                     work,
                     size,
                     host,
-                    space.on_host,
+                    host_size,
                     info,
                     matrices as i64,
                 )
@@ -310,32 +315,17 @@ impl Library {
                 // SAFETY: as above, for one matrix after another.
                 let status = unsafe {
                     solver::cusolverDnXsyevd(
-                        handle,
-                        params,
-                        VECTORS,
-                        LOWER,
-                        side,
-                        F64,
-                        at,
-                        side,
-                        F64,
-                        values,
-                        F64,
-                        work,
-                        size,
-                        host,
-                        space.on_host,
-                        info,
+                        handle, params, VECTORS, LOWER, side, F64, at, side, F64, values, F64, work, size, host,
+                        host_size, info,
                     )
                 };
                 solved("cusolverDnXsyevd", status as c_int)?;
             }
         }
-        // The memory on the host may be in use until then.
-        self.wait()
+        Ok(())
     }
 
-    /// How much memory [`orthonormal`](Self::orthonormal) needs for a matrix of `[rows, k]`, in f64 values.
+    /// How much memory [`qr`](Self::qr) and [`q`](Self::q) need for a matrix of `[rows, k]`, in f64 values.
     pub(super) fn qr_workspace(&self, rows: usize, k: usize) -> Result<usize, CusolverError> {
         let (mut factor, mut q) = (0, 0);
         let (rows, k, nowhere) = (int(rows)?, int(k)?, null_mut());

@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeDevice;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::bytes::Bytes;
 use cubecl::client::Client;
 use cubecl::prelude::*;
 use cubecl_cuda::CudaRuntime;
@@ -22,13 +23,6 @@ const ILL_CONDITIONED: f64 = 1e-7;
 /// to orthogonal for Newton steps to make them so: their scalar products are at most some hundredths.
 const WITHIN_NEWTON: f64 = 1e-14;
 
-/// The largest scalar product of two columns of `U` that Newton steps may leave.
-const ORTHOGONAL: f64 = 1e-9;
-
-/// Newton steps double the digits: this many are always needed, and what more do not mend is past mending.
-const LEAST_STEPS: usize = 2;
-const MOST_STEPS: usize = 5;
-
 /// What cuSOLVER makes of a batch: one value for each factor, and what the host needs to know.
 pub(super) struct Found {
     /// The vectors of the longer side, `[matrices, k, max(m, n)]`.
@@ -43,28 +37,28 @@ pub(super) struct Found {
 
 /// One batch of matrices, `[matrices, m, n]`.
 pub(super) struct Run<'a> {
-    library: &'a Library,
+    pub(super) library: &'a Library,
     eigen: Eigen,
     a: CubeTensor,
     matrices: usize,
     m: usize,
     n: usize,
     /// `min(m, n)`.
-    k: usize,
+    pub(super) k: usize,
     /// `max(m, n)`.
-    len: usize,
+    pub(super) len: usize,
 }
 
 /// Rows that have been computed and are to be handed out, all of them in f64.
-struct Rows {
+pub(super) struct Rows {
     /// `W`, `[matrices, k, len]`: columns, as cuSOLVER calls them.
-    w: CubeTensor,
+    pub(super) w: CubeTensor,
     /// `V`, `[matrices, k, k]`.
     v: CubeTensor,
     /// The lengths of the rows of `W`, `[matrices, k]`, ascending but for rounding.
-    norm: CubeTensor,
+    pub(super) norm: CubeTensor,
     /// What the rows of `W` are divided by to be of length one.
-    divisor: CubeTensor,
+    pub(super) divisor: CubeTensor,
 }
 
 impl<'a> Run<'a> {
@@ -77,19 +71,12 @@ impl<'a> Run<'a> {
 
     pub(super) fn decompose(self) -> Result<Found, CusolverError> {
         let start = Instant::now();
-        let magnitudes = self.magnitudes();
-        let rows = self.vectors(&magnitudes)?;
-        let norms = f64s(&self.read(&rows.norm));
+        let (rows, states) = self.vectors()?;
         let vectors = start.elapsed();
-        self.make_orthogonal(&rows, &norms)?;
-        self.finish()?;
+        self.make_orthogonal(&rows, &states)?;
         let orthogonal = start.elapsed() - vectors;
         tracing::debug!(self.matrices, self.m, self.n, ?vectors, ?orthogonal, "cuSOLVER");
-        let bits = self.read(&magnitudes);
-        let is_finite = u32::from_bytes(&bits).chunks(CHUNKS).map(|bits| bits.iter().all(|bits| *bits < 0x7f80_0000));
-        let largest = norms.chunks(self.k).map(|norms| norms.iter().copied().fold(0.0, f64::max));
-        let largest = largest.zip(is_finite).map(|(norm, is_finite)| if is_finite { norm } else { f64::NAN }).collect();
-        Ok(self.hand_out(&rows, largest))
+        Ok(self.hand_out(&rows, states.into_iter().map(|state| state.largest).collect()))
     }
 
     /// The bit patterns of the largest magnitudes in the parts of each matrix.
@@ -100,8 +87,9 @@ impl<'a> Run<'a> {
     }
 
     /// `XᵀX = V Λ Vᵀ` and `W = X V`, `X` having the longer side as rows.
-    fn vectors(&self, magnitudes: &CubeTensor) -> Result<Rows, CusolverError> {
-        let &Self { library, matrices, m, n, k, len, .. } = self;
+    fn vectors(&self) -> Result<(Rows, Vec<State>), CusolverError> {
+        let &Self { matrices, m, n, k, len, .. } = self;
+        let magnitudes = self.magnitudes();
         let x = self.doubles(&[matrices, m * n]);
         self.elementwise(matrices * m * n, |cubes, units| {
             double::widen::launch(
@@ -115,24 +103,9 @@ impl<'a> Run<'a> {
                 CHUNKS,
             );
         });
-        let v = self.doubles(&[matrices, k, k]);
-        let w = self.doubles(&[matrices, k, len]);
-        self.finish()?;
-        // In memory a row-major matrix is the column-major transpose: `X` itself if it is wide, `Xᵀ` if it is tall.
-        let x = Columns { at: self.address(&x)?, column: n, matrix: m * n };
-        let (as_is, transposed) =
-            if m < n { (Taken::AsItIs, Taken::Transposed) } else { (Taken::Transposed, Taken::AsItIs) };
-        let of_v = Columns { at: self.address(&v)?, column: k, matrix: k * k };
-        let of_w = Columns { at: self.address(&w)?, column: len, matrix: k * len };
-        let start = Instant::now();
-        library.product(matrices, [k, k, len], [(x, transposed), (x, as_is)], of_v)?;
-        library.wait()?;
-        let gram = start.elapsed();
-        self.eigenvectors(&v)?;
-        let eigenvectors = start.elapsed() - gram;
-        library.product(matrices, [len, k, k], [(x, as_is), (of_v, Taken::AsItIs)], of_w)?;
-        library.wait()?;
-        tracing::debug!(?gram, ?eigenvectors, all = ?start.elapsed(), "cuSOLVER and cuBLAS");
+        let (v, w) = (self.doubles(&[matrices, k, k]), self.doubles(&[matrices, k, len]));
+        let info = self.tensor(&[matrices], DType::U32);
+        self.multiply_and_solve([&x, &v, &w, &info])?;
 
         let (norm, divisor) = (self.doubles(&[matrices, k]), self.doubles(&[matrices, k]));
         double::norms::launch(
@@ -145,29 +118,41 @@ impl<'a> Run<'a> {
             k,
             len,
         );
-        Ok(Rows { w, v, norm, divisor })
+        let [norms, info, magnitudes] = self.read([&norm, &info, &magnitudes])?;
+        if let Some(matrix) = u32::from_bytes(&info).iter().position(|info| *info != 0) {
+            return Err(CusolverError::NotConverged { matrix });
+        }
+        let magnitudes = u32::from_bytes(&magnitudes).chunks(CHUNKS);
+        let states = f64::from_bytes(&norms).chunks(k).zip(magnitudes).map(|(norms, bits)| State::of(norms, bits));
+        Ok((Rows { w, v, norm, divisor }, states.collect()))
     }
 
-    /// Replaces Gram matrices by their eigenvectors, in ascending order of the eigenvalues.
-    fn eigenvectors(&self, gram: &CubeTensor) -> Result<(), CusolverError> {
-        let &Self { library, eigen, matrices, k, .. } = self;
-        let space = library.eigen_workspace(eigen, matrices, k)?;
-        let (values, info) = (self.doubles(&[matrices, k]), self.tensor(&[matrices], DType::U32));
-        let work = self.tensor(&[space.on_device.div_ceil(size_of::<f64>()).max(1)], DType::F64);
+    /// What the libraries have to do: from `x`, the matrices in f64, the eigenvectors `v`, in ascending order of the
+    /// eigenvalues, the products `w`, and in `info` what became of each matrix.
+    fn multiply_and_solve(&self, [x, v, w, info]: [&CubeTensor; 4]) -> Result<(), CusolverError> {
+        let &Self { library, eigen, matrices, m, n, k, len, .. } = self;
+        let mut space = library.eigen_workspace(eigen, matrices, k)?;
+        let values = self.doubles(&[matrices, k]);
+        let work = self.doubles(&[space.on_device.div_ceil(size_of::<f64>()).max(1)]);
+        // In memory a row-major matrix is the column-major transpose: `X` itself if it is wide, `Xᵀ` if it is tall.
+        let x = Columns { at: self.address(x)?, column: n, matrix: m * n };
+        let (as_is, transposed) =
+            if m < n { (Taken::AsItIs, Taken::Transposed) } else { (Taken::Transposed, Taken::AsItIs) };
+        let of_v = Columns { at: self.address(v)?, column: k, matrix: k * k };
+        let of_w = Columns { at: self.address(w)?, column: len, matrix: k * len };
+        let addresses = [of_v.at, self.address(&values)?, self.address(info)?];
+        let work = self.address(&work)?;
         self.finish()?;
-        let addresses = [self.address(gram)?, self.address(&values)?, self.address(&info)?];
-        library.eigenvectors(eigen, [matrices, k], addresses, (self.address(&work)?, space))?;
-        let info = self.read(&info);
-        match u32::from_bytes(&info).iter().position(|info| *info != 0) {
-            None => Ok(()),
-            Some(matrix) => Err(CusolverError::NotConverged { matrix }),
-        }
+        library.run(|| {
+            library.product(matrices, [k, k, len], [(x, transposed), (x, as_is)], of_v)?;
+            library.eigenvectors(eigen, [matrices, k], addresses, (work, &mut space))?;
+            library.product(matrices, [len, k, k], [(x, as_is), (of_v, Taken::AsItIs)], of_w)
+        })
     }
 
     /// Makes rows of `W` orthogonal that rounding of the Gram matrix has left too far from it: those of short vectors.
-    fn make_orthogonal(&self, rows: &Rows, norms: &[f64]) -> Result<(), CusolverError> {
-        let states: Vec<State> = norms.chunks(self.k).map(State::of).collect();
-        let with = |is: fn(&State) -> bool| (0..).zip(&states).filter(move |(_, state)| is(state)).map(|(at, _)| at);
+    fn make_orthogonal(&self, rows: &Rows, states: &[State]) -> Result<(), CusolverError> {
+        let with = |is: fn(&State) -> bool| (0..).zip(states).filter(move |(_, state)| is(state)).map(|(at, _)| at);
         let mut without_digits: Vec<u32> = with(|state| state.needs_qr).collect();
         let chosen: Vec<u32> = with(|state| state.short > 0).collect();
         let some = states.iter().map(|state| state.short).max().unwrap_or(0);
@@ -175,84 +160,6 @@ impl<'a> Run<'a> {
             without_digits.extend(self.newton(rows, &chosen, some)?);
         }
         without_digits.into_iter().try_for_each(|matrix| self.triangular(rows, matrix as usize))
-    }
-
-    /// Makes the first `some` rows of the `chosen` matrices, the shortest, orthogonal by Newton steps: each row is
-    /// corrected by the longer ones, whose errors are smaller. Returns the matrices where that failed, whose rows are left
-    /// as they were.
-    fn newton(&self, rows: &Rows, chosen: &[u32], some: usize) -> Result<Vec<u32>, CusolverError> {
-        let &Self { library, k, len, .. } = self;
-        let matrices = chosen.len();
-        let mut unit = self.doubles(&[matrices, some, len]);
-        let mut next = self.doubles(&[matrices, some, len]);
-        let (gram, correction) = (self.doubles(&[matrices, some, some]), self.doubles(&[matrices, some, some]));
-        let places = self.upload(chosen);
-        self.elementwise(matrices * some * len, |cubes, units| {
-            let (w, norm) = (rows.w.clone().into_buffer_arg(), rows.norm.clone().into_buffer_arg());
-            let (places, out) = (places.clone().into_buffer_arg(), unit.clone().into_buffer_arg());
-            double::unit_rows::launch(self.client(), cubes, units, w, norm, places, out, k, some, len);
-        });
-        let square =
-            |buffer: &CubeTensor| self.address(buffer).map(|at| Columns { at, column: some, matrix: some * some });
-        let of_rows =
-            |buffer: &CubeTensor| self.address(buffer).map(|at| Columns { at, column: len, matrix: some * len });
-        let mut excess = Vec::new();
-        for step in 0..=MOST_STEPS {
-            self.finish()?;
-            let now = of_rows(&unit)?;
-            let factors = [(now, Taken::Transposed), (now, Taken::AsItIs)];
-            library.product(matrices, [some, some, len], factors, square(&gram)?)?;
-            library.wait()?;
-            // The first steps are always needed.
-            if step >= LEAST_STEPS {
-                excess = self.largest_excess(&gram, [matrices, some]);
-                if excess.iter().all(|excess| *excess <= ORTHOGONAL) {
-                    break;
-                }
-            }
-            self.elementwise(matrices * some * some, |cubes, units| {
-                let (gram, out) = (gram.clone().into_buffer_arg(), correction.clone().into_buffer_arg());
-                double::correction::launch(self.client(), cubes, units, gram, out, some);
-            });
-            self.finish()?;
-            let factors = [(now, Taken::AsItIs), (square(&correction)?, Taken::AsItIs)];
-            library.product(matrices, [len, some, some], factors, of_rows(&next)?)?;
-            library.wait()?;
-            std::mem::swap(&mut unit, &mut next);
-        }
-        // A NaN is not good.
-        let is_good: Vec<u32> = excess.iter().map(|excess| u32::from(*excess <= ORTHOGONAL)).collect();
-        let good = self.upload(&is_good);
-        self.elementwise(matrices * some * len, |cubes, units| {
-            double::put_back::launch(
-                self.client(),
-                cubes,
-                units,
-                unit.clone().into_buffer_arg(),
-                places.clone().into_buffer_arg(),
-                good.clone().into_buffer_arg(),
-                rows.w.clone().into_buffer_arg(),
-                rows.divisor.clone().into_buffer_arg(),
-                k,
-                some,
-                len,
-            );
-        });
-        Ok(chosen.iter().zip(is_good).filter(|(_, is_good)| *is_good == 0).map(|(matrix, _)| *matrix).collect())
-    }
-
-    /// The largest difference of each of `gram`, `[matrices, some, some]`, from the identity.
-    fn largest_excess(&self, gram: &CubeTensor, [matrices, some]: [usize; 2]) -> Vec<f64> {
-        let largest = self.doubles(&[matrices]);
-        double::largest_excess::launch(
-            self.client(),
-            CubeCount::new_1d(matrices as u32),
-            CubeDim::new_1d(UNITS as u32),
-            gram.clone().into_buffer_arg(),
-            largest.clone().into_buffer_arg(),
-            some,
-        );
-        f64s(&self.read(&largest))
     }
 
     /// Replaces the rows of one matrix by the columns of the `Q` of `W = Q R`, the longest first, and their lengths by the
@@ -265,11 +172,10 @@ impl<'a> Run<'a> {
         let size = library.qr_workspace(len, k)?;
         let (coefficients, work) = (self.doubles(&[k]), self.doubles(&[size.max(1)]));
         let info = self.tensor(&[1], DType::U32);
-        self.finish()?;
         let addresses = [self.address(&w)?, self.address(&coefficients)?, self.address(&info)?];
         let work = (self.address(&work)?, size);
-        library.qr([len, k], addresses, work)?;
-        library.wait()?;
+        self.finish()?;
+        library.run(|| library.qr([len, k], addresses, work))?;
         self.elementwise(k, |cubes, units| {
             double::lengths_of_factor::launch(
                 self.client(),
@@ -284,8 +190,7 @@ impl<'a> Run<'a> {
             );
         });
         self.finish()?;
-        library.q([len, k], addresses, work)?;
-        library.wait()?;
+        library.run(|| library.q([len, k], addresses, work))?;
         self.put_matrix_back(&w, &rows.w, matrix);
         Ok(())
     }
@@ -343,26 +248,29 @@ impl<'a> Run<'a> {
     }
 
     /// Waits for the kernels of this crate, which are on another stream than the libraries.
-    fn finish(&self) -> Result<(), CusolverError> {
+    pub(super) fn finish(&self) -> Result<(), CusolverError> {
         cubecl::future::block_on(self.client().sync()).map_err(|error| CusolverError::Device(format!("{error:?}")))
     }
 
-    fn address(&self, buffer: &CubeTensor) -> Result<Address, CusolverError> {
+    pub(super) fn address(&self, buffer: &CubeTensor) -> Result<Address, CusolverError> {
         let found = self.client().get_resource::<<CudaRuntime as Runtime>::Server>(buffer.handle.clone());
         let found = found.map_err(|error| CusolverError::Device(format!("{error:?}")))?;
         Ok(found.resource().ptr)
     }
 
-    fn read(&self, buffer: &CubeTensor) -> cubecl::bytes::Bytes {
-        self.client().read_one_unchecked(buffer.handle.clone())
+    /// Reads buffers once the kernels of this crate that were launched before have written them.
+    pub(super) fn read<const N: usize>(&self, buffers: [&CubeTensor; N]) -> Result<[Bytes; N], CusolverError> {
+        let read = self.client().read(buffers.map(|buffer| buffer.handle.clone()).into());
+        let bytes = read.map_err(|error| CusolverError::Device(format!("{error:?}")))?;
+        bytes.try_into().map_err(|_| CusolverError::Device("a buffer was not read".into()))
     }
 
-    fn elementwise(&self, elements: usize, launch: impl FnOnce(CubeCount, CubeDim)) {
+    pub(super) fn elementwise(&self, elements: usize, launch: impl FnOnce(CubeCount, CubeDim)) {
         let units = CubeDim::new_1d(UNITS as u32);
         launch(cubecl::calculate_cube_count_elemwise(self.client(), elements, units), units);
     }
 
-    fn doubles(&self, shape: &[usize]) -> CubeTensor {
+    pub(super) fn doubles(&self, shape: &[usize]) -> CubeTensor {
         self.tensor(shape, DType::F64)
     }
 
@@ -372,23 +280,21 @@ impl<'a> Run<'a> {
         CubeTensor::new_contiguous(self.client().clone(), self.a.device.clone(), shape, handle, dtype)
     }
 
-    fn upload(&self, data: &[u32]) -> CubeTensor {
+    pub(super) fn upload(&self, data: &[u32]) -> CubeTensor {
         let handle = self.client().create_from_slice(u32::as_bytes(data));
         let shape = Shape::from(vec![data.len()]);
         CubeTensor::new_contiguous(self.client().clone(), self.a.device.clone(), shape, handle, DType::U32)
     }
 
-    fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         &self.a.client
     }
 }
 
-fn f64s(bytes: &[u8]) -> Vec<f64> {
-    f64::from_bytes(bytes).to_vec()
-}
-
 /// What the lengths of its columns of `W` say of a matrix.
 struct State {
+    /// The longest, NaN if the matrix is not finite.
+    largest: f64,
     /// How many of the first columns, the shortest, may not be orthogonal and can be made so by Newton steps.
     short: usize,
     /// Whether columns are so short that only a triangular factorization tells them apart.
@@ -396,17 +302,24 @@ struct State {
 }
 
 impl State {
-    /// The lengths are ascending, but for rounding.
-    fn of(norms: &[f64]) -> Self {
-        let largest = norms.iter().copied().fold(0.0, f64::max);
-        let mut ascending = norms.to_vec();
-        ascending.sort_unstable_by(f64::total_cmp);
-        let (smallest, second) = (ascending[0], ascending[1.min(norms.len() - 1)]);
-        let square = largest * largest;
-        let needs_qr = smallest * second <= WITHIN_NEWTON * square;
-        let short = norms.iter().rposition(|norm| norm * smallest < ILL_CONDITIONED * square);
+    /// The lengths are ascending, but for rounding. `magnitudes` are the bit patterns of the largest in each part of the
+    /// matrix.
+    fn of(norms: &[f64], magnitudes: &[u32]) -> Self {
+        let (mut smallest, mut second, mut largest) = (f64::INFINITY, f64::INFINITY, 0.0);
+        for &norm in norms {
+            (smallest, second) = if norm < smallest { (norm, smallest) } else { (smallest, second.min(norm)) };
+            largest = norm.max(largest);
+        }
+        // A single column is the second smallest too.
+        let needs_qr = smallest * second.min(largest) <= WITHIN_NEWTON * largest * largest;
+        let short = norms.iter().rposition(|norm| norm * smallest < ILL_CONDITIONED * largest * largest);
         let short = short.map_or(0, |last| last + 1);
-        Self { short: if needs_qr || short < 2 { 0 } else { short }, needs_qr }
+        let is_finite = magnitudes.iter().all(|bits| *bits < 0x7f80_0000);
+        Self {
+            largest: if is_finite { largest } else { f64::NAN },
+            short: if needs_qr || short < 2 { 0 } else { short },
+            needs_qr,
+        }
     }
 }
 
