@@ -181,12 +181,13 @@ pub(super) fn place(block: &[f32], rows: &mut [f32], width: usize, stride: usize
 /// Puts noise in the place of rows that have vanished, so that they have a direction to be made orthogonal.
 ///
 /// A row that is shorter than `vanished` times the longest gets random entries, for a length of about `noise` times
-/// that of the longest. Rows that only fill up the last block stay zero: the row of `V` behind them is zero too. One
-/// cube for each row (x) and matrix (y).
+/// that of the longest. Rows that only fill up the last block stay zero: the row of `V` behind them is zero too. Matrices
+/// that are `done` are left alone. One cube for each row (x) and matrix (y).
 #[cube(launch)]
 pub(super) fn replace_vanished(
     rows: &mut [f32],
     norm: &[f32],
+    done: &[u32],
     count: usize,
     stride: usize,
     len: usize,
@@ -194,6 +195,9 @@ pub(super) fn replace_vanished(
     noise: f32,
     seed: u32,
 ) {
+    if done[CUBE_POS_Y as usize] != 0 {
+        terminate!();
+    }
     let (row, base) = (CUBE_POS_X as usize, CUBE_POS_Y as usize * count);
     let unit = UNIT_POS as usize;
     let mut scratch = Shared::<[f32]>::new_slice(UNITS);
