@@ -13,7 +13,7 @@ pub(super) const PANEL: usize = 32;
 /// One cube for each [`UNITS`] columns (x) and matrix (y); each factorizes the diagonal block for itself. A pivot at
 /// or below `floor` is what rounding left of a dependent column: it becomes `floor` and the rest of its row zero, so
 /// that the factor exists and stays bounded whatever the rank.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(super) fn cholesky_panel(gram: &[f32], factor: &mut [f32], count: usize, start: usize, floor: f32) {
     let unit = UNIT_POS as usize;
     let base = CUBE_POS_Y as usize * count * count + start * count;

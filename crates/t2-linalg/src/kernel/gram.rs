@@ -48,7 +48,7 @@ pub(super) const fn shared_values(width: usize) -> usize {
 /// `[matrices, pairs, chunks, triangle(width)]`, row after row. The units
 /// of a cube form groups, each of which sums its own part of the entries in shared memory; each of these parts has a
 /// sum of its own, so that rounding grows with the root of their number.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(super) fn gram(
     rows: &[f32],
     out: &mut [f32],

@@ -31,19 +31,23 @@ impl Run {
 
     /// Computes the upper triangular Cholesky factor of each `gram`, which is overwritten. A pivot at or below `floor`
     /// counts as `floor`.
+    #[expect(unsafe_code, reason = "in a checked launch every loop on WebGPU counts its rounds")]
     pub(super) fn cholesky(&self, gram: &CubeTensor, factor: &CubeTensor, floor: f32) {
         let count = self.count;
         for start in (0..count).step_by(cholesky::PANEL) {
-            cholesky::cholesky_panel::launch(
-                self.client(),
-                CubeCount::new_2d(count.div_ceil(UNITS) as u32, self.matrices as u32),
-                CubeDim::new_1d(UNITS as u32),
-                gram.clone().into_buffer_arg(),
-                factor.clone().into_buffer_arg(),
-                count,
-                start,
-                floor,
-            );
+            // SAFETY: `count` is a multiple of the rows of a panel, and columns from `count` on are left out.
+            unsafe {
+                cholesky::cholesky_panel::launch_unchecked(
+                    self.client(),
+                    CubeCount::new_2d(count.div_ceil(UNITS) as u32, self.matrices as u32),
+                    CubeDim::new_1d(UNITS as u32),
+                    gram.clone().into_buffer_arg(),
+                    factor.clone().into_buffer_arg(),
+                    count,
+                    start,
+                    floor,
+                );
+            }
             let next = start + cholesky::PANEL;
             if next < count {
                 let panel = Operand { buffer: factor, at: start * count + next, row: count, matrix: count * count };
@@ -116,34 +120,38 @@ impl Run {
 }
 
 /// Multiplies, for each of `matrices`, the first two operands into the third: `[m, n]` sums of `depth` products.
+#[expect(unsafe_code, reason = "in a checked launch every loop on WebGPU counts its rounds")]
 pub(super) fn product(matrices: usize, [left, right, out]: [Operand<'_>; 3], [m, n, depth]: [usize; 3], call: Call) {
     let tile = product::tile_of(matrices, m, n);
-    product::product::launch(
-        &left.buffer.client,
-        CubeCount::new_3d(n.div_ceil(tile.columns()) as u32, m.div_ceil(tile.rows()) as u32, matrices as u32),
-        CubeDim::new_1d(UNITS as u32),
-        left.buffer.clone().into_buffer_arg(),
-        right.buffer.clone().into_buffer_arg(),
-        out.buffer.clone().into_buffer_arg(),
-        left.at,
-        left.row,
-        left.matrix,
-        right.at,
-        right.row,
-        right.matrix,
-        out.at,
-        out.row,
-        out.matrix,
-        m,
-        n,
-        depth,
-        call.scale,
-        call.diagonal,
-        call.form,
-        call.accumulate,
-        call.symmetric,
-        tile,
-    );
+    // SAFETY: entries from `m`, `n` and `depth` on are left out, and operands are as large as their `Operand` says.
+    unsafe {
+        product::product::launch_unchecked(
+            &left.buffer.client,
+            CubeCount::new_3d(n.div_ceil(tile.columns()) as u32, m.div_ceil(tile.rows()) as u32, matrices as u32),
+            CubeDim::new_1d(UNITS as u32),
+            left.buffer.clone().into_buffer_arg(),
+            right.buffer.clone().into_buffer_arg(),
+            out.buffer.clone().into_buffer_arg(),
+            left.at,
+            left.row,
+            left.matrix,
+            right.at,
+            right.row,
+            right.matrix,
+            out.at,
+            out.row,
+            out.matrix,
+            m,
+            n,
+            depth,
+            call.scale,
+            call.diagonal,
+            call.form,
+            call.accumulate,
+            call.symmetric,
+            tile,
+        );
+    }
 }
 
 /// Computes the norms of the first `len` entries of each of `count` rows, which begin `stride` entries apart, of each of

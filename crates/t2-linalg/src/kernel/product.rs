@@ -41,7 +41,7 @@ pub(super) fn tile_of(matrices: usize, m: usize, n: usize) -> Tile {
 ///
 /// For each operand, `_at` is the place of the first entry, `_row` the distance from one row to the next and `_matrix`
 /// that from one matrix to the next, all in entries.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(super) fn product(
     left: &[f32],
     right: &[f32],

@@ -73,7 +73,7 @@ pub(super) fn packed(i: usize, j: usize) -> usize {
 /// diagonalized by one cyclic sweep of two-sided Jacobi, whose rotations are accumulated in `J`; what rounding took
 /// from the orthogonality of `J` is given back by one Newton step. `cosine` takes the largest `|g_ij| / √(g_ii g_jj)`
 /// that was found, `active` whether there is anything to turn.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(super) fn rotations(
     grams: &[f32],
     rotation: &mut [f32],

@@ -25,7 +25,7 @@ pub(super) fn capacity(used: usize, available: usize) -> Option<usize> {
 ///
 /// Pairs of rows meet as in a round robin. Each game turns its two rows to be orthogonal and puts the longer one first.
 /// One cube for each matrix.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(super) fn sweep_all(
     rows: &mut [f32],
     used: usize,

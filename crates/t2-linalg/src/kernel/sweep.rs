@@ -49,6 +49,7 @@ pub(super) struct Sweeps<'a> {
 impl Run {
     /// Sweeps over the triangular factors, `[matrices, count, count]`, until a sweep finds no larger cosine than
     /// `enough`.
+    #[expect(unsafe_code, reason = "in a checked launch every loop on WebGPU counts its rounds")]
     pub(super) fn sweep_factor(&self, factor: &CubeTensor, tolerance: f32, enough: f32) {
         let shared_memory = self.client().properties().hardware.max_shared_memory_size;
         let Some(capacity) = small::capacity(self.used, shared_memory) else {
@@ -56,18 +57,21 @@ impl Run {
             self.sweep(&Sweeps { rows, stride: count, len: count, tolerance, enough, noise: None });
             return;
         };
-        small::sweep_all::launch(
-            self.client(),
-            CubeCount::new_1d(self.matrices as u32),
-            CubeDim::new_1d(UNITS as u32),
-            factor.clone().into_buffer_arg(),
-            self.used,
-            self.count,
-            self.options.max_sweeps,
-            tolerance,
-            enough,
-            capacity,
-        );
+        // SAFETY: the kernel reads and writes the first `used` rows and columns of each factor of `[count, count]`.
+        unsafe {
+            small::sweep_all::launch_unchecked(
+                self.client(),
+                CubeCount::new_1d(self.matrices as u32),
+                CubeDim::new_1d(UNITS as u32),
+                factor.clone().into_buffer_arg(),
+                self.used,
+                self.count,
+                self.options.max_sweeps,
+                tolerance,
+                enough,
+                capacity,
+            );
+        }
     }
 
     /// Sweeps until the rows of every matrix are orthogonal. Returns, for each matrix, the largest cosine in its last
@@ -114,51 +118,60 @@ impl Run {
     /// Makes the rows of disjoint pairs of blocks orthogonal. The last argument is memory for the Gram matrices of each
     /// pair, its rotation, its largest cosine, and whether it is turned, and a flag for each matrix that needs no more
     /// sweeps.
+    #[expect(unsafe_code, reason = "in a checked launch every loop on WebGPU counts its rounds")]
     fn step(&self, sweeps: &Sweeps<'_>, step: usize, [grams, rotation, cosines, active, done]: [&CubeTensor; 5]) {
         let (matrices, pairs) = (self.matrices as u32, (self.count / self.block / 2) as u32);
         let chunk = gram::chunk_of(sweeps.len, pairs as usize);
         let chunks = sweeps.len.div_ceil(chunk);
-        gram::gram::launch(
-            self.client(),
-            CubeCount::new_3d(chunks as u32, pairs, matrices),
-            CubeDim::new_1d(UNITS as u32),
-            sweeps.rows.clone().into_buffer_arg(),
-            grams.clone().into_buffer_arg(),
-            done.clone().into_buffer_arg(),
-            self.count,
-            sweeps.stride,
-            sweeps.len,
-            step,
-            chunk,
-            self.block,
-        );
-        rotate::rotations::launch(
-            self.client(),
-            CubeCount::new_2d(pairs, matrices),
-            CubeDim::new_1d(UNITS as u32),
-            grams.clone().into_buffer_arg(),
-            rotation.clone().into_buffer_arg(),
-            cosines.clone().into_buffer_arg(),
-            active.clone().into_buffer_arg(),
-            done.clone().into_buffer_arg(),
-            self.count,
-            chunks,
-            step,
-            sweeps.tolerance,
-            self.block,
-        );
-        turn::turn::launch(
-            self.client(),
-            CubeCount::new_3d(sweeps.stride.div_ceil(turn::tile_of(2 * self.block).columns()) as u32, pairs, matrices),
-            CubeDim::new_1d(UNITS as u32),
-            sweeps.rows.clone().into_buffer_arg(),
-            rotation.clone().into_buffer_arg(),
-            active.clone().into_buffer_arg(),
-            self.count,
-            sweeps.stride,
-            step,
-            self.block,
-        );
+        // SAFETY: there are as many pairs as the blocks of `count` rows make, entries from `len` and `stride` on are left out,
+        // and the other buffers are as large as `sweep` makes them, by the same numbers.
+        unsafe {
+            gram::gram::launch_unchecked(
+                self.client(),
+                CubeCount::new_3d(chunks as u32, pairs, matrices),
+                CubeDim::new_1d(UNITS as u32),
+                sweeps.rows.clone().into_buffer_arg(),
+                grams.clone().into_buffer_arg(),
+                done.clone().into_buffer_arg(),
+                self.count,
+                sweeps.stride,
+                sweeps.len,
+                step,
+                chunk,
+                self.block,
+            );
+            rotate::rotations::launch_unchecked(
+                self.client(),
+                CubeCount::new_2d(pairs, matrices),
+                CubeDim::new_1d(UNITS as u32),
+                grams.clone().into_buffer_arg(),
+                rotation.clone().into_buffer_arg(),
+                cosines.clone().into_buffer_arg(),
+                active.clone().into_buffer_arg(),
+                done.clone().into_buffer_arg(),
+                self.count,
+                chunks,
+                step,
+                sweeps.tolerance,
+                self.block,
+            );
+            turn::turn::launch_unchecked(
+                self.client(),
+                CubeCount::new_3d(
+                    sweeps.stride.div_ceil(turn::tile_of(2 * self.block).columns()) as u32,
+                    pairs,
+                    matrices,
+                ),
+                CubeDim::new_1d(UNITS as u32),
+                sweeps.rows.clone().into_buffer_arg(),
+                rotation.clone().into_buffer_arg(),
+                active.clone().into_buffer_arg(),
+                self.count,
+                sweeps.stride,
+                step,
+                self.block,
+            );
+        }
     }
 
     fn replace_vanished(&self, sweeps: &Sweeps<'_>, done: &CubeTensor, noise: f32, sweep: usize) {

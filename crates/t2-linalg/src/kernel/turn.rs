@@ -16,7 +16,7 @@ pub(super) const fn tile_of(width: usize) -> Tile {
 ///
 /// One cube for each tile of columns (x), pair (y) and matrix (z). It has read all of its columns before it writes the
 /// first.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(super) fn turn(
     rows: &mut [f32],
     rotation: &[f32],
