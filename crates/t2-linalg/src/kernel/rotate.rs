@@ -59,11 +59,11 @@ pub(super) fn panel_row(i: usize, low: usize, high: usize, #[comptime] block: us
     select(i < block, low + i, high + i - block)
 }
 
-/// The place of the entry `(i, j)` of a symmetric matrix of which the lower triangle is kept, row after row.
+/// The place of the entry `(i, j)` of a symmetric matrix of which the lower triangle is kept, row after row: the larger of
+/// the places that `(i, j)` and `(j, i)` would have if both were below the diagonal.
 #[cube]
 pub(super) fn packed(i: usize, j: usize) -> usize {
-    let last = i.max(j);
-    last * (last + 1) / 2 + i.min(j)
+    (i * (i + 1) / 2 + j).max(j * (j + 1) / 2 + i)
 }
 
 /// Computes, for every pair of blocks, the orthogonal `J` for which the rows of `Jᵀ panel` are orthogonal and their
@@ -262,8 +262,8 @@ pub(super) fn cos_and_sin(g_ii: f32, g_jj: f32, g_ij: f32, tolerance: f32) -> (f
 /// Applies the rotations `R` of a round to what its games did not apply to themselves: `gram ← Rᵀ gram R`. The four
 /// products of the rows of one game with those of another are turned by one unit.
 ///
-/// Game `block - 1 - n` has as many games before it as game `n` lacks to `block - 1`: together they make one row of a
-/// rectangle.
+/// The games stand in a circle, and a unit takes one of them and those that follow it at certain distances, up to half the way
+/// around. There two games would meet twice, so only the first half of them looks for the other.
 #[cube]
 fn turn_others(
     gram: &mut Shared<[f32]>,
@@ -274,12 +274,11 @@ fn turn_others(
 ) {
     let games = block;
     let first = round % 2 * 2 * block;
-    let mut n = UNIT_POS as usize;
-    while n < games / 2 * (games - 1) {
-        let (row, column) = (n / (games - 1), n % (games - 1));
-        let last = games - 1 - row;
-        let a = first + select(column < last, last, row);
-        let b = first + select(column < last, column, column - last);
+    let game = UNIT_POS as usize % games;
+    let mut distance = UNIT_POS as usize / games + 1;
+    while distance < games / 2 || (distance == games / 2 && game < games / 2) {
+        let other = (game + distance) % games;
+        let (a, b) = (first + game.max(other), first + game.min(other));
         let (i, j) = (rows[a] as usize, rows[a + block] as usize);
         let (k, l) = (rows[b] as usize, rows[b + block] as usize);
         let (at_ik, at_il, at_jk, at_jl) = (packed(i, k), packed(i, l), packed(j, k), packed(j, l));
@@ -292,7 +291,7 @@ fn turn_others(
         gram[at_jk] = s * ik + c * jk;
         gram[at_il] = c * il - s * jl;
         gram[at_jl] = s * il + c * jl;
-        n += UNITS;
+        distance += comptime!(UNITS / block);
     }
 }
 
