@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// Only these checks, for example `fmt arrows`; all of them if none is named.
     #[arg(value_parser = PossibleValuesParser::new(CHECKS.iter().map(|check| check.name)))]
     names: Vec<String>,
-    /// Compile t2 with these backends too.
+    /// Lint what is compiled for these backends too.
     #[arg(long, value_name = "LIST", value_delimiter = ',', num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "wgpu,cuda")]
     backends: Vec<Backend>,

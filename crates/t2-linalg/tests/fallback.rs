@@ -5,7 +5,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "helpers of tests fail by panicking and say what was skipped"
+    clippy::disallowed_methods,
+    reason = "helpers of tests fail by panicking, say what was skipped, and ask whether the GPU is an imitation"
 )]
 
 use std::process::Command;

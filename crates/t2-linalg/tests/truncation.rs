@@ -22,9 +22,9 @@ const ENERGY_TOLERANCE: f64 = 1e-6;
 const DEVICES: &[fn() -> Device] = &[
     Device::flex,
     #[cfg(feature = "wgpu")]
-    || Device::enumerate(t2_linalg::burn::tensor::DeviceType::Wgpu).into_iter().next().unwrap(),
+    || Device::enumerate(burn::tensor::DeviceType::Wgpu).into_iter().next().unwrap(),
     #[cfg(feature = "cuda")]
-    || Device::enumerate(t2_linalg::burn::tensor::DeviceType::Cuda).into_iter().next().unwrap(),
+    || Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().next().unwrap(),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! How many kernels a GPU is sent for one token. Launching is most of what a token costs there, so that the number is
 //! watched. Launches are counted for the whole program, which is why these tests have one of their own.
 #![cfg(any(feature = "wgpu", feature = "cuda"))]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -16,6 +16,9 @@ use super::{CusolverError, library};
 
 type Three<T> = (T, T, T);
 
+/// The largest singular value of each matrix, NaN where the matrix is not finite.
+type Outcome = Result<Vec<f64>, CusolverError>;
+
 /// Where to decompose, and what became of it: Burn decomposes when the factors are read, and an operation of Burn's
 /// returns tensors and nothing else.
 #[derive(Clone, Debug)]
@@ -24,8 +27,7 @@ pub(super) struct Report {
     ordinal: usize,
     /// How eigenvectors are best computed.
     eigen: Eigen,
-    /// The largest singular value of each matrix, NaN where the matrix is not finite.
-    outcome: Arc<Mutex<Option<Result<Vec<f64>, CusolverError>>>>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
 }
 
 impl Report {
@@ -34,12 +36,12 @@ impl Report {
     }
 
     /// What became of it, once the factors have been read.
-    pub(super) fn take(&self) -> Result<Vec<f64>, CusolverError> {
+    pub(super) fn take(&self) -> Outcome {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         outcome.unwrap_or_else(|| Err(CusolverError::Device("nothing was decomposed".into())))
     }
 
-    fn put(&self, outcome: Result<Vec<f64>, CusolverError>) {
+    fn put(&self, outcome: Outcome) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 }

@@ -118,15 +118,22 @@ fn see<E: Float>(
         scratch[unit] = seen;
         sync_cube();
         if unit < head_dim {
-            let mut total = 0.0f32;
-            for slice in 0..slices {
-                total += scratch[slice * head_dim + unit];
-            }
+            let total = add_slices(&scratch, slices, head_dim);
             // A query that sees nothing gets zeros.
             let sum = if start < end { sum } else { 1.0f32.runtime() };
             out[(CUBE_POS / heads * heads + head) * head_dim + unit] = E::cast_from(total / sum);
         }
     }
+}
+
+/// What the slices of the keys add up to in this unit's number of the head.
+#[cube]
+fn add_slices(seen: &Shared<[f32]>, slices: usize, head_dim: usize) -> f32 {
+    let mut total = 0.0f32;
+    for slice in 0..slices {
+        total += seen[slice * head_dim + UNIT_POS as usize];
+    }
+    total
 }
 
 /// The score of the key that begins at `at`.

@@ -153,9 +153,9 @@ fn key_of_count<E: Float>(scratch: &mut Shared<[f32]>, logits: &[E], first: usiz
     let mut bit = 0x8000_0000u32;
     while bit > 0u32 {
         if count_from::<E>(scratch, logits, first, vocab, key | bit) >= count {
-            key = key | bit;
+            key |= bit;
         }
-        bit = bit >> 1u32;
+        bit >>= 1u32;
     }
     key
 }
@@ -176,12 +176,14 @@ fn key_of_mass<E: Float>(
     let mut bit = 0x8000_0000u32;
     while bit > 0u32 {
         let tried = key | bit;
-        if tried <= floor {
-            key = tried;
-        } else if mass_from::<E>(scratch, logits, first, vocab, top, cold, tried) >= enough {
+        let mut reaches = true.runtime();
+        if tried > floor {
+            reaches = mass_from::<E>(scratch, logits, first, vocab, top, cold, tried) >= enough;
+        }
+        if reaches {
             key = tried;
         }
-        bit = bit >> 1u32;
+        bit >>= 1u32;
     }
     key
 }
@@ -240,21 +242,7 @@ fn walk<E: Float>(
     let run = vocab.div_ceil(UNITS);
     let start = (unit * run).min(vocab);
     let end = (start + run).min(vocab);
-    let mut ties = 0.0f32;
-    let mut i = start;
-    while i < end {
-        ties += select(key_of(f32::cast_from(logits[first + i])) == key, 1.0f32, 0.0f32);
-        i += 1;
-    }
-    scratch[unit] = ties;
-    sync_cube();
-    let mut before = 0.0f32;
-    let mut other = 0;
-    while other < unit {
-        before += scratch[other];
-        other += 1;
-    }
-    sync_cube();
+    let before = ties_before::<E>(scratch, logits, first + start, first + end, key);
     let mut sum = 0.0f32;
     let mut tie = before;
     let mut i = start;
@@ -266,29 +254,10 @@ fn walk<E: Float>(
     }
     scratch[unit] = sum;
     sync_cube();
-    let mut all = 0.0f32;
-    let mut other = 0;
-    while other < UNITS {
-        all += scratch[other];
-        other += 1;
-    }
-    let aim = uniform * all;
-    // The unit in whose run the token lies: the last that has any, where rounding leads beyond.
-    let mut owner = 0;
-    let mut passed = 0.0f32;
-    let mut sums = 0.0f32;
-    let mut other = 0;
-    while other < UNITS {
-        if scratch[other] > 0.0f32 && sums <= aim {
-            owner = other;
-            passed = sums;
-        }
-        sums += scratch[other];
-        other += 1;
-    }
+    let (owner, left) = owner_of(&*scratch, uniform);
     sync_cube();
     if unit == owner {
-        let mut left = aim - passed;
+        let mut left = left;
         let mut tie = before;
         let mut found = start;
         let mut i = start;
@@ -308,6 +277,54 @@ fn walk<E: Float>(
     let id = scratch[0];
     sync_cube();
     id
+}
+
+/// How many tokens before this unit's have the key; its own are those from `start` to `end`.
+#[cube]
+fn ties_before<E: Float>(scratch: &mut Shared<[f32]>, logits: &[E], start: usize, end: usize, key: u32) -> f32 {
+    let unit = UNIT_POS as usize;
+    let mut ties = 0.0f32;
+    let mut i = start;
+    while i < end {
+        ties += select(key_of(f32::cast_from(logits[i])) == key, 1.0f32, 0.0f32);
+        i += 1;
+    }
+    scratch[unit] = ties;
+    sync_cube();
+    let mut before = 0.0f32;
+    let mut other = 0;
+    while other < unit {
+        before += scratch[other];
+        other += 1;
+    }
+    sync_cube();
+    before
+}
+
+/// The unit in whose run of tokens `uniform` lies, and how far into it, given what the odds of each run add up to. It is the
+/// last that has any where rounding leads beyond.
+#[cube]
+fn owner_of(sums: &Shared<[f32]>, uniform: f32) -> (usize, f32) {
+    let mut all = 0.0f32;
+    let mut unit = 0;
+    while unit < UNITS {
+        all += sums[unit];
+        unit += 1;
+    }
+    let aim = uniform * all;
+    let mut owner = 0;
+    let mut left = aim;
+    let mut passed = 0.0f32;
+    let mut unit = 0;
+    while unit < UNITS {
+        if sums[unit] > 0.0f32 && passed <= aim {
+            owner = unit;
+            left = aim - passed;
+        }
+        passed += sums[unit];
+        unit += 1;
+    }
+    (owner, left)
 }
 
 /// The odds of a token, or nothing where it is cut off; `is_among_few` says whether it is kept if it has the key.

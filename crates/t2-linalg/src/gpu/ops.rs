@@ -168,6 +168,7 @@ pub(super) trait DecoderOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// See [`products`].
+    #[allow(clippy::too_many_arguments, reason = "an operation of a backend takes its tensors one by one")]
     #[fusion(meta = |x, a, b, c, _, _, _| (of_product(x, a), of_product(x, b), of_product(x, c)))]
     fn transformed_by_three(
         x: FloatTensor<Self>,
@@ -180,6 +181,7 @@ pub(super) trait DecoderOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// See [`placed`].
+    #[allow(clippy::too_many_arguments, reason = "an operation of a backend takes its tensors one by one")]
     #[fusion(meta = |q, _, _, _, _, keys, values, _, _| (of_turned(q), keys.clone(), values.clone()))]
     fn placed(
         q: FloatTensor<Self>,

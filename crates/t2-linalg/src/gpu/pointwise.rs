@@ -95,7 +95,7 @@ fn gate_each<E: Float>(
         let mut turning = x;
         if comptime!(matches!(f, Gate::GeluTanh)) {
             // (1 + tanh(y)) / 2 = sigmoid(2 y) for y = √(2 / π) (x + 0.044715 x³)
-            turning = 1.595_769_1f32 * (x + 0.044_715f32 * x * x * x);
+            turning = 1.595_769f32 * (x + 0.044_715f32 * x * x * x);
         }
         out[at] = E::cast_from(x / (1.0f32 + (-turning).exp()) * f32::cast_from(up[at]));
     }

@@ -164,7 +164,7 @@ pub(crate) fn largest_excess(gram: &[f64], out: &mut [f64], some: usize) {
         let expected = select(n / some == n % some, 1.0f64, 0.0f64);
         let excess = (gram[matrix * some * some + n] - expected).abs();
         // Not the larger of the two, which would drop a NaN.
-        if !(excess <= largest) {
+        if excess > largest || excess.is_nan() {
             largest = excess;
         }
         n += UNITS;
@@ -175,7 +175,7 @@ pub(crate) fn largest_excess(gram: &[f64], out: &mut [f64], some: usize) {
     while half > 0 {
         if unit < half {
             let other = scratch[unit + half];
-            if !(other <= scratch[unit]) {
+            if other > scratch[unit] || other.is_nan() {
                 scratch[unit] = other;
             }
         }

@@ -1,5 +1,7 @@
 //! Tensors on GPUs, in every type that the GPU has, beside the same numbers in main memory.
 
+#![expect(clippy::print_stdout, reason = "what a GPU lacks is said, for it is not tested")]
+
 use t2_linalg::burn::prelude::*;
 use t2_linalg::burn::tensor::activation::{gelu_approximate, silu};
 use t2_linalg::burn::tensor::{DType, DeviceType};
@@ -236,7 +238,7 @@ fn check_placed(on: &On, tokens: &Tokens<'_>) {
         queries,
         keys,
         values,
-        angles: there.as_ref().map(|angles| angles.each_ref()),
+        angles: there.as_ref().map(<[_; 2]>::each_ref),
         rows: &rows,
         held: [keys_held, values_held],
     });
