@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <immintrin.h>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -25,11 +26,37 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 using std::abs;
+using std::isinf;
+using std::isnan;
 using std::max;
 using std::min;
 
 struct Index {
     unsigned x, y, z;
+};
+
+// Numbers of 16 bits, rounded to the nearest from f32, in which they are computed with.
+struct __half {
+    uint16_t bits;
+    __half() = default;
+    __half(float value) : bits(_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT)) {}
+    operator float() const { return _cvtsh_ss(bits); }
+};
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+    __nv_bfloat16() = default;
+    __nv_bfloat16(float value) {
+        uint32_t whole;
+        memcpy(&whole, &value, sizeof value);
+        bits = std::isnan(value) ? 0x7FFF : (whole + 0x7FFF + (whole >> 16 & 1)) >> 16;
+    }
+    operator float() const {
+        const uint32_t whole = uint32_t(bits) << 16;
+        float value;
+        memcpy(&value, &whole, sizeof value);
+        return value;
+    }
 };
 
 namespace imitation {
@@ -193,6 +220,8 @@ inline unsigned __activemask() { return ~0u; }
 template <typename T> T __shfl_xor_sync(unsigned, T value, int mask) {
     return imitation::exchange(value, (imitation::number() % imitation::WARP) ^ mask);
 }
+template <typename T> T __shfl_sync(unsigned, T value, int lane) { return imitation::exchange(value, lane); }
+inline int __clz(int bits) { return bits ? __builtin_clz(bits) : 32; }
 inline unsigned __umulhi(unsigned a, unsigned b) { return uint64_t(a) * b >> 32; }
 inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 

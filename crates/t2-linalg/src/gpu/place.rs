@@ -27,9 +27,11 @@ pub(super) fn place(Placing { new, angles, rotated, rows, held }: Placing) -> (C
     let [q, k, v] = new.map(into_contiguous);
     let [cos, sin] = angles.map(into_contiguous);
     assert_eq!([cos.dtype, sin.dtype], [DType::F32; 2], "types of angles");
-    let [keys, values] = held.map(|held| match held.can_mut() && held.is_contiguous() {
-        true => held,
-        false => into_contiguous(held).copy(),
+    let [keys, values] = held.map(|held| match (held.is_contiguous(), held.can_mut()) {
+        (true, true) => held,
+        // On CUDA a copy may have gaps between its rows.
+        (true, false) => into_contiguous(held.copy()),
+        (false, _) => into_contiguous(held),
     });
     let ([batch, seq, heads, head_dim], [_, kv_heads, columns, _]) = (q.meta.shape().dims(), keys.meta.shape().dims());
     let turned = empty(&q, [batch, heads, seq, head_dim], q.dtype);
