@@ -68,6 +68,12 @@ __attribute__((destructor)) static void say_counts() {
     if (getenv("IMITATION_CUDA_COUNTS")) fprintf(stderr, "imitation of CUDA: %lu launches, %lu waits\n", launches.load(), waits.load());
 }
 
+// That of an H100, or an older one: kernels for tensor cores, which are not imitated, are only tried out from 7 on.
+static int generation() {
+    const char *told = getenv("IMITATION_CUDA_GENERATION");
+    return told ? atoi(told) : 9;
+}
+
 extern "C" {
 
 Result cuInit(unsigned) { return SUCCESS; }
@@ -90,7 +96,7 @@ Result cuDeviceGetAttribute(int *value, int attribute, int) {
     case 6: case 7: *value = GRID; break;               // blocks along y and z
     case 10: *value = 32; break;                        // units in a warp
     case 16: *value = 132; break;                       // multiprocessors
-    case 75: *value = 9; break;                         // compute capability 9.0
+    case 75: *value = generation(); break;              // compute capability 9.0
     case 76: *value = 0; break;
     case 97: *value = SHARED_OPT_IN; break;             // shared memory of a block that asks for it
     case 87: *value = 2; break;                         // how many times as fast f32 is as f64

@@ -7,8 +7,10 @@
 # It shows that the kernels compute the right thing as CUDA code, launched as CUDA launches them; not how fast, nor what
 # units do that truly run at once. Tensor cores are not imitated. What t2-linalg calls of cuBLAS and cuSOLVER is there
 # too: IMITATION_CUSOLVER_OLD=1 leaves out what came with CUDA 12.6, IMITATION_CUSOLVER_ABSENT=1 both libraries, and
-# IMITATION_CUSOLVER_FAILS=cusolverDnXsyevd makes that function fail. IMITATION_CUDA_COUNTS=1 counts launches and waits. Where a libnvrtc is installed (`pip install
-# nvidia-cuda-nvrtc nvidia-cuda-runtime`, or CUDA itself) every kernel must compile there too. Needs g++ and Python 3.11.
+# IMITATION_CUSOLVER_FAILS=cusolverDnXsyevd makes that function fail. IMITATION_CUDA_COUNTS=1 counts launches and waits;
+# IMITATION_CUDA_GENERATION=6 makes it an older GPU, for models, whose products are not tried on tensor cores then. Where
+# a libnvrtc is installed (`pip install nvidia-cuda-nvrtc nvidia-cuda-runtime`, or CUDA itself) every kernel must compile
+# there too. Needs g++ and Python 3.11.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 IMITATION_CUDA=$(mktemp --directory)

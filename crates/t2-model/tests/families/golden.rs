@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use burn::tensor::DType;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 use burn::tensor::DeviceType;
 use safetensors::tensor::SafeTensors;
 use t2_model::adapter::Active;
@@ -28,11 +28,15 @@ pub(crate) fn devices() -> Vec<(&'static str, Device)> {
     vec![
         ("cpu", Device::flex()),
         #[cfg(feature = "wgpu")]
-        (
-            "wgpu",
-            Device::enumerate(DeviceType::Wgpu).into_iter().next().expect("there is a GPU, or a Vulkan of software"),
-        ),
+        ("wgpu", first(DeviceType::Wgpu)),
+        #[cfg(feature = "cuda")]
+        ("cuda", first(DeviceType::Cuda)),
     ]
+}
+
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn first(kind: DeviceType) -> Device {
+    Device::enumerate(kind).into_iter().next().expect("a GPU, or one of software")
 }
 
 pub(crate) fn golden() -> PathBuf {
