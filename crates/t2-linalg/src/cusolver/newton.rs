@@ -128,6 +128,18 @@ fn within(excess: &[f64]) -> bool {
 /// `(I − L)ᵀ (I + E) (I − L) − I = LᵀL − E L − LᵀE + LᵀE L`, where `L` has no entry above those of `E`.
 fn after_a_step(excess: &[f64], some: usize) -> Vec<f64> {
     let some = some as f64;
-    let largest = excess.iter().map(|e| some * e * e * (3.0 + some * e));
-    largest.map(|left| left.max(f64::EPSILON)).collect()
+    excess.iter().map(|e| some * e * e * (3.0 + some * e)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_end_when_little_is_left_and_never_at_a_nan() {
+        let cases = [(1e-9, true), (1e-6, true), (1e-4, false), (0.5, false), (f64::NAN, false)];
+        for (excess, is_last) in cases {
+            assert_eq!(within(&after_a_step(&[0.0, excess], 20)), is_last, "{excess}");
+        }
+    }
 }
