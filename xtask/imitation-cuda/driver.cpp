@@ -65,10 +65,12 @@ static std::atomic<unsigned long> launches, waits;
 static Result wait() { return waits++, SUCCESS; }
 
 __attribute__((destructor)) static void say_counts() {
-    if (getenv("IMITATION_CUDA_COUNTS")) fprintf(stderr, "imitation of CUDA: %lu launches, %lu waits\n", launches.load(), waits.load());
+    if (!getenv("IMITATION_CUDA_COUNTS")) return;
+    fprintf(stderr, "imitation of CUDA: %lu launches, %lu waits\n", launches.load(), waits.load());
 }
 
-// That of an H100, or an older one: kernels for tensor cores, which are not imitated, are only tried out from 7 on.
+// The first number of the compute capability: 9, as of an H100, or what is asked for. Below 7 no product is tried on tensor
+// cores, which are not imitated.
 static int generation() {
     const char *told = getenv("IMITATION_CUDA_GENERATION");
     return told ? atoi(told) : 9;

@@ -35,7 +35,7 @@ struct Index {
     unsigned x, y, z;
 };
 
-// Numbers of 16 bits, rounded to the nearest from f32, in which they are computed with.
+// Numbers of 16 bits: what is computed of them is f32, and rounded to the nearest where it is kept.
 struct __half {
     uint16_t bits;
     __half() = default;
