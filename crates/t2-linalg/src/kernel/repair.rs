@@ -6,17 +6,12 @@ use cubecl::prelude::*;
 const SIDE: usize = 16;
 
 /// Computes the lower triangle `L` of `JᵀJ − I = L + Lᵀ`, for the correction `J ← J (I − L)`. The columns of `J` are
-/// those of `turned` in their `order`; `L` is kept row after row.
+/// those of `turned`, those of longer rows first; `L` is kept row after row.
 ///
 /// A column that belongs to a longer row is corrected by those of shorter rows and never the other way round, which
 /// would add to a short row rounding of the size of a long one.
 #[cube]
-pub(super) fn repair(
-    turned: &Shared<[f32]>,
-    order: &Shared<[u32]>,
-    lower: &mut Shared<[f32]>,
-    #[comptime] width: usize,
-) {
+pub(super) fn repair(turned: &Shared<[f32]>, lower: &mut Shared<[f32]>, #[comptime] width: usize) {
     let share = comptime!(width / SIDE);
     let (down, across) = (UNIT_POS as usize / SIDE, UNIT_POS as usize % SIDE);
     let mut x = Array::<f32>::new(share);
@@ -30,8 +25,8 @@ pub(super) fn repair(
         let row = t * (width + 1);
         #[unroll]
         for i in 0..share {
-            x[i] = turned[row + order[down + SIDE * i] as usize];
-            y[i] = turned[row + order[across + SIDE * i] as usize];
+            x[i] = turned[row + down + SIDE * i];
+            y[i] = turned[row + across + SIDE * i];
         }
         #[unroll]
         for i in 0..share {
@@ -58,7 +53,6 @@ pub(super) fn repair(
 #[cube]
 pub(super) fn write_repaired(
     turned: &Shared<[f32]>,
-    order: &Shared<[u32]>,
     lower: &Shared<[f32]>,
     rotation: &mut [f32],
     at: usize,
@@ -77,7 +71,6 @@ pub(super) fn write_repaired(
     for part in 0..share {
         for n in 0..SIDE {
             let t = SIDE * part + n;
-            let column = order[t] as usize;
             #[unroll]
             for j in 0..comptime!(part + 1) {
                 let own = across + SIDE * j;
@@ -85,7 +78,7 @@ pub(super) fn write_repaired(
             }
             #[unroll]
             for i in 0..share {
-                let x = turned[(down + SIDE * i) * (width + 1) + column];
+                let x = turned[(down + SIDE * i) * (width + 1) + t];
                 #[unroll]
                 for j in 0..comptime!(part + 1) {
                     corrections[i * share + j] += x * y[j];
@@ -98,7 +91,7 @@ pub(super) fn write_repaired(
         #[unroll]
         for j in 0..share {
             let (row, column) = (down + SIDE * i, across + SIDE * j);
-            let value = turned[row * (width + 1) + order[column] as usize];
+            let value = turned[row * (width + 1) + column];
             rotation[at + row * width + column] = value - corrections[i * share + j];
         }
     }

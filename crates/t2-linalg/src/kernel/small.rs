@@ -8,7 +8,8 @@ use cubecl::prelude::*;
 
 use super::UNITS;
 use super::reduce::max_of_cube;
-use super::rotate::{cos_and_sin, guest, home};
+use super::rotate::{guest, home};
+use super::rounds::cos_and_sin;
 
 /// The numbers of rows that shared memory can be laid out for: the smaller needs 8 KiB, the larger 20.
 const CAPACITIES: [usize; 2] = [32, 64];
