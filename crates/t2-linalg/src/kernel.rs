@@ -13,6 +13,7 @@ use sweep::Sweeps;
 mod cholesky;
 #[cfg(feature = "cusolver")]
 pub(crate) mod double;
+mod first_order;
 mod gram;
 mod launch;
 mod ops;

@@ -6,8 +6,9 @@
 use cubecl::prelude::*;
 
 use super::UNITS;
+use super::first_order::{SMALL, angle, turn_at_once};
 use super::gram::{self, triangle};
-use super::reduce::max_of_cube;
+use super::reduce::{max_of_cube, sum_of_cube};
 use super::repair::{repair, write_repaired};
 use super::rounds::play;
 
@@ -71,8 +72,8 @@ pub(super) fn packed(i: usize, j: usize) -> usize {
 /// lengths descend.
 ///
 /// One cube for each pair (x) and matrix (y). `grams` has the Gram matrix of each panel in `chunks` parts. It is
-/// diagonalized by one cyclic sweep of two-sided Jacobi, whose rotations are accumulated in `J`; what rounding took
-/// from the orthogonality of `J` is given back by one Newton step. `cosine` takes the largest `|g_ij| / √(g_ii g_jj)`
+/// diagonalized by one cyclic sweep of two-sided Jacobi, whose rotations are accumulated in `J`, or by all of them at once if they
+/// are [`SMALL`]; what that took from the orthogonality of `J` is given back by one Newton step. `cosine` takes the largest `|g_ij| / √(g_ii g_jj)`
 /// that was found, `active` whether there is anything to turn.
 #[cube(launch_unchecked)]
 pub(super) fn rotations(
@@ -106,10 +107,12 @@ pub(super) fn rotations(
     let mut gram = Shared::<[f32]>::new_slice(comptime!(triangle(width)));
     let mut turned = Shared::<[f32]>::new_slice(comptime!(width * (width + 1)));
     let mut scratch = Shared::<[f32]>::new_slice(UNITS);
+    let mut lengths = Shared::<[f32]>::new_slice(comptime!(2 * width));
+    let mut ranks = Shared::<[u32]>::new_slice(width);
 
     add_chunks(grams, &mut gram, slot * chunks * comptime!(triangle(width)), chunks, width);
     sync_cube();
-    let (largest, unsorted) = largest_cosine(&gram, &mut scratch, width);
+    let (largest, unsorted, angles) = survey(&gram, &mut scratch, &mut lengths, tolerance, width);
     let work = largest > tolerance || unsorted > 0.0;
     if unit == 0 {
         cosine[found] = largest;
@@ -119,7 +122,11 @@ pub(super) fn rotations(
         terminate!();
     }
 
-    play(&mut gram, &mut turned, tolerance, block);
+    if angles < SMALL {
+        turn_at_once(&gram, &mut turned, &mut lengths, &mut ranks, tolerance, width);
+    } else {
+        play(&mut gram, &mut turned, &mut lengths, &mut ranks, tolerance, block);
+    }
     sync_cube();
     repair(&turned, &mut gram, width);
     sync_cube();
@@ -155,32 +162,65 @@ fn add_chunks(grams: &[f32], gram: &mut Shared<[f32]>, first: usize, chunks: usi
     }
 }
 
-/// The largest `|g_ij| / √(g_ii g_jj)`, and one if some row is clearly longer than a row before it, else zero.
+/// The largest `|g_ij| / √(g_ii g_jj)`; one if some row is clearly longer than a row before it, else zero; and the sum of the
+/// squares of all [`angle`]s, or one for small blocks, whose rounds take little longer than what could replace them. The lengths of
+/// the rows come to `lengths`.
 #[cube]
-fn largest_cosine(gram: &Shared<[f32]>, scratch: &mut Shared<[f32]>, #[comptime] width: usize) -> (f32, f32) {
+fn survey(
+    gram: &Shared<[f32]>,
+    scratch: &mut Shared<[f32]>,
+    lengths: &mut Shared<[f32]>,
+    tolerance: f32,
+    #[comptime] width: usize,
+) -> (f32, f32, f32) {
     let unit = UNIT_POS as usize;
     if unit < width {
-        scratch[unit] = gram[packed(unit, unit)].max(0.0).sqrt();
+        lengths[unit] = gram[packed(unit, unit)].max(0.0).sqrt();
     }
     sync_cube();
     let mut largest = 0.0f32;
     let mut unsorted = 0.0f32;
+    let weighs_angles = comptime!(width == 2 * BLOCKS[0]);
+    let mut angles = 0.0f32;
     let mut n = unit;
     while n < width * width {
         let (row, column) = (n / width, n % width);
         if row > column {
-            let norms = scratch[row] * scratch[column];
+            let norms = lengths[row] * lengths[column];
+            let (g_ii, g_jj) = (gram[packed(row, row)], gram[packed(column, column)]);
+            let g_ij = gram[row * (row + 1) / 2 + column];
             if norms > 0.0 {
-                largest = largest.max(gram[row * (row + 1) / 2 + column].abs() / norms);
+                largest = largest.max(g_ij.abs() / norms);
             }
-            if gram[packed(row, row)] > gram[packed(column, column)] * 1.00001 {
+            if g_ii > g_jj * 1.00001 {
                 unsorted = 1.0;
+            }
+            if comptime!(weighs_angles) {
+                let angle = angle(g_ii, g_jj, g_ij, norms, tolerance);
+                angles += 2.0 * angle * angle;
             }
         }
         n += UNITS;
     }
-    sync_cube();
-    (max_of_cube(scratch, largest), max_of_cube(scratch, unsorted))
+    let angles = if comptime!(weighs_angles) { sum_of_cube(scratch, angles) } else { 1.0f32.runtime() };
+    (max_of_cube(scratch, largest), max_of_cube(scratch, unsorted), angles)
+}
+
+/// The places of the rows if the longest is the first; the second half of `lengths` has the squares of their lengths.
+#[cube]
+pub(super) fn rank(lengths: &Shared<[f32]>, ranks: &mut Shared<[u32]>, #[comptime] width: usize) {
+    let unit = UNIT_POS as usize;
+    if unit < width {
+        let own = lengths[width + unit];
+        let mut rank = 0u32;
+        for other in 0..width {
+            let its = lengths[width + other];
+            if its > own || (its == own && other < unit) {
+                rank += 1;
+            }
+        }
+        ranks[unit] = rank;
+    }
 }
 
 /// The largest of the `slots` cosines that a sweep found in each matrix: how far from orthogonal the rows were. One

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::UNITS;
-use super::rotate::packed;
+use super::rotate::{packed, rank};
 use super::seats::{games_of, meetings, next_seat, pairs, place, seat};
 
 /// The cosine and the sine of a rotation.
@@ -22,22 +22,27 @@ const fn column_share(block: usize) -> usize {
 /// Diagonalizes `gram`, a lower triangle, row after row, by one cyclic sweep of two-sided Jacobi. What its rotations come to is
 /// written to `turned`, `[2 block, 2 block + 1]`: the column that makes the longest row is the first.
 #[cube]
-pub(super) fn play(gram: &mut Shared<[f32]>, turned: &mut Shared<[f32]>, tolerance: f32, #[comptime] block: usize) {
+pub(super) fn play(
+    gram: &mut Shared<[f32]>,
+    turned: &mut Shared<[f32]>,
+    lengths: &mut Shared<[f32]>,
+    ranks: &mut Shared<[u32]>,
+    tolerance: f32,
+    #[comptime] block: usize,
+) {
     let width = comptime!(2 * block);
     let unit = UNIT_POS as usize;
-    let mut lengths = Shared::<[f32]>::new_slice(comptime!(2 * width));
     let mut angles = Shared::<[Angle]>::new_slice(block);
-    let mut ranks = Shared::<[u32]>::new_slice(width);
     let mut passed = Shared::<[f32]>::new_slice(comptime!(2 * UNITS));
     let mut products = Array::<f32>::new(comptime!(4 * pair_share(block)));
     let mut first = Array::<f32>::new(comptime!(column_share(block)));
     let mut second = Array::<f32>::new(comptime!(column_share(block)));
-    let mut next = Array::<u32>::new(comptime!(4 * pair_share(block) + 1));
-    take_seats(gram, turned, &mut lengths, &mut products, &mut next, block);
+    let mut next = Array::<u32>::new(comptime!(4 * pair_share(block)));
+    let met_next = take_seats(gram, turned, lengths, &mut products, &mut next, block);
     unit_columns(&mut first, &mut second, block);
     let mut met = 0.0f32;
     if unit < block {
-        met = choose(&*gram, &mut lengths, &mut angles, 0, tolerance, block);
+        met = choose(&*gram, lengths, &mut angles, 0, tolerance, block);
     }
     sync_cube();
     for round in 0..width - 1 {
@@ -47,22 +52,22 @@ pub(super) fn play(gram: &mut Shared<[f32]>, turned: &mut Shared<[f32]>, toleran
         sync_cube();
         // The others move while some units choose the angles of the next round.
         if unit < block {
-            gram[next[comptime!(4 * pair_share(block))] as usize] = met;
+            gram[met_next] = met;
             if round + 1 < width - 1 {
-                met = choose(&*gram, &mut lengths, &mut angles, round + 1, tolerance, block);
+                met = choose(&*gram, lengths, &mut angles, round + 1, tolerance, block);
             }
         }
         move_others(gram, &products, &next, block);
         move_columns(&mut first, &mut second, &passed, block);
         sync_cube();
     }
-    rank(&lengths, &mut ranks, width);
+    rank(&*lengths, ranks, width);
     sync_cube();
-    write_columns(&first, &second, &ranks, turned, block);
+    write_columns(&first, &second, &*ranks, turned, block);
 }
 
 /// Brings the products to where they belong in the first round, in which row `i` sits on the seat `i`, and finds out to where
-/// those that this unit turns move after each round.
+/// those that this unit turns move after each round. Returns to where that of its game moves, if it has one.
 ///
 /// The places go through memory, `scratch`, since compilers compute them again in every round otherwise.
 #[cube]
@@ -73,8 +78,9 @@ fn take_seats(
     products: &mut Array<f32>,
     next: &mut Array<u32>,
     #[comptime] block: usize,
-) {
+) -> usize {
     let unit = UNIT_POS as usize;
+    let shared = comptime!(4 * pair_share(block));
     #[unroll]
     for i in 0..comptime!(pair_share(block)) {
         let pair = unit + UNITS * i;
@@ -86,7 +92,6 @@ fn take_seats(
             scratch[unit + UNITS * (4 * i + n)] = place(next_seat(s, block), next_seat(t, block), block) as f32;
         }
     }
-    let shared = comptime!(4 * pair_share(block));
     let mut meeting = 0.0f32;
     if unit < block {
         let (s, t) = (seat(unit, false, block), seat(unit, true, block));
@@ -108,13 +113,16 @@ fn take_seats(
         }
     }
     #[unroll]
-    for n in 0..shared + 1 {
+    for n in 0..shared {
         next[n] = scratch[unit + UNITS * n] as u32;
     }
+    let mut met_next = 0usize;
     if unit < block {
         gram[comptime!(meetings(block)) + unit] = meeting;
+        met_next = scratch[unit + UNITS * shared] as usize;
     }
     sync_cube();
+    met_next
 }
 
 /// Chooses the rotation that makes the two rows of this unit's game orthogonal, and applies it to their own products, of which
@@ -297,23 +305,6 @@ fn move_columns(first: &mut Array<f32>, second: &mut Array<f32>, passed: &Shared
     }
 }
 
-/// The places of the rows if the longest is the first; the second half of `lengths` has the squares of their lengths.
-#[cube]
-fn rank(lengths: &Shared<[f32]>, ranks: &mut Shared<[u32]>, #[comptime] width: usize) {
-    let unit = UNIT_POS as usize;
-    if unit < width {
-        let own = lengths[width + unit];
-        let mut rank = 0u32;
-        for other in 0..width {
-            let its = lengths[width + other];
-            if its > own || (its == own && other < unit) {
-                rank += 1;
-            }
-        }
-        ranks[unit] = rank;
-    }
-}
-
 /// Brings the columns to shared memory, `[2 block, 2 block + 1]`, in the order of their ranks.
 #[cube]
 fn write_columns(
@@ -329,5 +320,18 @@ fn write_columns(
     for i in 0..comptime!(column_share(block)) {
         turned[at + ranks[seat(game + i, false, block)] as usize] = first[i];
         turned[at + ranks[seat(game + i, true, block)] as usize] = second[i];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::rotate::BLOCKS;
+
+    #[test]
+    fn places_fit_where_the_rotations_come_to() {
+        for block in BLOCKS {
+            assert!(4 * pair_share(block) * UNITS + block <= 2 * block * (2 * block + 1), "blocks of {block}");
+        }
     }
 }
