@@ -60,13 +60,17 @@ Result nvrtcCompileProgram(Program *program, int count, const char *const *optio
             return COMPILATION;
         }
     }
-    FILE *file = fopen((base + ".cu").c_str(), "w");
+    // Other processes may compile the same kernel at this moment.
+    const std::string own = base + "-" + std::to_string(getpid());
+    FILE *file = fopen((own + ".cu").c_str(), "w");
     if (!file || fputs(program->source.c_str(), file) < 0 || fclose(file) != 0) {
-        program->log = "cannot write " + base + ".cu";
+        program->log = "cannot write " + own + ".cu";
         return COMPILATION;
     }
-    if (system((std::string("python3 ") + here + "/to_cpu.py " + base).c_str()) == 0) return SUCCESS;
-    program->log = base + ".cu does not compile for this CPU";
+    if (system((std::string("python3 ") + here + "/to_cpu.py " + own).c_str()) == 0 &&
+        rename((own + ".so").c_str(), program->library.c_str()) == 0)
+        return SUCCESS;
+    program->log = own + ".cu does not compile for this CPU";
     return COMPILATION;
 }
 
