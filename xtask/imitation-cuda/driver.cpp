@@ -98,7 +98,7 @@ Result cuDeviceGetAttribute(int *value, int attribute, int) {
     case 6: case 7: *value = GRID; break;               // blocks along y and z
     case 10: *value = 32; break;                        // units in a warp
     case 16: *value = 132; break;                       // multiprocessors
-    case 75: *value = generation(); break;              // compute capability 9.0
+    case 75: *value = generation(); break;              // compute capability
     case 76: *value = 0; break;
     case 97: *value = SHARED_OPT_IN; break;             // shared memory of a block that asks for it
     case 87: *value = 2; break;                         // how many times as fast f32 is as f64

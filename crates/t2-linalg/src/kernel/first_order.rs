@@ -29,7 +29,8 @@ pub(super) fn angle(g_ii: f32, g_jj: f32, g_ij: f32, norms: f32, tolerance: f32)
 
 /// Writes `J` to `turned`, `[width, width + 1]`: the column that makes the longest row is the first.
 ///
-/// `gram` is a lower triangle, row after row. `lengths` has the lengths of the rows, and room for as many values more.
+/// `gram` is a lower triangle, row after row. `lengths` has the lengths of the rows, and room for as many values more, where the
+/// squares of what becomes of them are written.
 #[cube]
 pub(super) fn turn_at_once(
     gram: &Shared<[f32]>,

@@ -72,9 +72,9 @@ pub(super) fn packed(i: usize, j: usize) -> usize {
 /// lengths descend.
 ///
 /// One cube for each pair (x) and matrix (y). `grams` has the Gram matrix of each panel in `chunks` parts. It is
-/// diagonalized by one cyclic sweep of two-sided Jacobi, whose rotations are accumulated in `J`, or by all of them at once if they
-/// are [`SMALL`]; what that took from the orthogonality of `J` is given back by one Newton step. `cosine` takes the largest `|g_ij| / √(g_ii g_jj)`
-/// that was found, `active` whether there is anything to turn.
+/// diagonalized by one cyclic sweep of two-sided Jacobi, whose rotations are accumulated in `J`, or by all of them at once
+/// if they are [`SMALL`]; what that took from the orthogonality of `J` is given back by one Newton step. `cosine` takes the
+/// largest `|g_ij| / √(g_ii g_jj)` that was found, `active` whether there is anything to turn.
 #[cube(launch_unchecked)]
 pub(super) fn rotations(
     grams: &[f32],

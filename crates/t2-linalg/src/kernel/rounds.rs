@@ -20,7 +20,8 @@ const fn column_share(block: usize) -> usize {
 }
 
 /// Diagonalizes `gram`, a lower triangle, row after row, by one cyclic sweep of two-sided Jacobi. What its rotations come to is
-/// written to `turned`, `[2 block, 2 block + 1]`: the column that makes the longest row is the first.
+/// written to `turned`, `[2 block, 2 block + 1]`: the column that makes the longest row is the first. `gram`, and whatever is in
+/// `lengths` and `ranks`, is used up.
 #[cube]
 pub(super) fn play(
     gram: &mut Shared<[f32]>,
@@ -140,7 +141,7 @@ fn choose(
 ) -> f32 {
     let width = comptime!(2 * block);
     let game = UNIT_POS as usize;
-    let (i, j) = (game, comptime!(2 * block - 1) - game);
+    let (i, j) = (seat(game, false, block), seat(game, true, block));
     let now = round % 2 * width;
     let (g_ii, g_jj, g_ij) = (lengths[now + i], lengths[now + j], gram[comptime!(meetings(block)) + game]);
     let (c, s) = cos_and_sin(g_ii, g_jj, g_ij, tolerance);

@@ -3,8 +3,8 @@
 //! The rows play a round robin. Game `g` of as many `games` is played on the seats `g` and `2 games - 1 - g`, and after a round
 //! the rows move ([`next_seat`]): so a unit finds what it has to turn in the same place in every round, whichever rows sit
 //! there. Products are kept by seats, too. A unit has the four products of the rows of one game with those of another, and
-//! units side by side have neighbouring games at the same distance, so that they never wait for the same bank of shared
-//! memory.
+//! units side by side have neighbouring games at the same distance, so that what they read together is in different banks of
+//! shared memory, and what they write almost always.
 
 use cubecl::prelude::*;
 
